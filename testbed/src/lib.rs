@@ -1,1 +1,40 @@
-//! Placeholder.
+//! Real servers on free loopback ports, in temporary directories, gone when dropped.
+//!
+//! An unpublished development aid: it knows none of the library crates beside it, so any of them may use it
+//! in its tests. Everything here blocks; call it from a blocking thread where a test is asynchronous.
+//!
+//! ```no_run
+//! use testbed::{Ssh, Sshd, SshdOptions};
+//!
+//! # fn main() -> Result<(), testbed::Error> {
+//! let server = Sshd::start(SshdOptions::new())?;
+//! let output = Ssh::new(server.port())
+//!     .user(server.user())
+//!     .key(server.client_key_path())
+//!     .host_key(server.host_public_key())
+//!     .run("echo hello")?;
+//! assert_eq!(output.stdout, b"hello\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it starts, it ends: a dropped [`Sshd`] takes every process with it that grew out of it, and a dropped or
+//! overdue client takes its process group with it. Only processes that this crate started are ever signalled.
+//!
+//! A test that needs an installed program is `#[ignore = "needs sshd: cargo xtask test"]`; without the program the
+//! constructors return [`Error::Needs`], which names the Debian package.
+
+mod error;
+mod port;
+mod process;
+mod program;
+mod ssh;
+mod sshd;
+mod sweep;
+
+pub use error::{Error, Needs};
+pub use port::free_port;
+pub use process::{Output, Running};
+pub use program::{Program, run};
+pub use ssh::{Master, Ssh};
+pub use sshd::{Sshd, SshdOptions};

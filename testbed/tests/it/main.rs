@@ -1,0 +1,6 @@
+//! The testbed against the real programs it wraps.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod processes;
+mod programs;
+mod sshd;
