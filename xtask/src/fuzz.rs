@@ -1,0 +1,120 @@
+//! Fuzz targets: every binary of every `<crate>/fuzz` package.
+
+use std::fs;
+use std::path::PathBuf;
+
+use cargo_metadata::{MetadataCommand, TargetKind};
+
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::invocation::Invocation;
+use crate::workspace::{Workspace, find_program};
+
+struct Target {
+    crate_name: String,
+    fuzz_dir: PathBuf,
+    name: String,
+}
+
+/// Replays the corpus of each target (or of one) and then looks for new inputs for `seconds`; returns what ran.
+///
+/// The committed corpus, `<crate>/fuzz/corpus/<target>`, is only read. New inputs are kept below the target directory,
+/// where the next run finds them; who wants to commit one copies it.
+///
+/// Targets are built without a sanitizer: no crate here has unsafe code, and so they run several times faster.
+pub(crate) fn run(
+    workspace: &Workspace,
+    console: &Console,
+    only: Option<&str>,
+    seconds: u32,
+    seed: u64,
+) -> Result<String, Failure> {
+    let mut targets = discover(workspace)?;
+    if let Some(only) = only {
+        let names: Vec<_> = targets.iter().map(|target| target.name.clone()).collect();
+        targets.retain(|target| target.name == only);
+        if targets.is_empty() {
+            return Err(Failure::NoSuchTarget(only.to_owned(), names.join(", ")));
+        }
+    }
+    if targets.is_empty() {
+        return Ok("no fuzz targets yet".to_owned());
+    }
+    install_cargo_fuzz(workspace, console)?;
+    for target in &targets {
+        console.say(&format!("fuzz: {} of {}, {seconds} s, seed {seed}", target.name, target.crate_name));
+        run_one(workspace, console, target, seconds, seed)?;
+    }
+    let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+    Ok(format!("{} for {seconds} s each", names.join(", ")))
+}
+
+fn run_one(
+    workspace: &Workspace,
+    console: &Console,
+    target: &Target,
+    seconds: u32,
+    seed: u64,
+) -> Result<(), Failure> {
+    let build_dir = workspace.target_dir().join("fuzz");
+    let found = build_dir.join("found").join(&target.crate_name).join(&target.name);
+    fs::create_dir_all(&found).map_err(Failure::io("create", &found))?;
+    let mut corpora = vec![found];
+    let committed = target.fuzz_dir.join("corpus").join(&target.name);
+    if committed.is_dir() {
+        corpora.push(committed);
+    }
+    // libFuzzer takes a seed of 32 bits, and 0 as "take one from the clock".
+    let seed = seed % u64::from(u32::MAX) + 1;
+    Invocation::cargo(workspace)
+        // cargo-fuzz passes flags that the compiler keeps for its nightly builds.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"])
+        .arg(&target.fuzz_dir)
+        .arg("--target-dir")
+        .arg(&build_dir)
+        .arg(&target.name)
+        .args(corpora)
+        .args(["--", "-timeout=20", "-print_final_stats=1"])
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-seed={seed}"))
+        .run(console)
+}
+
+fn discover(workspace: &Workspace) -> Result<Vec<Target>, Failure> {
+    let root = workspace.root();
+    let entries = fs::read_dir(root).map_err(Failure::io("read", root))?;
+    let mut crates: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|dir| manifest(dir).is_file()).collect();
+    crates.sort();
+    let mut targets = Vec::new();
+    for dir in crates {
+        let metadata = MetadataCommand::new().manifest_path(manifest(&dir)).no_deps().exec()?;
+        let crate_name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let binaries = metadata
+            .packages
+            .iter()
+            .flat_map(|package| &package.targets)
+            .filter(|target| target.kind.contains(&TargetKind::Bin));
+        targets.extend(binaries.map(|target| Target {
+            crate_name: crate_name.clone(),
+            fuzz_dir: dir.join("fuzz"),
+            name: target.name.clone(),
+        }));
+    }
+    Ok(targets)
+}
+
+fn manifest(crate_dir: &std::path::Path) -> PathBuf {
+    crate_dir.join("fuzz").join("Cargo.toml")
+}
+
+fn install_cargo_fuzz(workspace: &Workspace, console: &Console) -> Result<(), Failure> {
+    if find_program("cargo-fuzz").is_some() {
+        return Ok(());
+    }
+    Invocation::cargo(workspace)
+        .env_remove("CARGO_TARGET_DIR")
+        .args(["install", "--locked", "cargo-fuzz@0.13"])
+        .run(console)
+}

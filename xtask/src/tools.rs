@@ -1,0 +1,127 @@
+//! The installed programs that tests against real servers need.
+
+use std::path::Path;
+
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::invocation::Invocation;
+use crate::workspace::{Workspace, find_program};
+
+/// One thing that must be installed.
+struct Tool {
+    name: &'static str,
+    package: &'static str,
+    check: Check,
+}
+
+enum Check {
+    /// A program in `PATH` or where Debian keeps servers.
+    Program,
+    /// A module of Debian's own Python, which tests call by its full path so that no other Python gets in the way.
+    PythonModule(&'static str),
+}
+
+/// Makes sure that all are there; returns how many.
+///
+/// # Errors
+/// Where apt is not there, or it fails, or a program is still missing after it.
+pub(crate) fn ensure(workspace: &Workspace, console: &Console) -> Result<usize, Failure> {
+    let missing = missing(workspace);
+    if !missing.is_empty() {
+        if find_program("apt-get").is_none() {
+            return Err(failure(&missing));
+        }
+        install(workspace, console, &missing)?;
+        let still = self::missing(workspace);
+        if !still.is_empty() {
+            return Err(failure(&still));
+        }
+    }
+    Ok(TOOLS.len())
+}
+
+fn missing(workspace: &Workspace) -> Vec<&'static Tool> {
+    TOOLS.iter().filter(|tool| !is_there(workspace, tool)).collect()
+}
+
+fn is_there(workspace: &Workspace, tool: &Tool) -> bool {
+    match tool.check {
+        Check::Program => find_program(tool.name).is_some(),
+        Check::PythonModule(module) => {
+            Invocation::program(workspace, DEBIAN_PYTHON).args(["-c", &format!("import {module}")]).succeeds()
+        }
+    }
+}
+
+fn install(workspace: &Workspace, console: &Console, missing: &[&Tool]) -> Result<(), Failure> {
+    if missing.iter().any(|tool| tool.package == "openssh-server")
+        && Path::new("/run/systemd/system").exists()
+    {
+        console.say(
+            "The package openssh-server would open port 22 on this machine; its service is masked first \
+             (`systemctl unmask ssh.service ssh.socket` undoes that).",
+        );
+        as_root(workspace, "systemctl").args(["mask", "ssh.service", "ssh.socket"]).run(console)?;
+    }
+    // A list that cannot be renewed may still do; the install says if it does not.
+    if let Err(failure) = as_root(workspace, "apt-get").args(["update", "--quiet=2"]).run(console) {
+        console.say(&format!("going on with the package lists there are: {failure}"));
+    }
+    as_root(workspace, "apt-get")
+        .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+        .args(packages(missing))
+        .run(console)
+}
+
+fn as_root(workspace: &Workspace, program: &str) -> Invocation {
+    let is_root =
+        Invocation::program(workspace, "id").arg("-u").quiet_output().is_some_and(|id| id.trim() == "0");
+    if is_root {
+        Invocation::program(workspace, program).env("DEBIAN_FRONTEND", "noninteractive")
+    } else {
+        Invocation::program(workspace, "sudo").arg("DEBIAN_FRONTEND=noninteractive").arg(program)
+    }
+}
+
+fn packages(missing: &[&Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    packages.dedup();
+    packages
+}
+
+fn failure(missing: &[&Tool]) -> Failure {
+    let names: Vec<_> = missing.iter().map(|tool| tool.name).collect();
+    Failure::Missing { names: names.join(", "), packages: packages(missing).join(" ") }
+}
+
+const fn program(name: &'static str, package: &'static str) -> Tool {
+    Tool { name, package, check: Check::Program }
+}
+
+const DEBIAN_PYTHON: &str = "/usr/bin/python3";
+
+const TOOLS: &[Tool] = &[
+    // Servers and clients that tests talk to.
+    program("sshd", "openssh-server"),
+    program("ssh", "openssh-client"),
+    program("ssh-keygen", "openssh-client"),
+    program("ssh-audit", "ssh-audit"),
+    program("tmux", "tmux"),
+    // Shells whose parsing ours is compared with.
+    program("bash", "bash"),
+    program("dash", "dash"),
+    // The independent reader of the log format.
+    program("python3", "python3"),
+    Tool {
+        name: "Debian's cryptography module for Python",
+        package: "python3-cryptography",
+        check: Check::PythonModule("cryptography"),
+    },
+    // Peers in benches.
+    program("openssl", "openssl"),
+    program("sqlite3", "sqlite3"),
+    // What watches system calls in crash tests.
+    program("strace", "strace"),
+    // libFuzzer is C++.
+    program("c++", "g++"),
+];
