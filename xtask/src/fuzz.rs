@@ -1,7 +1,7 @@
 //! Fuzz targets: every binary of every `<crate>/fuzz` package.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cargo_metadata::{MetadataCommand, TargetKind};
 
@@ -81,16 +81,24 @@ fn run_one(
         .run(console)
 }
 
-fn discover(workspace: &Workspace) -> Result<Vec<Target>, Failure> {
+/// The `<crate>/fuzz` folders. Each is a workspace of its own, which commands for this one pass by.
+pub(crate) fn folders(workspace: &Workspace) -> Result<Vec<PathBuf>, Failure> {
     let root = workspace.root();
     let entries = fs::read_dir(root).map_err(Failure::io("read", root))?;
-    let mut crates: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|dir| manifest(dir).is_file()).collect();
-    crates.sort();
+    let mut folders: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path().join("fuzz")))
+        .filter(|folder| folder.join("Cargo.toml").is_file())
+        .collect();
+    folders.sort();
+    Ok(folders)
+}
+
+fn discover(workspace: &Workspace) -> Result<Vec<Target>, Failure> {
     let mut targets = Vec::new();
-    for dir in crates {
-        let metadata = MetadataCommand::new().manifest_path(manifest(&dir)).no_deps().exec()?;
-        let crate_name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for fuzz_dir in folders(workspace)? {
+        let metadata = MetadataCommand::new().manifest_path(fuzz_dir.join("Cargo.toml")).no_deps().exec()?;
+        let crate_dir = fuzz_dir.parent().and_then(Path::file_name).unwrap_or_default();
+        let crate_name = crate_dir.to_string_lossy().into_owned();
         let binaries = metadata
             .packages
             .iter()
@@ -98,15 +106,11 @@ fn discover(workspace: &Workspace) -> Result<Vec<Target>, Failure> {
             .filter(|target| target.kind.contains(&TargetKind::Bin));
         targets.extend(binaries.map(|target| Target {
             crate_name: crate_name.clone(),
-            fuzz_dir: dir.join("fuzz"),
+            fuzz_dir: fuzz_dir.clone(),
             name: target.name.clone(),
         }));
     }
     Ok(targets)
-}
-
-fn manifest(crate_dir: &std::path::Path) -> PathBuf {
-    crate_dir.join("fuzz").join("Cargo.toml")
 }
 
 fn install_cargo_fuzz(workspace: &Workspace, console: &Console) -> Result<(), Failure> {
@@ -115,6 +119,6 @@ fn install_cargo_fuzz(workspace: &Workspace, console: &Console) -> Result<(), Fa
     }
     Invocation::cargo(workspace)
         .env_remove("CARGO_TARGET_DIR")
-        .args(["install", "--locked", "cargo-fuzz@0.13"])
+        .args(["install", "--locked", "cargo-fuzz@^0.13"])
         .run(console)
 }

@@ -140,7 +140,8 @@ fn conclude(console: &Console, done: Vec<Done>, began: Instant) -> Result<(), Fa
         done.into_iter().filter_map(|done| done.outcome.err().map(|failure| (done.step, failure))).collect();
     match failures.len() {
         0 => {
-            console.say(&format!("\nAll {run} steps passed in {}.", duration(began)));
+            let steps = if run == 1 { "step" } else { "steps" };
+            console.say(&format!("\n{run} {steps} passed in {}.", duration(began)));
             Ok(())
         }
         1 => {
@@ -160,6 +161,13 @@ fn ensure_tools(run: &Run<'_>) -> Result<String, Failure> {
 
 fn fmt(run: &Run<'_>) -> Result<String, Failure> {
     Invocation::cargo(run.workspace).args(["fmt", "--all", "--check"]).run(run.console)?;
+    for folder in fuzz::folders(run.workspace)? {
+        let manifest = folder.join("Cargo.toml");
+        Invocation::cargo(run.workspace)
+            .args(["fmt", "--check", "--manifest-path"])
+            .arg(manifest)
+            .run(run.console)?;
+    }
     Ok(String::new())
 }
 
@@ -223,10 +231,11 @@ fn licences(run: &Run<'_>) -> Result<String, Failure> {
     if find_program("cargo-deny").is_none() {
         Invocation::cargo(run.workspace)
             .env_remove("CARGO_TARGET_DIR")
-            .args(["install", "--locked", "cargo-deny@0.20"])
+            .args(["install", "--locked", "cargo-deny@^0.20"])
             .run(run.console)?;
     }
-    let deny = Invocation::cargo(run.workspace).args(["deny", "--all-features", "check"]);
+    let deny =
+        Invocation::cargo(run.workspace).args(["deny", "--all-features", "check", "--hide-inclusion-graph"]);
     let deny = deny.args(["licenses", "bans", "sources"]);
     match run.settings.advisories {
         Advisories::Skip => {

@@ -24,11 +24,13 @@ enum Check {
 /// Makes sure that all are there; returns how many.
 ///
 /// # Errors
-/// Where apt is not there, or it fails, or a program is still missing after it.
+/// Where apt, or the right to use it, is not there, or it fails, or a program is still missing after it.
 pub(crate) fn ensure(workspace: &Workspace, console: &Console) -> Result<usize, Failure> {
     let missing = missing(workspace);
     if !missing.is_empty() {
-        if find_program("apt-get").is_none() {
+        let can_install =
+            find_program("apt-get").is_some() && (is_root(workspace) || find_program("sudo").is_some());
+        if !can_install {
             return Err(failure(&missing));
         }
         install(workspace, console, &missing)?;
@@ -73,10 +75,12 @@ fn install(workspace: &Workspace, console: &Console, missing: &[&Tool]) -> Resul
         .run(console)
 }
 
+fn is_root(workspace: &Workspace) -> bool {
+    Invocation::program(workspace, "id").arg("-u").quiet_output().is_some_and(|id| id.trim() == "0")
+}
+
 fn as_root(workspace: &Workspace, program: &str) -> Invocation {
-    let is_root =
-        Invocation::program(workspace, "id").arg("-u").quiet_output().is_some_and(|id| id.trim() == "0");
-    if is_root {
+    if is_root(workspace) {
         Invocation::program(workspace, program).env("DEBIAN_FRONTEND", "noninteractive")
     } else {
         Invocation::program(workspace, "sudo").arg("DEBIAN_FRONTEND=noninteractive").arg(program)
