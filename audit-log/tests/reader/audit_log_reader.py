@@ -289,10 +289,12 @@ class Log:
         if self.verifier:
             try:
                 self.verifier.check(note)
-            except InvalidSignature:
+            except (InvalidSignature, Unusable) as error:
                 if name != "checkpoint":  # not part of the log, so it says nothing about the log
-                    raise Unusable("the signature of %s does not hold" % name) from None
-                self.require(False, "its signature does not hold")
+                    raise Unusable("%s: %s" % (name, str(error) or "its signature does not hold")) from None
+                # The last frame was signed by this key, so it is not the key that is wrong.
+                self.require(not self.note, "its signature does not hold")
+                raise Unusable("checkpoint: %s" % (str(error) or "its signature does not hold")) from None
         self.require(self.origin in (None, note.origin), "it is of another log, `%s`" % note.origin)
         self.require(note.size <= self.tree.size,
                      "it names %d entries, the log has %d: the log was truncated" % (note.size, self.tree.size))
