@@ -1,1 +1,29 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod clock;
+pub mod digest;
+pub mod event;
+pub mod facts;
+pub mod gate;
+pub mod grammar;
+pub mod identity;
+pub mod limits;
+pub mod policy;
+pub mod quote;
+pub mod record;
+pub mod registry;
+pub mod source;
+#[cfg(feature = "ssh")]
+pub mod ssh;
+pub mod verdict;
+
+pub use clock::{ClockEvent, SessionClock, SessionLimits};
+pub use digest::{StreamDigest, StreamSummary};
+pub use facts::{FactSource, Facts, NoFacts};
+pub use gate::{Admission, Decision, DenyAll, Gatekeeper, PolicyGate, SessionRequest};
+pub use identity::{Target, User};
+pub use policy::{Grant, Mode, Policy, PolicyError, Redacted};
+pub use source::{FilePolicy, PolicySource, SharedPolicy, StaticPolicy};
+pub use verdict::{Denial, OutputRecord, Permit, Refusal, Verdict};

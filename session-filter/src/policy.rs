@@ -1,0 +1,281 @@
+//! Who may do what, where, and when: the permitted-command list, read from TOML and compiled for fast answers.
+//!
+//! ```toml
+//! version = 1                                   # optional
+//! redact  = ['(?i)password=\S+']                # hidden in what is kept: regular expressions
+//!
+//! [[permit]]
+//! users    = ["alice", "role:vendor"]           # ids, `role:` names, or "*"
+//! targets  = ["web-1", "tag:web"]               # ids, `tag:` names, or "*"
+//! mode     = "managed"                          # "exec-only" (default), "managed", "unrestricted"
+//! commands = ["systemctl status *", "journalctl -u nginx --since *", "df -h"]
+//! when     = { days = "mon-fri", hours = "08:00-18:00", zone = "Asia/Kolkata" }
+//! idle     = "10m"                              # cut after so much rest; default 15m
+//! longest  = "8h"                               # cut after so much in all; default 8h
+//! warn     = "1m"                               # said so long before a cut; default 1m
+//! pipelines = true                              # `|` between commands that this rule permits; default false
+//! lists    = true                               # `&&`, `||`, `;`; default false
+//! record   = "full"                             # "digest" (default) or "full" output
+//! acknowledge = ["vi grants a shell"]           # needed for programs that can run others
+//! ```
+//!
+//! # Rules
+//!
+//! A rule applies to a session when one of its users and one of its targets match. It is *in force* while every
+//! condition in `when` holds. What no rule in force permits is denied. When several rules permit a command, the first
+//! in the file is the one named in records.
+//!
+//! The terms of a session come from all rules in force: the strictest of the stated `idle`, `longest` and `warn`; the
+//! most complete `record`; `managed` if any of them says so. A raw terminal is never combined with a list of commands:
+//! `unrestricted` counts only while no rule in force lists commands, and a policy in which both are written for the
+//! same user (or role) and target (or tag) does not load.
+//!
+//! # Command patterns
+//!
+//! A pattern is lexed like a command line, then compared word by word:
+//!
+//! | in a pattern | matches |
+//! |---|---|
+//! | `status`, `'*'` | exactly that word |
+//! | `?` | one character of an argument, but not `/` |
+//! | `*` | any characters of an argument, but not `/` |
+//! | `**` | any characters of an argument |
+//! | `...` as the last word | any number of any further arguments, options included |
+//!
+//! A wildcard stays within one argument, and three rules keep it from reaching further than it reads:
+//! it never matches an argument that begins with `-` unless the pattern's word does (`systemctl status *` does not
+//! permit `systemctl status -Hevil`); a word of nothing but wildcards never matches an empty argument; and an argument
+//! with a `..` path component matches no wildcard (`/var/log/**` does not permit `/var/log/../../etc/shadow`).
+//!
+//! The program is compared exactly, and holds no wildcards. Where a pattern names it by absolute path, the plain name
+//! matches too, and the absolute path is what is sent.
+//!
+//! # Conditions
+//!
+//! | in `when` | holds while |
+//! |---|---|
+//! | `days = "mon-fri,sun"` | today is one of these, in `zone` |
+//! | `hours = "22:00-06:00"` | the time is in this window, in `zone`; past midnight it belongs to the day it began on |
+//! | `zone = "Asia/Kolkata"` | (an IANA name; default `UTC`) |
+//! | `from`, `until` | the moment lies between these, RFC 3339 with offset |
+//! | `networks = ["10.0.0.0/8"]` | the source address lies in one of these |
+//! | `countries = ["IN"]` | the source address belongs to one of these (ISO 3166-1 alpha-2) |
+//! | `reputation_min = 50` | the source address has at least this standing, 0 to 100 |
+//! | `device = "enrolled"` (or a list) | the device has (one of) this standing |
+//! | `mfa_within = "15m"` | the person passed a second factor within this time |
+//! | `risk_max = 30` | the session carries at most this risk, 0 to 100 |
+//!
+//! A fact that is not known makes its condition not hold.
+//!
+//! # Programs that run programs
+//!
+//! Editors, pagers, interpreters, `find -exec`, `tar --to-command` and their like turn a permitted command into any
+//! command. A pattern that can reach such a feature does not load unless `acknowledge` holds an entry that begins with
+//! the program's name. See [`lint`] for which features are known.
+
+mod check;
+mod condition;
+mod index;
+pub mod lint;
+mod mistake;
+mod parse;
+mod pattern;
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use condition::Unmet;
+pub(crate) use condition::{FactNeeds, When};
+use index::Index;
+pub use mistake::{Mistake, PolicyError, Warning};
+use pattern::Pattern;
+
+use crate::clock::SessionLimits;
+use crate::digest::hex;
+use crate::facts::Facts;
+use crate::identity::{Target, User};
+use crate::verdict::{OutputRecord, Refusal, Verdict};
+
+/// How a session may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// One command per request, without a terminal. Everything else is refused.
+    ExecOnly,
+    /// The proxy owns the prompt; each approved line is a command of its own.
+    Managed,
+    /// A raw terminal, recorded but not checked.
+    Unrestricted,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ExecOnly => "exec-only",
+            Self::Managed => "managed",
+            Self::Unrestricted => "unrestricted",
+        })
+    }
+}
+
+/// The terms on which a user may be on a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// How the session may be used.
+    pub mode: Mode,
+    /// How long it may rest and last.
+    pub limits: SessionLimits,
+    /// How much of its output is kept at least.
+    pub record: OutputRecord,
+    /// When the last of the rules in force ceases to be, if time alone will end them all.
+    pub valid_until: Option<DateTime<Utc>>,
+}
+
+/// A text in which secrets were hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redacted {
+    /// The text, with `[redacted]` in place of each secret.
+    pub text: String,
+    /// Whether anything was hidden.
+    pub changed: bool,
+}
+
+impl Redacted {
+    /// Nothing was hidden.
+    pub fn unchanged(text: impl Into<String>) -> Self {
+        Self { text: text.into(), changed: false }
+    }
+}
+
+/// A compiled policy. Immutable; share it with [`Arc`] and replace it whole.
+pub struct Policy {
+    rules: Vec<Rule>,
+    patterns: Vec<Pattern>,
+    index: Index,
+    redactions: Vec<Regex>,
+    warnings: Vec<Warning>,
+    needs: FactNeeds,
+    digest: String,
+}
+
+/// One `[[permit]]`.
+pub(crate) struct Rule {
+    pub(crate) line: usize,
+    pub(crate) mode: Mode,
+    pub(crate) patterns: std::ops::Range<usize>,
+    pub(crate) when: Option<When>,
+    pub(crate) idle: Option<std::time::Duration>,
+    pub(crate) longest: Option<std::time::Duration>,
+    pub(crate) warn: Option<std::time::Duration>,
+    pub(crate) pipelines: bool,
+    pub(crate) lists: bool,
+    pub(crate) record: OutputRecord,
+}
+
+impl Policy {
+    /// Reads and compiles a policy.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake that can be found, each with line and column. A policy with a mistake is not used at all.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        let parsed = parse::parse(text)?;
+        Ok(Self {
+            rules: parsed.rules,
+            patterns: parsed.patterns,
+            index: parsed.index,
+            redactions: parsed.redactions,
+            warnings: parsed.warnings,
+            needs: parsed.needs,
+            digest: hex(&Sha256::digest(text.as_bytes())),
+        })
+    }
+
+    /// Whether `user` may run `line` on `target`, with nothing else known.
+    ///
+    /// Rules with a `when` do not hold here, since neither the time nor the source is known; where that decides, the
+    /// denial says so. Use [`check_with`](Self::check_with) where facts are at hand.
+    pub fn check(&self, user: &User, target: &Target, line: &str) -> Verdict {
+        check::check(self, user, target, line.as_bytes(), None)
+    }
+
+    /// Whether `user` may run `line` on `target`, given what is known now. `line` is what the client sent: any bytes.
+    pub fn check_with(&self, user: &User, target: &Target, line: &[u8], facts: &Facts) -> Verdict {
+        check::check(self, user, target, line, Some(facts))
+    }
+
+    /// The command patterns in force, as written, in the order of the file and without repetitions.
+    pub fn permitted(&self, user: &User, target: &Target, facts: &Facts) -> Vec<String> {
+        check::permitted(self, user, target, facts)
+    }
+
+    /// On what terms `user` may be on `target` now.
+    ///
+    /// # Errors
+    ///
+    /// `no_entry` when no rule names them; otherwise the first condition, in the order of the file, that keeps a rule
+    /// from holding.
+    pub fn admit(&self, user: &User, target: &Target, facts: &Facts) -> Result<Grant, Refusal> {
+        check::admit(self, user, target, facts)
+    }
+
+    /// On what terms `user` may be on `target` now; `None` if they may not. [`admit`](Self::admit) says why.
+    pub fn grant(&self, user: &User, target: &Target, facts: &Facts) -> Option<Grant> {
+        self.admit(user, target, facts).ok()
+    }
+
+    /// What is not wrong with the policy but may not be meant.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// SHA-256 of the source text, lower-case hexadecimal: names the policy in records.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Hides what the policy's `redact` expressions match.
+    pub fn redact(&self, text: &str) -> Redacted {
+        let mut redacted = Redacted::unchanged(text);
+        for expression in &self.redactions {
+            if expression.is_match(&redacted.text) {
+                redacted.text = expression.replace_all(&redacted.text, "[redacted]").into_owned();
+                redacted.changed = true;
+            }
+        }
+        redacted
+    }
+
+    pub(crate) fn needs(&self) -> FactNeeds {
+        self.needs
+    }
+
+    pub(crate) fn pattern_text(pattern: &Pattern) -> Arc<str> {
+        Arc::clone(&pattern.text)
+    }
+}
+
+/// The shape only: redaction expressions may describe secrets.
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("digest", &self.digest)
+            .field("rules", &self.rules.len())
+            .field("patterns", &self.patterns.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::str::FromStr for Policy {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        Self::from_toml(text)
+    }
+}

@@ -1,0 +1,343 @@
+//! Answers: from a line and what is known to a permit or a denial; from a user and target to the terms of a session.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::index::Pairs;
+use super::{Grant, Mode, Policy, Rule, Unmet};
+use crate::clock::SessionLimits;
+use crate::facts::Facts;
+use crate::grammar::{Fault, Operator, Part, Wildcards, Word, check_text, lex_str};
+use crate::identity::{Target, User};
+use crate::limits::{DENIAL_HINTS_MAX, IDLE_DEFAULT, LONGEST_DEFAULT, WARN_DEFAULT};
+use crate::policy::pattern::Pattern;
+use crate::verdict::PermitRule;
+use crate::verdict::{Denial, DenialReason, OutputRecord, Permit, Refusal, Verdict};
+
+pub(super) fn check(
+    policy: &Policy,
+    user: &User,
+    target: &Target,
+    line: &[u8],
+    facts: Option<&Facts>,
+) -> Verdict {
+    let (text, parts) = match read(line) {
+        Ok(read) => read,
+        Err(fault) => {
+            let explanation = fault.reason().to_string();
+            let reason = DenialReason::Grammar(fault);
+            return Verdict::Deny(Denial::from_parts(
+                line,
+                reason,
+                Some(fault.position()),
+                explanation,
+                Vec::new(),
+            ));
+        }
+    };
+    let question =
+        Question { policy, pairs: policy.index.pairs(user, target), facts, joints: Joints::of(&parts) };
+    let mut rules = Vec::with_capacity(parts.len());
+    let mut record = OutputRecord::Digest;
+    for part in &parts {
+        match question.find(part) {
+            Ok((pattern, rule)) => {
+                record = record.max(rule.record);
+                rules.push(pattern);
+            }
+            Err(why) => return Verdict::Deny(question.deny(user, target, line, part, why)),
+        }
+    }
+    Verdict::Allow(mint(text, parts, &rules, record))
+}
+
+fn read(line: &[u8]) -> Result<(&str, Vec<Part>), Fault> {
+    let text = check_text(line)?;
+    Ok((text, lex_str(text, Wildcards::Refused)?))
+}
+
+/// INVARIANT: every part was found to match the pattern at its place in `patterns`.
+fn mint(text: &str, parts: Vec<Part>, patterns: &[&Pattern], record: OutputRecord) -> Permit {
+    let rules = patterns
+        .iter()
+        .map(|pattern| PermitRule { pattern: Policy::pattern_text(pattern), line: pattern.line })
+        .collect();
+    let mut first = Vec::new();
+    let mut more = Vec::new();
+    for (part, pattern) in parts.into_iter().zip(patterns) {
+        let mut argv: Vec<String> = part.words.into_iter().map(|word| word.text).collect();
+        if let Some(program) = argv.first_mut()
+            && *program != pattern.program
+        {
+            // The plain name of an absolute path: what runs is what the policy names, not what PATH finds.
+            program.clone_from(&pattern.program);
+        }
+        match part.joined_by {
+            Some((operator, _)) => more.push((operator, argv)),
+            None => first = argv,
+        }
+    }
+    Permit::new(text.to_owned(), first, more, rules, record)
+}
+
+/// What a line uses to join its commands, and where first.
+#[derive(Clone, Copy, Default)]
+struct Joints {
+    pipe: Option<(Operator, usize)>,
+    list: Option<(Operator, usize)>,
+}
+
+impl Joints {
+    fn of(parts: &[Part]) -> Self {
+        let mut joints = Self::default();
+        for joint in parts.iter().filter_map(|part| part.joined_by) {
+            let place = if joint.0 == Operator::Pipe { &mut joints.pipe } else { &mut joints.list };
+            place.get_or_insert(joint);
+        }
+        joints
+    }
+
+    /// The first joint that the rule does not permit.
+    fn refused_by(self, rule: &Rule) -> Option<(Operator, usize)> {
+        self.pipe.filter(|_| !rule.pipelines).or(self.list.filter(|_| !rule.lists))
+    }
+}
+
+/// Why no pattern was found. Ordered from least to most specific.
+enum Why {
+    NoMatch,
+    Joint(Operator, usize),
+    Unmet(Unmet),
+}
+
+struct Question<'a> {
+    policy: &'a Policy,
+    pairs: Pairs,
+    facts: Option<&'a Facts>,
+    joints: Joints,
+}
+
+impl<'a> Question<'a> {
+    /// The first pattern in the file that permits the part.
+    fn find(&self, part: &Part) -> Result<(&'a Pattern, &'a Rule), Why> {
+        let Some((program, args)) = part.words.split_first() else { return Err(Why::NoMatch) };
+        let mut best: Option<(u32, &Pattern, &Rule)> = None;
+        let mut why = Why::NoMatch;
+        for list in self.policy.index.patterns(&self.pairs, &program.text) {
+            for number in list {
+                if best.is_some_and(|(found, ..)| found <= *number) {
+                    break;
+                }
+                let Some((pattern, rule)) = self.pattern(*number) else { continue };
+                if !pattern.matches(args) {
+                    continue;
+                }
+                if let Err(unmet) = self.holds(rule) {
+                    why = Why::Unmet(unmet);
+                } else if let Some((operator, position)) = self.joints.refused_by(rule) {
+                    if !matches!(why, Why::Unmet(_)) {
+                        why = Why::Joint(operator, position);
+                    }
+                } else {
+                    best = Some((*number, pattern, rule));
+                    break;
+                }
+            }
+        }
+        best.map(|(_, pattern, rule)| (pattern, rule)).ok_or(why)
+    }
+
+    fn pattern(&self, number: u32) -> Option<(&'a Pattern, &'a Rule)> {
+        let pattern = self.policy.patterns.get(usize::try_from(number).ok()?)?;
+        Some((pattern, self.policy.rules.get(pattern.rule)?))
+    }
+
+    fn holds(&self, rule: &Rule) -> Result<(), Unmet> {
+        match (&rule.when, self.facts) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Unmet::FactsUnknown),
+            (Some(when), Some(facts)) => when.holds(facts),
+        }
+    }
+
+    fn deny(&self, user: &User, target: &Target, line: &[u8], part: &Part, why: Why) -> Denial {
+        match why {
+            Why::Joint(operator, position) => Denial::from_parts(
+                line,
+                DenialReason::OperatorNotPermitted(operator),
+                Some(position),
+                format!("no rule permits joining commands with `{operator}` here"),
+                Vec::new(),
+            ),
+            Why::Unmet(unmet) => Denial::from_parts(
+                line,
+                DenialReason::ConditionUnmet(unmet),
+                None,
+                format!("a rule permits it, but {unmet}"),
+                Vec::new(),
+            ),
+            Why::NoMatch => self.deny_unmatched(user, target, line, part),
+        }
+    }
+
+    fn deny_unmatched(&self, user: &User, target: &Target, line: &[u8], part: &Part) -> Denial {
+        let rules = self.policy.index.rules(&self.pairs);
+        let Some((program, args)) = part.words.split_first() else {
+            return Denial::from_parts(
+                line,
+                DenialReason::NoRule,
+                None,
+                "no rule permits it".to_owned(),
+                Vec::new(),
+            );
+        };
+        if rules.is_empty() {
+            let explanation = format!("no rule permits `{}` anything on `{}`", user.id(), target.id());
+            return Denial::from_parts(line, DenialReason::NoEntry, None, explanation, Vec::new());
+        }
+        let mut in_force = Vec::new();
+        let mut unmet = None;
+        for rule in rules.iter().filter_map(|rule| self.policy.rules.get(*rule)) {
+            match self.holds(rule) {
+                Ok(()) => in_force.push(rule),
+                Err(condition) => unmet = unmet.or(Some(condition)),
+            }
+        }
+        if let (true, Some(unmet)) = (in_force.is_empty(), unmet) {
+            let explanation = format!("no rule is in force: {unmet}");
+            return Denial::from_parts(
+                line,
+                DenialReason::ConditionUnmet(unmet),
+                None,
+                explanation,
+                Vec::new(),
+            );
+        }
+        if in_force.iter().all(|rule| rule.mode == Mode::Unrestricted) {
+            let explanation = "only a raw terminal is permitted, not single commands".to_owned();
+            return Denial::from_parts(line, DenialReason::Unrestricted, None, explanation, Vec::new());
+        }
+        let (explanation, position, permitted) = self.nearest(program, args, &in_force);
+        Denial::from_parts(line, DenialReason::NoRule, position, explanation, permitted)
+    }
+
+    /// Which word is the first that no pattern permits, and what could stand there.
+    fn nearest(
+        &self,
+        program: &Word,
+        args: &[Word],
+        in_force: &[&Rule],
+    ) -> (String, Option<usize>, Vec<String>) {
+        let lists = self.policy.index.patterns(&self.pairs, &program.text);
+        let same_program: Vec<&Pattern> = lists
+            .flatten()
+            .filter_map(|number| self.pattern(*number))
+            .filter(|(_, rule)| self.holds(rule).is_ok())
+            .map(|(pattern, _)| pattern)
+            .collect();
+        let mut hints = Hints::default();
+        if same_program.is_empty() {
+            let mut patterns =
+                in_force.iter().filter_map(|rule| self.policy.patterns.get(rule.patterns.clone())).flatten();
+            while let (true, Some(pattern)) = (hints.has_room(), patterns.next()) {
+                hints.add(pattern.plain_name().unwrap_or(&pattern.program).to_owned());
+            }
+            return (format!("no rule permits `{}`", program.text), None, hints.list);
+        }
+        let reached = same_program.iter().map(|pattern| pattern.matched(args)).max().unwrap_or(0);
+        for pattern in same_program.iter().filter(|pattern| pattern.matched(args) == reached) {
+            hints.add(match pattern.args.get(reached) {
+                Some(arg) => arg.shown(),
+                None => "nothing more".to_owned(),
+            });
+        }
+        match args.get(reached) {
+            Some(word) => (format!("no rule permits `{}`", word.text), Some(word.start), hints.list),
+            None => ("no rule permits it without a further argument".to_owned(), None, hints.list),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Hints {
+    list: Vec<String>,
+}
+
+impl Hints {
+    fn has_room(&self) -> bool {
+        self.list.len() < DENIAL_HINTS_MAX
+    }
+
+    fn add(&mut self, hint: String) {
+        if self.has_room() && !self.list.contains(&hint) {
+            self.list.push(hint);
+        }
+    }
+}
+
+fn rules_in_force<'a>(
+    policy: &'a Policy,
+    user: &User,
+    target: &Target,
+    facts: &Facts,
+) -> Result<Vec<&'a Rule>, Refusal> {
+    let rules = policy.index.rules(&policy.index.pairs(user, target));
+    let mut in_force = Vec::new();
+    let mut unmet = None;
+    for rule in rules.iter().filter_map(|rule| policy.rules.get(*rule)) {
+        match rule.when.as_ref().map_or(Ok(()), |when| when.holds(facts)) {
+            Ok(()) => in_force.push(rule),
+            Err(condition) => unmet = unmet.or(Some(condition)),
+        }
+    }
+    match (in_force.is_empty(), unmet) {
+        (false, _) => Ok(in_force),
+        (true, Some(unmet)) => Err(Refusal::new(
+            unmet.code(),
+            format!("`{}` may not be on `{}` now: {unmet}", user.id(), target.id()),
+        )),
+        (true, None) => {
+            Err(Refusal::new("no_entry", format!("no rule lets `{}` onto `{}`", user.id(), target.id())))
+        }
+    }
+}
+
+pub(super) fn permitted(policy: &Policy, user: &User, target: &Target, facts: &Facts) -> Vec<String> {
+    let Ok(rules) = rules_in_force(policy, user, target, facts) else { return Vec::new() };
+    let patterns = rules.iter().filter_map(|rule| policy.patterns.get(rule.patterns.clone())).flatten();
+    let mut seen = HashSet::new();
+    patterns
+        .map(|pattern| &pattern.text)
+        .filter(|text| seen.insert(*text))
+        .map(|text| text.to_string())
+        .collect()
+}
+
+pub(super) fn admit(policy: &Policy, user: &User, target: &Target, facts: &Facts) -> Result<Grant, Refusal> {
+    let mut rules = rules_in_force(policy, user, target, facts)?;
+    // INVARIANT: a list of commands is never combined with a raw terminal.
+    if rules.iter().any(|rule| rule.mode != Mode::Unrestricted) {
+        rules.retain(|rule| rule.mode != Mode::Unrestricted);
+    }
+    let mode = if rules.iter().any(|rule| rule.mode == Mode::Unrestricted) {
+        Mode::Unrestricted
+    } else if rules.iter().any(|rule| rule.mode == Mode::Managed) {
+        Mode::Managed
+    } else {
+        Mode::ExecOnly
+    };
+    let strictest = |stated: fn(&Rule) -> Option<Duration>| rules.iter().copied().filter_map(stated).min();
+    let idle = strictest(|rule| rule.idle).unwrap_or(IDLE_DEFAULT);
+    let longest = strictest(|rule| rule.longest).unwrap_or(LONGEST_DEFAULT);
+    // A warning as long as the limit itself would be said at once and mean nothing.
+    let half = idle.min(longest).checked_div(2).unwrap_or_default();
+    let warn_before = rules.iter().filter_map(|rule| rule.warn).max().unwrap_or(WARN_DEFAULT).min(half);
+    let ends: Option<Vec<_>> =
+        rules.iter().map(|rule| rule.when.as_ref().and_then(|when| when.valid_until(facts))).collect();
+    Ok(Grant {
+        mode,
+        limits: SessionLimits { idle, longest, warn_before },
+        record: rules.iter().map(|rule| rule.record).max().unwrap_or_default(),
+        valid_until: ends.and_then(|ends| ends.into_iter().max()),
+    })
+}

@@ -1,0 +1,103 @@
+//! What only shows when rules are seen together: raw terminals beside lists of commands, and repetitions.
+
+use std::collections::HashMap;
+
+use super::{Reader, Scope};
+use crate::policy::index::Selector;
+use crate::policy::pattern::{ArgPattern, Pattern};
+use crate::policy::{Mode, Rule};
+
+/// How many earlier patterns of the same words a pattern is compared with.
+const EARLIER_MAX: usize = 16;
+
+pub(super) fn examine(reader: &mut Reader<'_>) {
+    raw_beside_list(reader);
+    repetitions(reader);
+}
+
+/// A user whom one rule gives a raw terminal and another a list of commands on the same target would be held to
+/// nothing by the list. Who holds which role is known only later; there the list wins (see `check::admit`).
+fn raw_beside_list(reader: &mut Reader<'_>) {
+    let listed: Vec<(&Rule, &Scope)> =
+        reader.rules.iter().zip(&reader.scopes).filter(|(rule, _)| rule.mode != Mode::Unrestricted).collect();
+    let mut by_user: HashMap<&Selector, Vec<usize>> = HashMap::new();
+    for (at, (_, scope)) in listed.iter().enumerate() {
+        for user in &scope.users {
+            by_user.entry(user).or_default().push(at);
+        }
+    }
+    let mut found = Vec::new();
+    for (_, raw) in
+        reader.rules.iter().zip(&reader.scopes).filter(|(rule, _)| rule.mode == Mode::Unrestricted)
+    {
+        let clash = raw.users.iter().flat_map(|user| by_user.get(user)).flatten().find_map(|at| {
+            let (rule, scope) = listed.get(*at)?;
+            let target = raw.targets.iter().find(|target| scope.targets.contains(target))?;
+            let user = raw.users.iter().find(|user| scope.users.contains(user))?;
+            Some((rule.line, user, target))
+        });
+        if let Some((line, user, target)) = clash {
+            let message = format!(
+                "a raw terminal for {} on {} makes the list of commands in line {line} meaningless",
+                shown(user, "role:"),
+                shown(target, "tag:"),
+            );
+            found.push(reader.places.mistake(raw.offset, message));
+        }
+    }
+    reader.mistakes.append(&mut found);
+}
+
+fn shown(selector: &Selector, label: &str) -> String {
+    match selector {
+        Selector::Any => "`*`".to_owned(),
+        Selector::Id(id) => format!("`{id}`"),
+        Selector::Label(name) => format!("`{label}{name}`"),
+    }
+}
+
+/// A pattern that an earlier rule permits to all the same people, on all the same targets, unconditionally and on no
+/// stricter terms, is never the one that decides.
+fn repetitions(reader: &mut Reader<'_>) {
+    type Words<'a> = (&'a str, &'a [ArgPattern], bool);
+    let mut earlier: HashMap<Words<'_>, Vec<&Pattern>> = HashMap::new();
+    let mut found = Vec::new();
+    for pattern in &reader.patterns {
+        let seen = earlier.entry((&pattern.program, &pattern.args, pattern.any_rest)).or_default();
+        let covers = |before: &&&Pattern| {
+            let (Some(a), Some(b)) = (reader.rules.get(before.rule), reader.rules.get(pattern.rule)) else {
+                return false;
+            };
+            let (Some(wide), Some(narrow)) =
+                (reader.scopes.get(before.rule), reader.scopes.get(pattern.rule))
+            else {
+                return false;
+            };
+            before.rule == pattern.rule
+                || (a.when.is_none()
+                    && a.mode == b.mode
+                    && a.record == b.record
+                    && a.pipelines >= b.pipelines
+                    && a.lists >= b.lists
+                    && all_in(&narrow.users, &wide.users)
+                    && all_in(&narrow.targets, &wide.targets))
+        };
+        if let Some(before) = seen.iter().find(covers) {
+            found.push((
+                pattern.line,
+                format!("`{}` is already permitted by line {}", pattern.text, before.line),
+            ));
+        }
+        if seen.len() < EARLIER_MAX {
+            seen.push(pattern);
+        }
+    }
+    for (line, message) in found {
+        let offset = reader.places.line_start(line);
+        reader.warn(offset, message);
+    }
+}
+
+fn all_in(narrow: &[Selector], wide: &[Selector]) -> bool {
+    wide.contains(&Selector::Any) || narrow.iter().all(|selector| wide.contains(selector))
+}
