@@ -40,7 +40,5 @@ pub(crate) fn run(
     if !rest.is_empty() {
         invocation = invocation.arg("--").args(rest);
     }
-    invocation.run(console)?;
-    console.end_status();
-    Ok(())
+    invocation.run(console)
 }

@@ -4,11 +4,39 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{MetadataCommand, TargetKind};
+use clap::ValueEnum;
 
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::workspace::{Workspace, find_program};
+
+/// What is built into a target besides coverage.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Sanitizer {
+    /// AddressSanitizer. There is no unsafe code here for it to watch, but it also shows libFuzzer what byte strings are
+    /// compared with, and that finds keywords and magic numbers.
+    Address,
+    /// Nothing: several times faster, for long runs that have the keywords in their corpus.
+    None,
+}
+
+impl Sanitizer {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How long and how to search.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Search {
+    pub(crate) seconds: u32,
+    pub(crate) seed: u64,
+    pub(crate) sanitizer: Sanitizer,
+}
 
 struct Target {
     crate_name: String,
@@ -16,18 +44,16 @@ struct Target {
     name: String,
 }
 
-/// Replays the corpus of each target (or of one) and then looks for new inputs for `seconds`; returns what ran.
+/// Replays the corpus of each target (or of one) and then looks for new inputs for the given time; returns what ran.
 ///
 /// The committed corpus, `<crate>/fuzz/corpus/<target>`, is only read. New inputs are kept below the target directory,
 /// where the next run finds them; who wants to commit one copies it.
 ///
-/// Targets are built without a sanitizer: no crate here has unsafe code, and so they run several times faster.
 pub(crate) fn run(
     workspace: &Workspace,
     console: &Console,
     only: Option<&str>,
-    seconds: u32,
-    seed: u64,
+    search: Search,
 ) -> Result<String, Failure> {
     let mut targets = discover(workspace)?;
     if let Some(only) = only {
@@ -41,21 +67,16 @@ pub(crate) fn run(
         return Ok("no fuzz targets yet".to_owned());
     }
     install_cargo_fuzz(workspace, console)?;
+    let Search { seconds, seed, .. } = search;
     for target in &targets {
         console.say(&format!("fuzz: {} of {}, {seconds} s, seed {seed}", target.name, target.crate_name));
-        run_one(workspace, console, target, seconds, seed)?;
+        run_one(workspace, console, target, search)?;
     }
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
     Ok(format!("{} for {seconds} s each", names.join(", ")))
 }
 
-fn run_one(
-    workspace: &Workspace,
-    console: &Console,
-    target: &Target,
-    seconds: u32,
-    seed: u64,
-) -> Result<(), Failure> {
+fn run_one(workspace: &Workspace, console: &Console, target: &Target, search: Search) -> Result<(), Failure> {
     let build_dir = workspace.target_dir().join("fuzz");
     let found = build_dir.join("found").join(&target.crate_name).join(&target.name);
     fs::create_dir_all(&found).map_err(Failure::io("create", &found))?;
@@ -65,18 +86,18 @@ fn run_one(
         corpora.push(committed);
     }
     // libFuzzer takes a seed of 32 bits, and 0 as "take one from the clock".
-    let seed = seed % u64::from(u32::MAX) + 1;
+    let seed = search.seed % u64::from(u32::MAX) + 1;
     Invocation::cargo(workspace)
         // cargo-fuzz passes flags that the compiler keeps for its nightly builds.
         .env("RUSTC_BOOTSTRAP", "1")
-        .args(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"])
+        .args(["fuzz", "run", "--sanitizer", search.sanitizer.flag(), "--fuzz-dir"])
         .arg(&target.fuzz_dir)
         .arg("--target-dir")
         .arg(&build_dir)
         .arg(&target.name)
         .args(corpora)
-        .args(["--", "-timeout=20", "-print_final_stats=1"])
-        .arg(format!("-max_total_time={seconds}"))
+        .args(["--", "-detect_leaks=0", "-timeout=20", "-print_final_stats=1"])
+        .arg(format!("-max_total_time={}", search.seconds))
         .arg(format!("-seed={seed}"))
         .run(console)
 }

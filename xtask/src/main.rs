@@ -93,6 +93,9 @@ struct FuzzArgs {
     /// Seed of the run; taken from the clock, and shown, unless given.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// What to build into the targets.
+    #[arg(long, value_enum, default_value = "address")]
+    sanitizer: fuzz::Sanitizer,
 }
 
 #[derive(Debug, Args)]
@@ -110,7 +113,6 @@ fn main() -> ExitCode {
     match run(&cli.task, &console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            console.end_status();
             eprintln!("\nFAILED: {failure}");
             ExitCode::FAILURE
         }
@@ -123,6 +125,12 @@ fn run(task: &Task, console: &Console) -> Result<(), Failure> {
         return Ok(());
     }
     let workspace = Workspace::load()?;
+    let outcome = run_in(&workspace, task, console);
+    console.end_status();
+    outcome
+}
+
+fn run_in(workspace: &Workspace, task: &Task, console: &Console) -> Result<(), Failure> {
     match task {
         Task::Test(args) => {
             let settings = steps::Settings {
@@ -131,22 +139,30 @@ fn run(task: &Task, console: &Console) -> Result<(), Failure> {
                 advisories: if args.advisories { steps::Advisories::Fetch } else { steps::Advisories::Skip },
             };
             let on_failure = if args.keep_going { steps::OnFailure::GoOn } else { steps::OnFailure::Stop };
-            steps::run(&workspace, console, &settings, &args.only, on_failure)
+            steps::run(workspace, console, &settings, &args.only, on_failure)
         }
         Task::Soak(args) => {
             let seed = args.seed.unwrap_or_else(seed_from_clock);
-            tools::ensure(&workspace, console)?;
-            soak::run(&workspace, console, args.scale, seed, args.name.as_deref())
+            tools::ensure(workspace, console)?;
+            soak::run(workspace, console, args.scale, seed, args.name.as_deref())
         }
         Task::Fuzz(args) => {
-            let seed = args.seed.unwrap_or_else(seed_from_clock);
-            fuzz::run(&workspace, console, args.target.as_deref(), args.seconds, seed).map(drop)
+            let search = fuzz::Search {
+                seconds: args.seconds,
+                seed: args.seed.unwrap_or_else(seed_from_clock),
+                sanitizer: args.sanitizer,
+            };
+            console.start_status("fuzz");
+            fuzz::run(workspace, console, args.target.as_deref(), search).map(drop)
         }
         Task::Bench(args) => {
-            tools::ensure(&workspace, console)?;
-            bench::run(&workspace, console, args.subject, &args.rest)
+            tools::ensure(workspace, console)?;
+            bench::run(workspace, console, args.subject, &args.rest)
         }
-        Task::Package => package::run(&workspace, console).map(drop),
+        Task::Package => {
+            console.start_status("package");
+            package::run(workspace, console).map(drop)
+        }
     }
 }
 

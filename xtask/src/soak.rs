@@ -32,7 +32,6 @@ pub(crate) fn run(
     let command = invocation.shown();
     let mut verdict = Verdict::default();
     invocation.run_seeing(console, |line| verdict.see(line))?;
-    console.end_status();
     if verdict.ran() == 0 {
         return Err(Failure::NothingRan { command, why: "no test has that in its name" });
     }

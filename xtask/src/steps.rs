@@ -250,5 +250,10 @@ fn licences(run: &Run<'_>) -> Result<String, Failure> {
 }
 
 fn fuzz_smoke(run: &Run<'_>) -> Result<String, Failure> {
-    fuzz::run(run.workspace, run.console, None, run.settings.fuzz_seconds, run.settings.seed)
+    let search = fuzz::Search {
+        seconds: run.settings.fuzz_seconds,
+        seed: run.settings.seed,
+        sanitizer: fuzz::Sanitizer::Address,
+    };
+    fuzz::run(run.workspace, run.console, None, search)
 }
