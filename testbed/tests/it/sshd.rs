@@ -156,3 +156,21 @@ fn kills_a_client_that_takes_too_long() {
     let outcome = client(&server).timeout(Duration::from_secs(1)).run("sleep 1000");
     assert!(matches!(outcome, Err(Error::TimedOut { .. })), "{outcome:?}");
 }
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn prompts_are_answered_with_the_password() {
+    // A key's passphrase is asked for in the same way as a login password, and needs no account with a known password.
+    const SECRET: &str = r#"p'a"s $word\n %s"#;
+    let server = Sshd::start(SshdOptions::new()).unwrap();
+    let key = server.dir().join("locked_key");
+    std::fs::copy(server.client_key_path(), &key).unwrap();
+    let key_arg = key.to_str().unwrap();
+    testbed::run("ssh-keygen", "openssh-client", ["-q", "-p", "-P", "", "-N", SECRET, "-f", key_arg])
+        .unwrap();
+    let locked = Ssh::new(server.port()).user(server.user()).key(&key);
+
+    assert_eq!(locked.clone().password(SECRET).run("echo in").unwrap().stdout, b"in\n");
+    assert_eq!(locked.clone().password("wrong").run("echo in").unwrap().code(), Some(255));
+    assert_eq!(locked.run("echo in").unwrap().code(), Some(255), "nothing to answer with");
+}
