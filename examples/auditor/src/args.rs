@@ -63,6 +63,9 @@ pub(crate) enum Command {
         /// Without one, nobody can see that a log was cut back to an earlier checkpoint.
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
+        /// The log's verifier key, kept elsewhere, instead of `log.vkey` in the keys directory
+        #[arg(long, value_name = "FILE")]
+        verifier_key: Option<PathBuf>,
     },
     /// Find events that contain a text, blocked commands included, in the order in which they were recorded
     Search(Search),
@@ -82,7 +85,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         period: Period,
     },
-    /// Print the last signed checkpoint, to keep it elsewhere
+    /// Verify, then print the last signed checkpoint, to keep it elsewhere
     Checkpoint,
 }
 
