@@ -272,7 +272,7 @@ impl<G: Gatekeeper + ?Sized> Gatekeeper for Arc<G> {
 }
 
 fn decide(policy: &Policy, request: &SessionRequest, facts: &Facts) -> Decision {
-    match policy.admit(&request.user, &request.target, facts) {
+    match policy.try_grant(&request.user, &request.target, facts) {
         Ok(grant) => Decision::Allow(Admission { grant }),
         Err(refusal) => Decision::Deny(refusal),
     }

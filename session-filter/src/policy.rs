@@ -221,13 +221,13 @@ impl Policy {
     ///
     /// `no_entry` when no rule names them; otherwise the first condition, in the order of the file, that keeps a rule
     /// from holding.
-    pub fn admit(&self, user: &User, target: &Target, facts: &Facts) -> Result<Grant, Refusal> {
-        check::admit(self, user, target, facts)
+    pub fn try_grant(&self, user: &User, target: &Target, facts: &Facts) -> Result<Grant, Refusal> {
+        check::try_grant(self, user, target, facts)
     }
 
-    /// On what terms `user` may be on `target` now; `None` if they may not. [`admit`](Self::admit) says why.
+    /// On what terms `user` may be on `target` now; `None` if they may not. [`try_grant`](Self::try_grant) says why.
     pub fn grant(&self, user: &User, target: &Target, facts: &Facts) -> Option<Grant> {
-        self.admit(user, target, facts).ok()
+        self.try_grant(user, target, facts).ok()
     }
 
     /// What is not wrong with the policy but may not be meant.

@@ -313,7 +313,12 @@ pub(super) fn permitted(policy: &Policy, user: &User, target: &Target, facts: &F
         .collect()
 }
 
-pub(super) fn admit(policy: &Policy, user: &User, target: &Target, facts: &Facts) -> Result<Grant, Refusal> {
+pub(super) fn try_grant(
+    policy: &Policy,
+    user: &User,
+    target: &Target,
+    facts: &Facts,
+) -> Result<Grant, Refusal> {
     let mut rules = rules_in_force(policy, user, target, facts)?;
     // INVARIANT: a list of commands is never combined with a raw terminal.
     if rules.iter().any(|rule| rule.mode != Mode::Unrestricted) {

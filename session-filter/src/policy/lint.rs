@@ -4,8 +4,8 @@
 //! are often asked for, which of their features do that. A pattern that *can reach* such a feature needs an
 //! acknowledgement in the policy; a pattern that cannot (`tar --version`, `systemctl status *`) does not.
 //!
-//! Whether a pattern can reach a feature is judged generously: `...` reaches everything; `*` reaches every operand and
-//! subcommand but no option, since a wildcard does not match a leading `-`; abbreviated long options and bundled short
+//! Whether a pattern can reach a feature is judged generously: `...` reaches everything; `*` reaches every operand,
+//! the subcommand too unless it is written out before, but no option, since a wildcard does not match a leading `-`; abbreviated long options and bundled short
 //! ones count. The table cannot be complete: a program that is not in it may still run others. Its sources are GTFOBins
 //! and the manuals of the programs.
 
@@ -37,7 +37,7 @@ enum Reach {
     Always,
     /// Any argument that is not an option.
     Operand,
-    /// This word.
+    /// This word: an option, or a subcommand where it does not begin with `-`.
     Word(&'static str),
     /// A word that begins like this; a long option also by its abbreviations.
     Prefix(&'static str),
@@ -116,7 +116,8 @@ impl Feature {
                 ArgPattern::Exact(text) => !text.starts_with('-') || text == "-",
                 ArgPattern::Glob(glob) => !glob.literal_prefix().starts_with('-'),
             }),
-            Reach::Word(word) => any(&|arg| arg.matches(word)),
+            Reach::Word(word) if word.starts_with('-') => any(&|arg| arg.matches(word)),
+            Reach::Word(word) => pattern.any_rest || reaches_subcommand(&pattern.args, word),
             Reach::Prefix(prefix) => any(&|arg| can_begin(arg, prefix)),
             Reach::Short(letter) => any(&|arg| can_bundle(arg, letter)),
             Reach::Bundle(letter) => {
@@ -131,6 +132,34 @@ impl Feature {
                 .any(|word| pattern.args.iter().any(|arg| *arg == ArgPattern::Exact((*word).to_owned()))),
         }
     }
+}
+
+/// Options that take no value, so that the word behind them is the subcommand.
+const VALUELESS: &[&str] =
+    &["--no-pager", "-P", "--quiet", "-q", "--now", "--no-block", "--user", "--system", "-y", "--yes"];
+
+/// Whether one of the words can be the subcommand: if it is written out, anywhere; if a wildcard would have to be it,
+/// only before the word that certainly is the subcommand (the first operand that cannot be the value of an option).
+fn reaches_subcommand(args: &[ArgPattern], subcommand: &str) -> bool {
+    let mut behind_option = false;
+    let mut settled = false;
+    for arg in args {
+        match arg {
+            ArgPattern::Exact(text) if text == subcommand => return true,
+            ArgPattern::Exact(text) => {
+                let is_option = text.starts_with('-');
+                settled |= !is_option && !behind_option;
+                behind_option = is_option && !text.contains('=') && !VALUELESS.contains(&text.as_str());
+            }
+            ArgPattern::Glob(_) => {
+                if !settled && arg.matches(subcommand) {
+                    return true;
+                }
+                behind_option = false;
+            }
+        }
+    }
+    false
 }
 
 /// Whether the word can begin with `prefix`, or abbreviate it where it is a long option.

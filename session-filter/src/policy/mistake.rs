@@ -86,11 +86,6 @@ impl<'a> Places<'a> {
         (line.max(1), String::from_utf8_lossy(before).chars().count().saturating_add(1))
     }
 
-    /// Byte offset at which a line (counted from 1) begins.
-    pub(crate) fn line_start(&self, line: usize) -> usize {
-        line.checked_sub(1).and_then(|at| self.line_starts.get(at)).copied().unwrap_or(0)
-    }
-
     pub(crate) fn mistake(&self, offset: usize, message: impl Into<String>) -> Mistake {
         let (line, column) = self.at(offset);
         Mistake { line, column, message: message.into() }

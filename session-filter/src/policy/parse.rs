@@ -41,9 +41,12 @@ pub(super) fn parse(text: &str) -> Result<Parsed, PolicyError> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let place = |span: Option<Range<usize>>| span.map_or(0, |span| span.start);
-        return Err(PolicyError::new(
-            errors.iter().map(|error| places.mistake(place(error.span()), error.message())).collect(),
-        ));
+        let mut mistakes: Vec<Mistake> =
+            errors.iter().map(|error| places.mistake(place(error.span()), error.message())).collect();
+        // One slip makes the rest of its line unreadable, too.
+        mistakes.sort();
+        mistakes.dedup_by_key(|mistake| mistake.line);
+        return Err(PolicyError::new(mistakes));
     }
     let mut reader = Reader {
         text,
@@ -53,6 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, PolicyError> {
         rules: Vec::new(),
         scopes: Vec::new(),
         patterns: Vec::new(),
+        pattern_offsets: Vec::new(),
         needs: FactNeeds::default(),
     };
     let redactions = reader.document(document.get_ref());
@@ -74,6 +78,7 @@ struct Reader<'a> {
     rules: Vec<Rule>,
     scopes: Vec<Scope>,
     patterns: Vec<Pattern>,
+    pattern_offsets: Vec<usize>,
     needs: FactNeeds,
 }
 
@@ -307,6 +312,7 @@ impl<'a> Reader<'a> {
                 None => {}
             }
             self.patterns.push(pattern);
+            self.pattern_offsets.push(offset);
         }
     }
 

@@ -113,7 +113,8 @@ impl fmt::Display for Denial {
         escape_into(&self.0.line, DENIAL_LINE_BYTES_MAX, &mut out);
         out.push_str("`: ");
         escape_into(&self.0.explanation, usize::MAX, &mut out);
-        if let Some(position) = self.0.position {
+        // Where a word is at fault, the explanation cites it, and a place would say nothing more.
+        if let Some(position) = self.0.position.filter(|_| self.0.reason != DenialReason::NoRule) {
             out.push_str(&format!(" (byte {position})"));
         }
         for (at, hint) in self.0.permitted.iter().enumerate() {

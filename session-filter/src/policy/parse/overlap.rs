@@ -16,7 +16,7 @@ pub(super) fn examine(reader: &mut Reader<'_>) {
 }
 
 /// A user whom one rule gives a raw terminal and another a list of commands on the same target would be held to
-/// nothing by the list. Who holds which role is known only later; there the list wins (see `check::admit`).
+/// nothing by the list. Who holds which role is known only later; there the list wins (see `check::try_grant`).
 fn raw_beside_list(reader: &mut Reader<'_>) {
     let listed: Vec<(&Rule, &Scope)> =
         reader.rules.iter().zip(&reader.scopes).filter(|(rule, _)| rule.mode != Mode::Unrestricted).collect();
@@ -62,7 +62,7 @@ fn repetitions(reader: &mut Reader<'_>) {
     type Words<'a> = (&'a str, &'a [ArgPattern], bool);
     let mut earlier: HashMap<Words<'_>, Vec<&Pattern>> = HashMap::new();
     let mut found = Vec::new();
-    for pattern in &reader.patterns {
+    for (pattern, offset) in reader.patterns.iter().zip(&reader.pattern_offsets) {
         let seen = earlier.entry((&pattern.program, &pattern.args, pattern.any_rest)).or_default();
         let covers = |before: &&&Pattern| {
             let (Some(a), Some(b)) = (reader.rules.get(before.rule), reader.rules.get(pattern.rule)) else {
@@ -83,17 +83,13 @@ fn repetitions(reader: &mut Reader<'_>) {
                     && all_in(&narrow.targets, &wide.targets))
         };
         if let Some(before) = seen.iter().find(covers) {
-            found.push((
-                pattern.line,
-                format!("`{}` is already permitted by line {}", pattern.text, before.line),
-            ));
+            found.push((*offset, format!("`{}` is already permitted by line {}", pattern.text, before.line)));
         }
         if seen.len() < EARLIER_MAX {
             seen.push(pattern);
         }
     }
-    for (line, message) in found {
-        let offset = reader.places.line_start(line);
+    for (offset, message) in found {
         reader.warn(offset, message);
     }
 }

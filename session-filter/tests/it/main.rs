@@ -1,0 +1,22 @@
+//! Behaviour of session-filter through its public API.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice
+)]
+
+mod check;
+mod conditions;
+mod differential;
+mod digest;
+mod gate;
+mod grammar;
+mod lint;
+mod policy_text;
+mod quoting;
+mod session_clock;
+mod sources;
+#[cfg(feature = "ssh")]
+mod ssh;

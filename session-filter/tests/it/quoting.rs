@@ -1,0 +1,32 @@
+//! Quoting, and the probe that shows whether a target undoes it.
+
+use proptest::prelude::*;
+use session_filter::grammar::lex;
+use session_filter::quote::{probe_command, probe_expected, quote, quote_into};
+
+#[test]
+fn quotes_every_word_alike() {
+    for (word, quoted) in
+        [("", "''"), ("a", "'a'"), ("a'b", r"'a'\''b'"), ("'", r"''\'''"), ("-c", "'-c'"), ("$x", "'$x'")]
+    {
+        assert_eq!(quote(word), quoted);
+    }
+}
+
+#[test]
+fn the_probe_holds_every_printable_ascii_character_and_reads_back() {
+    let expected = probe_expected();
+    assert!((b' '..=b'~').all(|byte| expected.contains(&byte)));
+    assert!(expected.ends_with("é漢𝄞".as_bytes()));
+    let line = lex(&probe_command()).unwrap();
+    assert_eq!(line.commands(), [["printf", "%s", std::str::from_utf8(&expected).unwrap()]]);
+}
+
+proptest! {
+    #[test]
+    fn both_forms_agree(word in "\\PC*") {
+        let mut bytes = Vec::new();
+        quote_into(&word, &mut bytes);
+        prop_assert_eq!(bytes, quote(&word).into_bytes());
+    }
+}
