@@ -113,7 +113,8 @@ fn verify(
     }
     let bar = Bar::new(with_bar, trail.bytes_total);
     let report = trail.reader.verify(&options, |progress| bar.advance(progress))?;
-    Ok(Finding { report, minimum, verifier_key, key_origin })
+    let recorded = trail.recorded(report.entries)?;
+    Ok(Finding { report, recorded, minimum, verifier_key, key_origin })
 }
 
 /// Says what was found. With `--json` failures are answers, too: one object on standard output, whatever happened.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use audit_log::{FileKeys, FileStore, Query, Reader, Recorded, VerifierKey};
 
+use chrono::{DateTime, Utc};
+
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::record::{Record, Sensitive};
@@ -52,6 +54,15 @@ impl Trail {
         }
         let entries = self.reader.search(query)?;
         Ok(entries.map(|entry| Ok(self.record(&entry?))))
+    }
+
+    /// When the first and the last of `entries` entries were recorded; nothing without keys, or of an empty log.
+    pub(crate) fn recorded(&self, entries: u64) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, Failure> {
+        let (true, Some(last)) = (self.has_keys, entries.checked_sub(1)) else { return Ok(None) };
+        let at = |seq| {
+            Ok::<_, Failure>(self.reader.read(seq..=seq)?.next().transpose()?.map(|entry| entry.recorded_at))
+        };
+        Ok(at(0)?.zip(at(last)?))
     }
 
     fn record(&self, entry: &Recorded) -> Record {
