@@ -1,0 +1,790 @@
+//! The log, open for writing.
+
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    ops::RangeBounds,
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use futures::{Stream, StreamExt as _, channel::mpsc};
+use tokio::sync::watch;
+
+use crate::{
+    append::{Append, Pending, Queue, Receipt, Slot, Stop},
+    crypto::{random, sha256},
+    entry::Entry,
+    error::{AppendError, CloseError, KeyError, OpenError, ProveError, ReadError},
+    keys::KeyProvider,
+    limits::{QUEUE_BYTES_MAX, SEGMENT_BYTES},
+    merkle::Frontier,
+    note::{Checkpoint, Origin, VerifierKey},
+    proof::{Proof, Prover},
+    query::{Prepared, Query},
+    reader::bounds,
+    recorded::Recorded,
+    recovery::{Remains, Trusted, recover},
+    scan::{Entries, Until},
+    segment::Previous,
+    sink::CheckpointSink,
+    source::{Layout, SegmentSource, Step, stored_checkpoint},
+    store::{Store, StoreLock},
+    writer::{Committed, Position, Writer},
+};
+
+/// Shortest time between two copies of the checkpoint to where others look for it.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries that a search may be ahead of whoever reads its results.
+const HITS_AHEAD: usize = 64;
+
+type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// How to open a log. Begin with [`AuditLog::options`].
+#[must_use = "options do nothing until `open` is called"]
+pub struct Options {
+    minimum: Option<Checkpoint>,
+    predecessor: Option<Checkpoint>,
+    origin: Option<Origin>,
+    segment_bytes: u64,
+    queue_bytes_max: usize,
+    sinks: Vec<Box<dyn CheckpointSink>>,
+    clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            minimum: None,
+            predecessor: None,
+            origin: None,
+            segment_bytes: SEGMENT_BYTES,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+            sinks: Vec::new(),
+            clock: Arc::new(Utc::now),
+        }
+    }
+}
+
+impl Options {
+    /// A checkpoint that was kept elsewhere: a log that does not reach it, or has another past, is refused.
+    pub fn minimum(self, checkpoint: Checkpoint) -> Self {
+        Self { minimum: Some(checkpoint), ..self }
+    }
+
+    /// The last checkpoint of another log that a new one goes on from; its first leaf commits to it. An existing log must have been
+    /// begun with the same one.
+    pub fn predecessor(self, checkpoint: Checkpoint) -> Self {
+        Self { predecessor: Some(checkpoint), ..self }
+    }
+
+    /// Name of a new log, in its checkpoints and its public key. Without it, a random one. An existing log must have this name.
+    pub fn origin(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// Size at which a segment is followed by a new one; at least 4096. A frame that is longer gets a segment of its own.
+    pub fn segment_bytes(self, bytes: u64) -> Self {
+        Self { segment_bytes: bytes, ..self }
+    }
+
+    /// Bytes of entries that may wait to be written; beyond it, appends are refused with [`AppendError::Overloaded`].
+    pub fn queue_bytes_max(self, bytes: usize) -> Self {
+        Self { queue_bytes_max: bytes, ..self }
+    }
+
+    /// Also gives checkpoints to this sink.
+    pub fn sink(mut self, sink: impl CheckpointSink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
+    /// Takes the time from here instead of from the system.
+    pub fn clock(self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        Self { clock: Arc::new(clock), ..self }
+    }
+
+    /// Opens the log: checks its end, makes it durable, and begins a new segment. Not cancelled by dropping the future.
+    pub async fn open(
+        self,
+        store: impl Store + 'static,
+        keys: impl KeyProvider + 'static,
+    ) -> Result<AuditLog, OpenError> {
+        let opened = tokio::task::spawn_blocking(move || self.open_blocking(store, keys));
+        opened.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// [`open`](Self::open) for a thread that may block.
+    pub fn open_blocking(
+        self,
+        store: impl Store + 'static,
+        keys: impl KeyProvider + 'static,
+    ) -> Result<AuditLog, OpenError> {
+        let (store, keys): (Arc<dyn Store>, Arc<dyn KeyProvider>) = (Arc::new(store), Arc::new(keys));
+        self.check(store.as_ref(), keys.as_ref())?;
+        let lock = store.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked,
+            _ => OpenError::from(ReadError::io("lock", error)),
+        })?;
+        let layout = Layout::read(store.as_ref())?;
+        let trusted = Trusted { stored: stored_checkpoint(store.as_ref())?, minimum: self.minimum.clone() };
+        let key = self.verifier_key(keys.as_ref())?;
+        let begun = if layout.segments == 0 {
+            self.begin(&key, &trusted)?
+        } else {
+            self.go_on(store.as_ref(), &keys, &key, layout.segments, &trusted)?
+        };
+        keys.bind(&key)?;
+        let (position, first, predecessor) = begun;
+        let writer = Writer::new(
+            Arc::clone(&store),
+            Arc::clone(&keys),
+            key.clone(),
+            self.segment_bytes,
+            position,
+            predecessor,
+        )?;
+        AuditLog::start(self, store, keys, key, writer, first, lock)
+    }
+
+    fn check(&self, store: &dyn Store, keys: &dyn KeyProvider) -> Result<(), OpenError> {
+        if self.segment_bytes < 4096 {
+            return Err(OpenError::Option("a segment has at least 4096 bytes"));
+        }
+        if let (Some(log), Some(keys)) = (store.location(), keys.location())
+            && (log.starts_with(&keys) || keys.starts_with(&log))
+        {
+            return Err(OpenError::KeysBesideLog);
+        }
+        Ok(())
+    }
+
+    fn verifier_key(&self, keys: &dyn KeyProvider) -> Result<VerifierKey, OpenError> {
+        let origin = match (keys.origin()?, &self.origin) {
+            (Some(bound), Some(asked)) if bound != *asked => {
+                return Err(KeyError::OtherLog { bound, asked: asked.clone() }.into());
+            }
+            (Some(bound), _) => bound,
+            (None, Some(asked)) => asked.clone(),
+            (None, None) => {
+                let name = format!("audit-log/{}", hex(&random::<8>()?));
+                name.parse().map_err(|_| OpenError::Option("no name for the log"))?
+            }
+        };
+        let wrong = |error| KeyError::Wrong { what: format!("the public key: {error}") };
+        Ok(VerifierKey::new(origin, keys.public_key()?).map_err(wrong)?)
+    }
+
+    /// Begins a new log.
+    fn begin(&self, key: &VerifierKey, trusted: &Trusted) -> Result<Begun, OpenError> {
+        if let Some(trusted) = trusted.minimum.as_ref().or(trusted.stored.as_ref()) {
+            let what = "it is empty".to_owned();
+            return Err(OpenError::RolledBack { trusted: trusted.size(), what });
+        }
+        let log = random::<16>()?;
+        let mut first = Entry::of_log("log.created")
+            .field("log_id", hex(&log))
+            .field("origin", key.origin().as_str())
+            .field("format_version", crate::segment::FORMAT_VERSION);
+        let mut predecessor = None;
+        if let Some(checkpoint) = &self.predecessor {
+            first = first.field("predecessor", checkpoint.as_str());
+            predecessor = Some(sha256(&[checkpoint.as_str().as_bytes()]));
+        }
+        let position =
+            Position { log, segment: 0, tree: Frontier::new(), previous: Previous::none(), time_ms: 0 };
+        Ok((position, first, predecessor))
+    }
+
+    /// Goes on with an existing log.
+    fn go_on(
+        &self,
+        store: &dyn Store,
+        keys: &Arc<dyn KeyProvider>,
+        key: &VerifierKey,
+        segments: u32,
+        trusted: &Trusted,
+    ) -> Result<Begun, OpenError> {
+        if let Some(checkpoint) = &self.predecessor
+            && predecessor_of(store)? != Some(sha256(&[checkpoint.as_str().as_bytes()]))
+        {
+            return Err(OpenError::Option("the log exists and was begun without this predecessor"));
+        }
+        let recovered = recover(store, keys, key, segments, trusted)?;
+        let mut first = Entry::of_log("log.opened").field("clean", recovered.is_closed);
+        if let Some(Remains { segment, offset, bytes, sha256 }) = &recovered.remains {
+            let remains = serde_json::json!([{
+                "segment": segment, "offset": offset, "bytes": bytes, "sha256": hex(sha256),
+            }]);
+            first = first.field("remains", remains);
+        }
+        first = first.field("entries", recovered.checkpoint.size());
+        Ok((recovered.position, first, None))
+    }
+}
+
+/// Where to begin, the entry to begin with, and the hash of the predecessor's checkpoint.
+type Begun = (Position, Entry, Option<crate::crypto::Hash>);
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("minimum", &self.minimum)
+            .field("predecessor", &self.predecessor)
+            .field("origin", &self.origin)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("queue_bytes_max", &self.queue_bytes_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hash of the predecessor's checkpoint that leaf 0 commits to.
+fn predecessor_of(store: &dyn Store) -> Result<Option<crate::crypto::Hash>, ReadError> {
+    let Some(mut source) = SegmentSource::open(store, 0)? else { return Ok(None) };
+    Ok(match source.frame(crate::limits::HEADER_BYTES as u64)? {
+        Step::Frame(frame, _) => {
+            let leaf = frame.leaves().next().flatten().and_then(crate::leaf::Leaf::decode);
+            leaf.and_then(|leaf| leaf.predecessor)
+        }
+        Step::End(_) => None,
+    })
+}
+
+fn stopped() -> OpenError {
+    ReadError::io(".", io::Error::other("the thread that opened the log was stopped")).into()
+}
+
+/// An append-only, encrypted, provable log, open for writing. Clones are handles on the same log; dropping the last one stops it without a closing
+/// entry, after everything that was taken is written. Use [`close`](Self::close) to end it cleanly.
+#[derive(Clone)]
+pub struct AuditLog {
+    shared: Arc<Shared>,
+    /// Dropped with the last handle.
+    handle: Arc<Handle>,
+}
+
+/// What handles, appends under way and the writing thread share.
+pub(crate) struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    writer: Mutex<Writer>,
+    latest: Mutex<Arc<Checkpoint>>,
+    progress: watch::Sender<Extent>,
+    publisher: Publisher,
+    queue_bytes_max: usize,
+    clock: Clock,
+    store: Arc<dyn Store>,
+    keys: Arc<dyn KeyProvider>,
+    prover: Mutex<Prover>,
+}
+
+/// How far the log has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extent {
+    size: u64,
+    is_ended: bool,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop(Stop::Drop);
+        self.join();
+    }
+}
+
+impl Handle {
+    fn join(&self) {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != thread::current().id()
+        {
+            // The thread does not panic; were it to, the log is as after a crash, and whoever waits is told so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl AuditLog {
+    /// Opens a log with default options; begins a new one where there is none.
+    pub async fn open(
+        store: impl Store + 'static,
+        keys: impl KeyProvider + 'static,
+    ) -> Result<Self, OpenError> {
+        Self::options().open(store, keys).await
+    }
+
+    /// How to open a log, to be changed before [`Options::open`].
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    fn start(
+        options: Options,
+        store: Arc<dyn Store>,
+        keys: Arc<dyn KeyProvider>,
+        key: VerifierKey,
+        mut writer: Writer,
+        first: Entry,
+        store_lock: Box<dyn StoreLock>,
+    ) -> Result<Self, OpenError> {
+        let now = (options.clock)();
+        let entry = first.encode(now).map_err(|error| OpenError::Append(error.into()))?;
+        let mut batch = vec![Pending { entry, at: now, slot: None }];
+        let poisoned = |error: &dyn fmt::Display| {
+            OpenError::Append(AppendError::Poisoned { cause: error.to_string().into() })
+        };
+        let committed = writer.commit(&mut batch).map_err(|error| poisoned(&error))?;
+        let Some(Committed { checkpoint }) = committed else {
+            return Err(poisoned(&"nothing was written"));
+        };
+        writer.publish_checkpoint(&checkpoint).map_err(|error| poisoned(&error))?;
+        let (progress, _) = watch::channel(Extent { size: checkpoint.size(), is_ended: false });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            writer: Mutex::new(writer),
+            latest: Mutex::new(Arc::clone(&checkpoint)),
+            progress,
+            publisher: Publisher::new(options.sinks, key),
+            queue_bytes_max: options.queue_bytes_max,
+            clock: options.clock,
+            prover: Mutex::new(Prover::new(Arc::clone(&store))),
+            store,
+            keys,
+        });
+        shared.publisher.offer(checkpoint);
+        let for_publisher = Arc::clone(&shared);
+        let spawned = thread::Builder::new()
+            .name("audit-log-checkpoints".to_owned())
+            .spawn(move || for_publisher.publish_until_stopped())
+            .and_then(|publisher| {
+                let shared = Arc::clone(&shared);
+                thread::Builder::new()
+                    .name("audit-log-writer".to_owned())
+                    .spawn(move || shared.write_until_stopped(publisher, store_lock))
+            });
+        let thread = match spawned {
+            Ok(thread) => thread,
+            Err(error) => {
+                shared.publisher.stop();
+                return Err(poisoned(&error));
+            }
+        };
+        let handle = Arc::new(Handle { shared: Arc::clone(&shared), thread: Mutex::new(Some(thread)) });
+        Ok(Self { shared, handle })
+    }
+
+    /// Appends an entry. Its place in the order is taken when this returns; await the result, or [`wait`](Append::wait) for it, to know that it is
+    /// durable, in the tree and under a signed checkpoint. Dropping the result does not take the entry back.
+    pub fn append(&self, entry: Entry) -> Append {
+        let now = (self.shared.clock)();
+        match entry.encode(now) {
+            Err(error) => Append::refused(error.into()),
+            Ok(entry) => {
+                let slot = Arc::new(Slot::default());
+                let pending = Pending { entry, at: now, slot: Some(Arc::clone(&slot)) };
+                match self.shared.enqueue(pending) {
+                    Ok(()) => Append::queued(slot, Arc::clone(&self.shared)),
+                    Err(error) => Append::refused(error),
+                }
+            }
+        }
+    }
+
+    /// The newest checkpoint. Keep it elsewhere, to be able to see later that the log was not cut short.
+    pub fn checkpoint(&self) -> Checkpoint {
+        lock(&self.shared.latest).as_ref().clone()
+    }
+
+    /// The public key that verifies checkpoints and proofs.
+    pub fn public_key(&self) -> VerifierKey {
+        self.shared.publisher.key.clone()
+    }
+
+    /// Proves that an acknowledged entry is in the log, under the newest checkpoint. The first proof reads the leaves of the whole log.
+    pub async fn prove(&self, receipt: &Receipt) -> Result<Proof, ProveError> {
+        self.prove_seq(receipt.seq).await
+    }
+
+    /// Proves that the entry with this sequence number is in the log.
+    pub async fn prove_seq(&self, seq: u64) -> Result<Proof, ProveError> {
+        let shared = Arc::clone(&self.shared);
+        let proved = tokio::task::spawn_blocking(move || {
+            let checkpoint = Arc::clone(&lock(&shared.latest));
+            lock(&shared.prover).prove(seq, &checkpoint)
+        });
+        proved.await.unwrap_or_else(|_| {
+            Err(ReadError::io(".", io::Error::other("the thread that made the proof was stopped")).into())
+        })
+    }
+
+    /// Entries that match, among those that were acknowledged when this was called, in order of sequence.
+    pub fn search(&self, query: Query) -> Hits {
+        self.stream(0, Until::Acknowledged(self.size()), Some(query.prepare()))
+    }
+
+    /// Entries with these sequence numbers, among those that were acknowledged when this was called.
+    pub fn read(&self, seqs: impl RangeBounds<u64>) -> Hits {
+        let (from, until) = bounds(seqs);
+        let end = match until {
+            Until::AtMost(end) | Until::Acknowledged(end) => end.min(self.size()),
+            Until::End => self.size(),
+        };
+        self.stream(from, Until::Acknowledged(end), None)
+    }
+
+    /// Entries from a sequence number on, first those that are there and then each as it is acknowledged, none skipped. Ends when the log is closed.
+    pub fn tail(&self, from: u64) -> Hits {
+        let (mut entries, results) = mpsc::channel(HITS_AHEAD);
+        let shared = &self.shared;
+        let mut progress = shared.progress.subscribe();
+        let (store, keys) = (Arc::clone(&shared.store), Arc::clone(&shared.keys));
+        let follow = async move {
+            let mut scan = Entries::new(store, keys, None, from, Until::Acknowledged(from));
+            loop {
+                let extent = *progress.borrow_and_update();
+                scan.extend(Until::Acknowledged(extent.size));
+                loop {
+                    // Disk is read off the runtime's threads, some entries at a time.
+                    let read = tokio::task::spawn_blocking(move || {
+                        let batch: Vec<_> = scan.by_ref().take(HITS_AHEAD).collect();
+                        (scan, batch)
+                    });
+                    let Ok((back, batch)) = read.await else { return };
+                    scan = back;
+                    if batch.is_empty() {
+                        break;
+                    }
+                    for entry in batch {
+                        if futures::SinkExt::send(&mut entries, entry).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                if extent.is_ended || progress.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        Hits { driver: Some(Box::pin(follow)), results }
+    }
+
+    /// Closes the log: writes what was taken, a closing entry and the checkpoint, cuts off the zeros at its end and releases it. Further appends are
+    /// refused, through other handles as well.
+    pub async fn close(self) -> Result<(), CloseError> {
+        let closed = tokio::task::spawn_blocking(move || self.close_blocking());
+        closed
+            .await
+            .unwrap_or_else(|_| Err(CloseError::Poisoned { cause: "the writing thread was stopped".into() }))
+    }
+
+    /// [`close`](Self::close) for a thread that may block.
+    pub fn close_blocking(self) -> Result<(), CloseError> {
+        self.shared.stop(Stop::Close);
+        self.handle.join();
+        match &lock(&self.shared.queue).poison {
+            Some(cause) => Err(CloseError::Poisoned { cause: Arc::clone(cause) }),
+            None => Ok(()),
+        }
+    }
+
+    /// The last failure of a checkpoint sink, when its last call failed.
+    pub fn sink_error(&self) -> Option<String> {
+        lock(&self.shared.publisher.state).sink_error.clone()
+    }
+
+    fn size(&self) -> u64 {
+        self.shared.progress.borrow().size
+    }
+
+    fn stream(&self, from: u64, until: Until, query: Option<Prepared>) -> Hits {
+        let (mut sender, results) = mpsc::channel(HITS_AHEAD);
+        let shared = &self.shared;
+        let scan = Entries::new(Arc::clone(&shared.store), Arc::clone(&shared.keys), query, from, until);
+        let driver = async move {
+            let reading = tokio::task::spawn_blocking(move || {
+                for entry in scan {
+                    // Whoever asked has gone.
+                    if futures::executor::block_on(futures::SinkExt::send(&mut sender, entry)).is_err() {
+                        return;
+                    }
+                }
+            });
+            let _ = reading.await;
+        };
+        Hits { driver: Some(Box::pin(driver)), results }
+    }
+}
+
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLog").field("checkpoint", &self.checkpoint()).finish_non_exhaustive()
+    }
+}
+
+/// Entries as a stream. Nothing is read before it is first polled; dropping it ends the reading. Needs a Tokio runtime.
+#[must_use = "streams do nothing unless polled"]
+pub struct Hits {
+    driver: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    results: mpsc::Receiver<Result<Recorded, ReadError>>,
+}
+
+impl Stream for Hits {
+    type Item = Result<Recorded, ReadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(context).is_ready()
+        {
+            self.driver = None;
+        }
+        self.results.poll_next_unpin(context)
+    }
+}
+
+impl fmt::Debug for Hits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hits(…)")
+    }
+}
+
+impl Shared {
+    fn enqueue(&self, pending: Pending) -> Result<(), AppendError> {
+        let mut queue = lock(&self.queue);
+        if let Some(cause) = &queue.poison {
+            return Err(AppendError::Poisoned { cause: Arc::clone(cause) });
+        }
+        if queue.stop.is_some() {
+            return Err(AppendError::Closed);
+        }
+        let bytes = queue.bytes.saturating_add(pending.queue_bytes());
+        if bytes > self.queue_bytes_max {
+            return Err(AppendError::Overloaded { queued_bytes: queue.bytes });
+        }
+        queue.bytes = bytes;
+        queue.pending.push_back(pending);
+        Ok(())
+    }
+
+    /// Wakes the writing thread.
+    pub(crate) fn kick(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Writes in this thread until `slot` is resolved.
+    pub(crate) fn write_here(&self, slot: &Slot) {
+        while !slot.is_resolved() {
+            let mut writer = lock(&self.writer);
+            if slot.is_resolved() || !self.write_once(&mut writer) {
+                return;
+            }
+        }
+    }
+
+    /// Commits one frame of what waits. `false` when nothing waits.
+    fn write_once(&self, writer: &mut Writer) -> bool {
+        let mut batch = {
+            let mut queue = lock(&self.queue);
+            if queue.poison.is_some() {
+                return false;
+            }
+            let fitting = Writer::fitting(queue.pending.iter());
+            let batch: Vec<Pending> = queue.pending.drain(..fitting).collect();
+            queue.bytes = queue.bytes.saturating_sub(batch.iter().map(Pending::queue_bytes).sum());
+            batch
+        };
+        if batch.is_empty() {
+            return false;
+        }
+        match writer.commit(&mut batch) {
+            Ok(Some(Committed { checkpoint })) => self.announce(checkpoint),
+            Ok(None) => {}
+            Err(error) => self.poison(&error.to_string(), batch),
+        }
+        true
+    }
+
+    fn announce(&self, checkpoint: Arc<Checkpoint>) {
+        *lock(&self.latest) = Arc::clone(&checkpoint);
+        self.progress.send_modify(|extent| extent.size = checkpoint.size());
+        self.publisher.offer(checkpoint);
+    }
+
+    /// Refuses everything from now on; the first cause stays. A failed sync is never tried again: it may succeed and still have lost the data.
+    fn poison(&self, cause: &str, batch: Vec<Pending>) {
+        let (cause, waiting) = {
+            let mut queue = lock(&self.queue);
+            let cause = Arc::clone(queue.poison.get_or_insert_with(|| cause.into()));
+            queue.bytes = 0;
+            (cause, std::mem::take(&mut queue.pending))
+        };
+        for pending in VecDeque::from(batch).into_iter().chain(waiting) {
+            if let Some(slot) = pending.slot {
+                slot.resolve(Err(AppendError::Poisoned { cause: Arc::clone(&cause) }));
+            }
+        }
+    }
+
+    fn stop(&self, stop: Stop) {
+        lock(&self.queue).stop.get_or_insert(stop);
+        self.wake.notify_all();
+    }
+
+    fn write_until_stopped(&self, publisher: JoinHandle<()>, store_lock: Box<dyn StoreLock>) {
+        let stop = loop {
+            {
+                let mut queue = lock(&self.queue);
+                let stop = loop {
+                    if !queue.pending.is_empty() {
+                        break None;
+                    }
+                    if let Some(stop) = queue.stop {
+                        break Some(stop);
+                    }
+                    queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                };
+                if let Some(stop) = stop {
+                    break stop;
+                }
+            }
+            self.write_once(&mut lock(&self.writer));
+        };
+        // Another thread may be in the middle of a write; once the writer is free, nothing waits any more and nothing new is taken.
+        let mut writer = lock(&self.writer);
+        while self.write_once(&mut writer) {}
+        if stop == Stop::Close {
+            self.end(&mut writer);
+        }
+        self.publisher.stop();
+        let _ = publisher.join();
+        if stop == Stop::Close && lock(&self.queue).poison.is_none() {
+            let latest = Arc::clone(&lock(&self.latest));
+            if let Err(error) = writer.publish_checkpoint(&latest) {
+                self.poison(&error.to_string(), Vec::new());
+            }
+            self.publisher.deliver(&latest, (self.clock)());
+        }
+        drop(store_lock);
+        self.progress.send_modify(|extent| extent.is_ended = true);
+    }
+
+    /// Writes the closing entry and cuts off the zeros.
+    fn end(&self, writer: &mut Writer) {
+        if lock(&self.queue).poison.is_some() {
+            return;
+        }
+        let at = (self.clock)();
+        let Ok(entry) = Entry::of_log("log.closed").encode(at) else { return };
+        let mut batch = vec![Pending { entry, at, slot: None }];
+        match writer.commit(&mut batch) {
+            Ok(Some(Committed { checkpoint })) => self.announce(checkpoint),
+            Ok(None) => {}
+            Err(error) => return self.poison(&error.to_string(), batch),
+        }
+        if let Err(error) = writer.seal() {
+            self.poison(&error.to_string(), Vec::new());
+        }
+    }
+
+    fn publish_until_stopped(&self) {
+        while let Some(checkpoint) = self.publisher.next() {
+            // The store takes this beside the writer's work: the copy is another file, and it is about durable entries only.
+            let content = checkpoint.as_str().as_bytes();
+            if let Err(error) = self.store.replace(crate::segment::CHECKPOINT_NAME, content) {
+                self.poison(&format!("cannot write `checkpoint`: {error}"), Vec::new());
+            }
+            self.publisher.deliver(&checkpoint, (self.clock)());
+        }
+    }
+}
+
+/// Hands checkpoints on, at its own pace.
+struct Publisher {
+    key: VerifierKey,
+    state: Mutex<PublisherState>,
+    wake: Condvar,
+    sinks: Mutex<Vec<Box<dyn CheckpointSink>>>,
+}
+
+#[derive(Default)]
+struct PublisherState {
+    waiting: Option<Arc<Checkpoint>>,
+    last: Option<Instant>,
+    is_stopped: bool,
+    sink_error: Option<String>,
+}
+
+impl Publisher {
+    fn new(sinks: Vec<Box<dyn CheckpointSink>>, key: VerifierKey) -> Self {
+        Self { key, state: Mutex::default(), wake: Condvar::new(), sinks: Mutex::new(sinks) }
+    }
+
+    fn offer(&self, checkpoint: Arc<Checkpoint>) {
+        let was_empty = lock(&self.state).waiting.replace(checkpoint).is_none();
+        // While one waits for its time, a newer one takes its place without waking anybody.
+        if was_empty {
+            self.wake.notify_one();
+        }
+    }
+
+    fn stop(&self) {
+        lock(&self.state).is_stopped = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits for a checkpoint and until it is time for it; `None` when stopped.
+    fn next(&self) -> Option<Arc<Checkpoint>> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.is_stopped {
+                return None;
+            }
+            let left = state.last.map(|last| CHECKPOINT_INTERVAL.saturating_sub(last.elapsed()));
+            match left {
+                _ if state.waiting.is_none() => {
+                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(left) if !left.is_zero() => {
+                    let waited = self.wake.wait_timeout(state, left);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                _ => {
+                    state.last = Some(Instant::now());
+                    return state.waiting.take();
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, checkpoint: &Checkpoint, now: DateTime<Utc>) {
+        let mut failed = None;
+        for sink in lock(&self.sinks).iter_mut() {
+            if let Err(error) = sink.take(checkpoint, now) {
+                failed = Some(error.to_string());
+            }
+        }
+        lock(&self.state).sink_error = failed;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

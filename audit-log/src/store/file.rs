@@ -1,0 +1,180 @@
+//! Files in a directory of a local disk.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{Access, Store, StoreFile, StoreLock};
+use crate::segment::{LOCK_NAME, NEW_SUFFIX};
+
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// A log in a directory of a local disk (not of a network file system: it relies on `flock` and on `fdatasync` being true).
+#[derive(Debug)]
+pub struct FileStore {
+    directory: PathBuf,
+}
+
+impl FileStore {
+    /// Opens a directory and makes it (mode 0700) where it is missing.
+    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        if !directory.is_dir() {
+            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&directory)?;
+            if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                sync_directory(parent)?;
+            }
+        }
+        Ok(Self { directory: fs::canonicalize(directory)? })
+    }
+
+    /// Opens a directory that must exist and changes nothing in it, for a [`Reader`](crate::Reader).
+    pub fn read_only(directory: impl AsRef<Path>) -> io::Result<Self> {
+        let directory = fs::canonicalize(directory)?;
+        if !directory.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { directory })
+    }
+
+    fn path(&self, name: &str) -> io::Result<PathBuf> {
+        // Names come from this crate and from directory listings; neither has a way out of the directory.
+        if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(self.directory.join(name))
+    }
+}
+
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Writes a file under another name, makes it durable, and gives it its own.
+pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let new = directory.join(format!("{name}{NEW_SUFFIX}"));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
+    file.write_all_at(content, 0)?;
+    file.sync_all()?;
+    fs::rename(&new, directory.join(name))?;
+    sync_directory(directory)
+}
+
+impl Store for FileStore {
+    fn lock(&self) -> io::Result<Box<dyn StoreLock>> {
+        let path = self.path(LOCK_NAME)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path)?;
+        // A reader that looks whether a writer lives holds a shared lock for an instant; that is no reason to give up.
+        for _ in 0..50 {
+            match file.try_lock() {
+                Ok(()) => return Ok(Box::new(FileLock(file))),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(2)),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn has_writer(&self) -> io::Result<bool> {
+        let file = match File::open(self.path(LOCK_NAME)?) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.directory)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StoreFile>> {
+        let write = access == Access::Write;
+        let file = OpenOptions::new().read(true).write(write).open(self.path(name)?)?;
+        Ok(Box::new(LocalFile(file)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StoreFile>> {
+        let path = self.path(name)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(path)?;
+        Ok(Box::new(LocalFile(file)))
+    }
+
+    fn publish(&self, from: &str, to: &str) -> io::Result<()> {
+        let target = self.path(to)?;
+        // The writer's lock is held, so nobody else creates the name in between.
+        if target.try_exists()? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(self.path(from)?, target)?;
+        sync_directory(&self.directory)
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.path(name)?;
+        replace_file(&self.directory, name, content)
+    }
+
+    fn location(&self) -> Option<PathBuf> {
+        Some(self.directory.clone())
+    }
+}
+
+struct FileLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+impl StoreLock for FileLock {}
+
+struct LocalFile(File);
+
+impl StoreFile for LocalFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, offset.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(bytes) => done += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+}

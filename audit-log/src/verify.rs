@@ -1,0 +1,530 @@
+//! Verification of a whole log.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use crate::{
+    content::{ContentFault, Opener},
+    error::{Fault, KeyError, NoteError, ReadError, VerifyError},
+    frame::{Frame, FrameHeader, Tail},
+    keys::KeyProvider,
+    note::{Checkpoint, VerifierKey},
+    segment::{SegmentHeader, segment_name},
+    source::{Layout, SegmentSource, Step, checkpoint_fault, stored_checkpoint},
+    store::Store,
+    walk::{Walk, Wrong},
+};
+
+/// How often the end of a log that is being written is read again before it is judged, and how long to wait in between.
+const LIVE_TRIES: u32 = 200;
+const LIVE_PAUSE: Duration = Duration::from_millis(2);
+/// Frames that may wait for decryption while reading goes on.
+const FRAMES_WAITING: usize = 4;
+
+/// What to check beyond the log itself.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    pub(crate) verifier_key: Option<VerifierKey>,
+    pub(crate) minimum: Option<Checkpoint>,
+    pub(crate) signatures: Signatures,
+}
+
+impl VerifyOptions {
+    /// Checks with the keys that the reader has, and against no outside checkpoint.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The log's public key, for a reader without keys. It should come from elsewhere than the log.
+    #[must_use]
+    pub fn verifier_key(mut self, key: VerifierKey) -> Self {
+        self.verifier_key = Some(key);
+        self
+    }
+
+    /// A checkpoint that was kept elsewhere: a log that does not reach it, or has another past, is tampered with.
+    #[must_use]
+    pub fn minimum(mut self, checkpoint: Checkpoint) -> Self {
+        self.minimum = Some(checkpoint);
+        self
+    }
+
+    /// Which signatures to check.
+    #[must_use]
+    pub fn signatures(mut self, signatures: Signatures) -> Self {
+        self.signatures = signatures;
+        self
+    }
+}
+
+/// Which of the signatures in a log to check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signatures {
+    /// The last one, which covers every byte before its frame.
+    #[default]
+    Last,
+    /// That of every frame; slower, and finds nothing more unless the signing key was used elsewhere.
+    Every,
+}
+
+/// What was found in a log that is not tampered with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Number of entries.
+    pub entries: u64,
+    /// Number of segments.
+    pub segments: u32,
+    /// Number of commit frames.
+    pub frames: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// The last checkpoint; `None` for an empty log.
+    pub checkpoint: Option<Checkpoint>,
+    /// How the log ends.
+    pub end: End,
+    /// Whether content was decrypted and compared with the leaves.
+    pub content: Checked,
+    /// Whether the signature was checked.
+    pub signature: Checked,
+    /// Files in the directory that are no part of a log.
+    pub unknown_files: Vec<String>,
+}
+
+impl Report {
+    /// Whole, or whole but for a torn tail.
+    pub fn outcome(&self) -> Outcome {
+        match self.end {
+            End::Torn { .. } => Outcome::TornTail,
+            _ => Outcome::Whole,
+        }
+    }
+}
+
+/// Result of verifying a log that is not tampered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything is as it was written.
+    Whole,
+    /// A write that was never acknowledged was cut off after the last signed checkpoint.
+    TornTail,
+}
+
+/// Whether something was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Yes.
+    Yes,
+    /// No, because the key for it was not given.
+    NoKey,
+}
+
+/// How a log ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// It was closed.
+    Closed,
+    /// Its writer was stopped without closing it; nothing that was written is missing or incomplete.
+    Stopped,
+    /// A writer is at work.
+    Live,
+    /// A write was cut off. What it left begins here and is no part of the log.
+    Torn {
+        /// File.
+        file: String,
+        /// Offset in the file.
+        offset: u64,
+        /// Length in bytes.
+        bytes: u64,
+    },
+}
+
+/// How far a verification has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Segments begun, of [`segments_total`](Self::segments_total).
+    pub segments: u32,
+    /// Segments that were there at the beginning.
+    pub segments_total: u32,
+    /// Entries checked so far.
+    pub entries: u64,
+    /// Bytes read so far.
+    pub bytes: u64,
+}
+
+/// A frame on its way to decryption.
+struct Job {
+    segment: Arc<SegmentHeader>,
+    offset: u64,
+    header: FrameHeader,
+    bytes: Vec<u8>,
+}
+
+struct ContentFailure {
+    fault: ContentFault,
+    segment: u32,
+    offset: u64,
+    frame: u32,
+}
+
+impl ContentFailure {
+    fn into_error(self) -> VerifyError {
+        match self.fault {
+            ContentFault::Keys(error) => VerifyError::Keys(error),
+            ContentFault::Wrong(wrong) => VerifyError::Tampered(Fault {
+                file: segment_name(self.segment),
+                offset: self.offset,
+                frame: Some(self.frame),
+                seq: wrong.seq,
+                what: wrong.what.to_owned(),
+            }),
+        }
+    }
+}
+
+pub(crate) fn verify(
+    store: &dyn Store,
+    keys: Option<&Arc<dyn KeyProvider>>,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, VerifyError> {
+    let Some(keys) = keys else {
+        return Verification::new(store, None, options, progress)?.run(None);
+    };
+    // Decryption runs beside reading and hashing, a few frames behind.
+    std::thread::scope(|scope| {
+        let (jobs, waiting) = mpsc::sync_channel::<Job>(FRAMES_WAITING);
+        let (spent, spare) = mpsc::channel();
+        let mut opener = Opener::new(Arc::clone(keys));
+        let worker = scope.spawn(move || {
+            for job in waiting {
+                let failure = |fault| ContentFailure {
+                    fault,
+                    segment: job.segment.segment,
+                    offset: job.offset,
+                    frame: job.header.frame,
+                };
+                opener.segment(&job.segment).map_err(|error| failure(error.into()))?;
+                if let Ok(frame) = Frame::split(job.header, &job.bytes) {
+                    opener.frame(&frame, |_, _| Ok(())).map_err(failure)?;
+                }
+                // The reading side may be done already and need no more buffers.
+                let _ = spent.send(job.bytes);
+            }
+            Ok(())
+        });
+        let outcome = Verification::new(store, Some(keys), options, progress)
+            .and_then(|verification| verification.run(Some((jobs, spare))));
+        match (worker.join(), outcome) {
+            (Ok(Ok(())), outcome) => outcome,
+            (Ok(Err(content)), Err(VerifyError::Tampered(fault)))
+                if (&fault.file, fault.offset) < (&segment_name(content.segment), content.offset) =>
+            {
+                Err(VerifyError::Tampered(fault))
+            }
+            // Structure is judged by what needs no keys; wrong keys are said only of a log that is sound without them.
+            (
+                Ok(Err(ContentFailure { fault: ContentFault::Keys(_), .. })),
+                Err(VerifyError::Tampered(fault)),
+            ) => Err(VerifyError::Tampered(fault)),
+            (Ok(Err(content)), _) => Err(content.into_error()),
+            (Err(_), _) => Err(VerifyError::Keys(KeyError::Derivation)),
+        }
+    })
+}
+
+type Decryption = (mpsc::SyncSender<Job>, mpsc::Receiver<Vec<u8>>);
+
+struct Verification<'a> {
+    store: &'a dyn Store,
+    keys: Option<&'a Arc<dyn KeyProvider>>,
+    options: &'a VerifyOptions,
+    progress: &'a mut dyn FnMut(Progress),
+    layout: Layout,
+    stored: Option<Checkpoint>,
+    verifier_key: Option<VerifierKey>,
+    is_closed: bool,
+    frames: u64,
+    bytes: u64,
+}
+
+impl<'a> Verification<'a> {
+    fn new(
+        store: &'a dyn Store,
+        keys: Option<&'a Arc<dyn KeyProvider>>,
+        options: &'a VerifyOptions,
+        progress: &'a mut dyn FnMut(Progress),
+    ) -> Result<Self, VerifyError> {
+        // The stored checkpoint is read first: whatever a live writer adds meanwhile comes after it.
+        let stored = stored_checkpoint(store)?;
+        let layout = Layout::read(store)?;
+        let verifier_key = options.verifier_key.clone();
+        Ok(Self {
+            store,
+            keys,
+            options,
+            progress,
+            layout,
+            stored,
+            verifier_key,
+            is_closed: false,
+            frames: 0,
+            bytes: 0,
+        })
+    }
+
+    fn run(mut self, mut decryption: Option<Decryption>) -> Result<Report, VerifyError> {
+        let Some(mut source) = SegmentSource::open(self.store, 0)? else {
+            return self.empty();
+        };
+        let (header, hash) = source.header()?;
+        let mut header = Arc::new(header);
+        let mut walk = Walk::begin_log(&header, hash).map_err(|wrong| {
+            VerifyError::Tampered(Fault { offset: 0, frame: None, ..fault_of(&header, &wrong) })
+        })?;
+        let (mut refreshed, mut tries) = (None, 0);
+        let end = loop {
+            let why = match source.frame(walk.offset)? {
+                Step::Frame(frame, bytes) => {
+                    self.take(&mut walk, &frame, bytes, &header, &mut decryption)?;
+                    continue;
+                }
+                Step::End(why) => why,
+            };
+            if let Some(mut next) = SegmentSource::open(self.store, walk.segment.saturating_add(1))? {
+                // The writer may have written between our look at the end and our look for a successor.
+                if refreshed != Some((walk.segment, walk.offset)) {
+                    refreshed = Some((walk.segment, walk.offset));
+                    source.refresh();
+                    continue;
+                }
+                self.bytes = self.bytes.saturating_add(source.bytes()?.saturating_sub(walk.offset));
+                let (next_header, hash) = self.join(&mut source, &mut next, &mut walk, why)?;
+                walk.next_segment(&next_header, hash).map_err(|wrong| {
+                    VerifyError::Tampered(Fault { offset: 0, frame: None, ..fault_of(&next_header, &wrong) })
+                })?;
+                header = Arc::new(next_header);
+                source = next;
+                continue;
+            }
+            let tail = if walk.frame == 0 {
+                Tail::Altered { offset: 0, what: why }
+            } else {
+                source.tail(walk.offset, walk.expected())?
+            };
+            let is_live = self.is_live()?;
+            if tail != Tail::Clean && is_live && tries < LIVE_TRIES {
+                tries += 1;
+                std::thread::sleep(LIVE_PAUSE);
+                source.refresh();
+                continue;
+            }
+            self.bytes = self.bytes.saturating_add(source.bytes()?.saturating_sub(walk.offset));
+            break match tail {
+                Tail::Altered { offset, what } => {
+                    let mut fault = walk.fault(&Wrong { seq: None, what });
+                    fault.offset = fault.offset.saturating_add(offset);
+                    return Err(VerifyError::Tampered(fault));
+                }
+                _ if is_live => End::Live,
+                Tail::Torn { remains_bytes } => {
+                    End::Torn { file: segment_name(walk.segment), offset: walk.offset, bytes: remains_bytes }
+                }
+                Tail::Clean if self.is_closed => End::Closed,
+                Tail::Clean => End::Stopped,
+            };
+        };
+        self.conclude(walk, end)
+    }
+
+    fn take(
+        &mut self,
+        walk: &mut Walk,
+        frame: &Frame<'_>,
+        bytes: &[u8],
+        header: &Arc<SegmentHeader>,
+        decryption: &mut Option<Decryption>,
+    ) -> Result<(), VerifyError> {
+        let offset = walk.offset;
+        let before = walk.clone();
+        let (stored, minimum) = (self.stored.as_ref(), self.options.minimum.as_ref());
+        let is_closed = &mut self.is_closed;
+        let taken = walk.frame(frame, |leaf, tree| {
+            *is_closed = leaf.event_type == "log.closed";
+            let differs = |trusted: Option<&Checkpoint>| {
+                trusted.is_some_and(|trusted| trusted.size() == tree.size() && *trusted.root() != tree.root())
+            };
+            if differs(stored) {
+                return Err(Wrong {
+                    seq: Some(leaf.seq),
+                    what: "the log differs from the file `checkpoint`",
+                });
+            }
+            if differs(minimum) {
+                return Err(Wrong {
+                    seq: Some(leaf.seq),
+                    what: "the log differs from the trusted checkpoint",
+                });
+            }
+            Ok(())
+        });
+        taken.map_err(|wrong| VerifyError::Tampered(before.fault(&wrong)))?;
+        if self.options.signatures == Signatures::Every {
+            self.check_signature(walk, &before)?;
+        }
+        self.frames += 1;
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        (self.progress)(Progress {
+            segments: walk.segment.saturating_add(1),
+            segments_total: self.layout.segments,
+            entries: walk.tree.size(),
+            bytes: self.bytes,
+        });
+        if let Some((jobs, spare)) = decryption {
+            let mut copy = spare.try_recv().unwrap_or_default();
+            copy.clear();
+            copy.extend_from_slice(bytes);
+            let job = Job { segment: Arc::clone(header), offset, header: frame.header, bytes: copy };
+            if jobs.send(job).is_err() {
+                // Decryption has found a fault, which is reported in place of this.
+                return Err(VerifyError::Keys(KeyError::Derivation));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the end of a segment against what its successor says about it.
+    fn join(
+        &self,
+        source: &mut SegmentSource,
+        next: &mut SegmentSource,
+        walk: &mut Walk,
+        why: &'static str,
+    ) -> Result<(SegmentHeader, crate::crypto::Hash), VerifyError> {
+        let (header, hash) = next.header()?;
+        if header.previous.valid_end > walk.offset || walk.frame == 0 {
+            return Err(VerifyError::Tampered(walk.fault(&Wrong { seq: None, what: why })));
+        }
+        if header.previous.valid_end == walk.offset
+            && let Err((offset, what)) = source.check_sealed(&header.previous)?
+        {
+            let fault = walk.fault(&Wrong { seq: None, what });
+            return Err(VerifyError::Tampered(Fault { offset, frame: None, ..fault }));
+        }
+        Ok((header, hash))
+    }
+
+    fn is_live(&self) -> Result<bool, VerifyError> {
+        self.store.has_writer().map_err(|error| ReadError::io("lock", error).into())
+    }
+
+    fn conclude(mut self, walk: Walk, end: End) -> Result<Report, VerifyError> {
+        let size = walk.tree.size();
+        if self.verifier_key.is_none()
+            && let (Some(keys), Some(checkpoint)) = (self.keys, &walk.checkpoint)
+        {
+            let origin = keys.origin()?.unwrap_or_else(|| checkpoint.origin().clone());
+            let key = VerifierKey::new(origin, keys.public_key()?);
+            self.verifier_key =
+                Some(key.map_err(|error| KeyError::Wrong { what: format!("the public key: {error}") })?);
+        }
+        self.check_signature(&walk, &walk)?;
+        let truncated = |trusted: &Checkpoint| trusted.size() > size;
+        let at_end = |what: &str| {
+            let fault = walk.fault(&Wrong { seq: Some(size), what: "" });
+            VerifyError::Tampered(Fault { what: what.to_owned(), ..fault })
+        };
+        if let Some(stored) = &self.stored {
+            if let Some(key) = &self.verifier_key
+                && let Err(error) = stored.verify(key)
+            {
+                return Err(VerifyError::Tampered(checkpoint_fault(&error.to_string(), None)));
+            }
+            if truncated(stored) {
+                let what =
+                    format!("the log is cut short: the file `checkpoint` names {} entries", stored.size());
+                return Err(at_end(&what));
+            }
+        }
+        if let Some(minimum) = &self.options.minimum {
+            if let Some(key) = &self.verifier_key {
+                minimum.verify(key).map_err(VerifyError::Checkpoint)?;
+            }
+            if truncated(minimum) {
+                let what =
+                    format!("the log is cut short: the trusted checkpoint names {} entries", minimum.size());
+                return Err(at_end(&what));
+            }
+        }
+        Ok(Report {
+            entries: size,
+            segments: walk.segment.saturating_add(1),
+            frames: self.frames,
+            bytes: self.bytes,
+            checkpoint: walk.checkpoint,
+            end,
+            content: if self.keys.is_some() { Checked::Yes } else { Checked::NoKey },
+            signature: if self.verifier_key.is_some() { Checked::Yes } else { Checked::NoKey },
+            unknown_files: self.layout.unknown_files,
+        })
+    }
+
+    /// Checks the signature on the checkpoint that the walk ends in; a fault is in the frame before `place` moves on.
+    fn check_signature(&self, walk: &Walk, place: &Walk) -> Result<(), VerifyError> {
+        let (Some(key), Some(checkpoint)) = (&self.verifier_key, &walk.checkpoint) else { return Ok(()) };
+        match checkpoint.verify(key) {
+            Ok(()) => Ok(()),
+            Err(NoteError::OtherKey | NoteError::OtherLog { .. }) => {
+                Err(VerifyError::Keys(KeyError::Wrong {
+                    what: format!(
+                        "the log is signed as `{}` with another key than that of `{}`",
+                        checkpoint.origin(),
+                        key.origin()
+                    ),
+                }))
+            }
+            Err(_) => {
+                let what = "the signature on the checkpoint is not valid";
+                Err(VerifyError::Tampered(place.fault(&Wrong { seq: None, what })))
+            }
+        }
+    }
+
+    fn empty(self) -> Result<Report, VerifyError> {
+        if self.stored.is_some() || self.options.minimum.is_some() {
+            return Err(VerifyError::Tampered(Fault {
+                file: segment_name(0),
+                offset: 0,
+                frame: None,
+                seq: Some(0),
+                what: "the log is cut short: a checkpoint names entries, and no segment is left".to_owned(),
+            }));
+        }
+        let end = if self.is_live()? { End::Live } else { End::Stopped };
+        Ok(Report {
+            entries: 0,
+            segments: 0,
+            frames: 0,
+            bytes: 0,
+            checkpoint: None,
+            end,
+            content: Checked::Yes,
+            signature: Checked::Yes,
+            unknown_files: self.layout.unknown_files,
+        })
+    }
+}
+
+fn fault_of(header: &SegmentHeader, wrong: &Wrong) -> Fault {
+    Fault {
+        file: segment_name(header.segment),
+        offset: 0,
+        frame: None,
+        seq: wrong.seq,
+        what: wrong.what.to_owned(),
+    }
+}

@@ -1,0 +1,12 @@
+//! Behaviour of the log through its public API.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice
+)]
+
+mod alteration;
+mod logs;
+mod round_trip;
