@@ -24,7 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use audit_log::{Query, VerifyOptions};
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
@@ -36,6 +36,7 @@ use crate::sessions::Sessions;
 use crate::terminal::{Palette, inert};
 use crate::trail::Trail;
 use crate::verify::{Bar, Finding};
+use crate::when::Span;
 
 /// Sessions named when the beginning of an id fits several.
 const CANDIDATES_MAX: usize = 10;
@@ -81,7 +82,7 @@ fn run(arguments: &Arguments, answer: &mut Answer) -> Result<u8, Failure> {
         Command::Sessions { actor, target, period } => {
             let period = times(period)?;
             for session in sessions(&open()?)?.iter() {
-                if session.fits(actor.as_deref(), target.as_deref(), period) {
+                if session.fits(actor.as_deref(), target.as_deref(), &period) {
                     match answer.json {
                         true => session.print_json(&mut answer.out)?,
                         false => session.print(&mut answer.out, answer.palette)?,
@@ -137,21 +138,22 @@ fn verified(finding: Result<Finding, Failure>, answer: &mut Answer) -> Result<u8
 
 fn search(trail: &Trail, wanted: &args::Search, answer: &mut Answer) -> Result<u8, Failure> {
     let mut query = if wanted.text.is_empty() { Query::all() } else { Query::text(&wanted.text) };
-    let conditions: [(&Option<String>, fn(Query, String) -> Query); 5] = [
-        (&wanted.actor, Query::actor),
-        (&wanted.target, Query::target),
-        (&wanted.session, Query::session),
-        (&wanted.event_type, Query::event_type),
-        (&wanted.outcome, Query::outcome),
-    ];
-    for (value, narrow) in conditions {
-        if let Some(value) = value {
-            query = narrow(query, value.clone());
-        }
+    let narrow = |query, value: &Option<String>, by: fn(Query, String) -> Query| match value {
+        Some(value) => by(query, value.clone()),
+        None => query,
+    };
+    query = narrow(query, &wanted.actor, Query::actor);
+    query = narrow(query, &wanted.target, Query::target);
+    query = narrow(query, &wanted.session, Query::session);
+    query = narrow(query, &wanted.event_type, Query::event_type);
+    query = narrow(query, &wanted.outcome, Query::outcome);
+    let period = times(&wanted.period)?;
+    if let Some(since) = period.since {
+        query = query.since(since);
     }
-    let (since, until) = times(&wanted.period)?;
-    query = since.map_or(query.clone(), |since| query.since(since));
-    query = until.map_or(query.clone(), |until| query.until(until));
+    if let Some(until) = period.until {
+        query = query.until(until);
+    }
     let mut found = false;
     for record in trail.search(query)?.take(wanted.limit.unwrap_or(usize::MAX)) {
         let record = record?;
@@ -227,7 +229,7 @@ fn checkpoint(trail: &Trail, answer: &mut Answer) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn times(period: &Period) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), Failure> {
+fn times(period: &Period) -> Result<Span, Failure> {
     let now = Utc::now();
     let time = |name: &str, text: &Option<String>| {
         let parse = |text: &String| {
@@ -235,7 +237,7 @@ fn times(period: &Period) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>
         };
         text.as_ref().map(parse).transpose()
     };
-    Ok((time("--since", &period.since)?, time("--until", &period.until)?))
+    Ok(Span { since: time("--since", &period.since)?, until: time("--until", &period.until)? })
 }
 
 /// Answers `--help` and `--version`, and refuses what makes no sense.

@@ -10,6 +10,7 @@ use crate::json;
 use crate::record::Record;
 use crate::story::time;
 use crate::terminal::{Paint, Palette, inert};
+use crate::when::Span;
 
 /// What the events of a session add up to.
 #[derive(Debug)]
@@ -71,17 +72,12 @@ impl Sessions {
 }
 
 impl Session {
-    /// Whether it is one that `actor` and `target`, where given, ask for, and overlaps with the period.
-    pub(crate) fn fits(
-        &self,
-        actor: Option<&str>,
-        target: Option<&str>,
-        (since, until): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
-    ) -> bool {
+    /// Whether it is one that `actor` and `target`, where given, ask for, and overlaps with `span`.
+    pub(crate) fn fits(&self, actor: Option<&str>, target: Option<&str>, span: &Span) -> bool {
         actor.is_none_or(|actor| self.actor.as_deref() == Some(actor))
             && target.is_none_or(|target| self.target.as_deref() == Some(target))
-            && since.is_none_or(|since| self.ended.is_none_or(|ended| ended >= since))
-            && until.is_none_or(|until| self.started < until)
+            && span.since.is_none_or(|since| self.ended.is_none_or(|ended| ended >= since))
+            && span.until.is_none_or(|until| self.started < until)
     }
 
     /// One line: id, start, end, who, where, counts.

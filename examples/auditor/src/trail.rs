@@ -11,6 +11,13 @@ use crate::failure::Failure;
 use crate::place::Place;
 use crate::record::{Record, Sensitive};
 
+/// When the first and the last entry of a log were recorded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetime {
+    pub(crate) first: DateTime<Utc>,
+    pub(crate) last: DateTime<Utc>,
+}
+
 /// The log with what it was opened with.
 pub(crate) struct Trail {
     pub(crate) reader: Reader,
@@ -57,12 +64,12 @@ impl Trail {
     }
 
     /// When the first and the last of `entries` entries were recorded; nothing without keys, or of an empty log.
-    pub(crate) fn recorded(&self, entries: u64) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, Failure> {
+    pub(crate) fn recorded(&self, entries: u64) -> Result<Option<Lifetime>, Failure> {
         let (true, Some(last)) = (self.has_keys, entries.checked_sub(1)) else { return Ok(None) };
         let at = |seq| {
             Ok::<_, Failure>(self.reader.read(seq..=seq)?.next().transpose()?.map(|entry| entry.recorded_at))
         };
-        Ok(at(0)?.zip(at(last)?))
+        Ok(at(0)?.zip(at(last)?).map(|(first, last)| Lifetime { first, last }))
     }
 
     fn record(&self, entry: &Recorded) -> Record {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use audit_log::{Checked, Checkpoint, End, Progress, Report, VerifierKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::story::{size, time};
 use crate::terminal::{Paint, Palette, inert};
+use crate::trail::Lifetime;
 
 /// How long a verification runs before a bar is shown.
 const BAR_AFTER: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ const TORN: &str = "a write was cut off, by a crash or a full disk; nothing in i
 pub(crate) struct Finding {
     pub(crate) report: Report,
     /// When the first and the last entry were recorded, where there are keys.
-    pub(crate) recorded: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    pub(crate) recorded: Option<Lifetime>,
     pub(crate) minimum: Option<Checkpoint>,
     pub(crate) verifier_key: Option<VerifierKey>,
     pub(crate) key_origin: KeyOrigin,
@@ -131,7 +131,7 @@ impl Finding {
             "entries",
             &format!("{} in {segments} segments, {frames} frames, {}", report.entries, size(report.bytes)),
         )?;
-        if let Some((first, last)) = self.recorded {
+        if let Some(Lifetime { first, last }) = self.recorded {
             row("first", &time(first))?;
             row("last", &time(last))?;
         }
@@ -194,8 +194,8 @@ impl Finding {
             "segments": report.segments,
             "frames": report.frames,
             "bytes": report.bytes,
-            "first_recorded_at": self.recorded.map(|(first, _)| time(first)),
-            "last_recorded_at": self.recorded.map(|(_, last)| time(last)),
+            "first_recorded_at": self.recorded.map(|recorded| time(recorded.first)),
+            "last_recorded_at": self.recorded.map(|recorded| time(recorded.last)),
             "checkpoint": report.checkpoint.as_ref().map(checkpoint_json),
             "verifier_key": self.verifier_key.as_ref().map(ToString::to_string),
             "signature": checked(report.signature),

@@ -2,6 +2,13 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
+/// From when (inclusive) to when (exclusive); without an end where that is open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) since: Option<DateTime<Utc>>,
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
 /// Reads `2026-01-31T09:15:27Z`, `2026-01-31T09:15` and `2026-01-31` (both UTC), or a span before `now`: `90s`,
 /// `45m`, `2h`, `3d`, `1w`.
 pub(crate) fn parse(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> {

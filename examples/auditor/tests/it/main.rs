@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod agreement;
 mod arguments;
 mod hostile;
 mod made;
