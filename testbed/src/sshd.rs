@@ -235,7 +235,11 @@ fn wait_ready(child: &mut Child, dir: &Path, port: u16) -> Result<(), Error> {
 }
 
 fn write_config(sshd: &Program, dir: &Path, port: u16, options: &SshdOptions) -> Result<(), Error> {
-    let mut set_env = format!("SetEnv {}", mark(dir));
+    // The dotfiles of whoever runs the tests are not part of the test: bash reads `.bashrc` under sshd even for a single
+    // command, and what it finds there may be slow, chatty or interactive.
+    let home = dir.join("home");
+    std::fs::create_dir_all(&home).map_err(Error::io("create", &home))?;
+    let mut set_env = format!("SetEnv {} \"HOME={}\"", mark(dir), home.display());
     for (name, value) in &options.set_env {
         let _ = write!(set_env, " \"{name}={value}\"");
     }

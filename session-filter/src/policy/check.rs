@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::grammar::{Fault, Operator, Part, Wildcards, Word, check_text, lex_str};
 use crate::identity::{Target, User};
 use crate::limits::{DENIAL_HINTS_MAX, IDLE_DEFAULT, LONGEST_DEFAULT, WARN_DEFAULT};
-use crate::policy::pattern::Pattern;
+use crate::policy::pattern::{ArgPattern, Pattern};
 use crate::verdict::PermitRule;
 use crate::verdict::{Denial, DenialReason, OutputRecord, Permit, Refusal, Verdict};
 
@@ -110,6 +110,14 @@ enum Why {
     Unmet(Unmet),
 }
 
+/// What the rules for a user and target come to.
+enum Standing {
+    NoRules,
+    Unmet(Unmet),
+    Raw,
+    Listed,
+}
+
 struct Question<'a> {
     policy: &'a Policy,
     pairs: Pairs,
@@ -181,7 +189,6 @@ impl<'a> Question<'a> {
     }
 
     fn deny_unmatched(&self, user: &User, target: &Target, line: &[u8], part: &Part) -> Denial {
-        let rules = self.policy.index.rules(&self.pairs);
         let Some((program, args)) = part.words.split_first() else {
             return Denial::from_parts(
                 line,
@@ -191,87 +198,98 @@ impl<'a> Question<'a> {
                 Vec::new(),
             );
         };
-        if rules.is_empty() {
-            let explanation = format!("no rule permits `{}` anything on `{}`", user.id(), target.id());
-            return Denial::from_parts(line, DenialReason::NoEntry, None, explanation, Vec::new());
-        }
-        let mut in_force = Vec::new();
-        let mut unmet = None;
-        for rule in rules.iter().filter_map(|rule| self.policy.rules.get(*rule)) {
-            match self.holds(rule) {
-                Ok(()) => in_force.push(rule),
-                Err(condition) => unmet = unmet.or(Some(condition)),
+        let plain = |reason, explanation| Denial::from_parts(line, reason, None, explanation, Vec::new());
+        match self.standing() {
+            Standing::Listed => {}
+            Standing::NoRules => {
+                let explanation = format!("no rule permits `{}` anything on `{}`", user.id(), target.id());
+                return plain(DenialReason::NoEntry, explanation);
+            }
+            Standing::Unmet(unmet) => {
+                return plain(DenialReason::ConditionUnmet(unmet), format!("no rule is in force: {unmet}"));
+            }
+            Standing::Raw => {
+                let explanation = "only a raw terminal is permitted, not single commands".to_owned();
+                return plain(DenialReason::Unrestricted, explanation);
             }
         }
-        if let (true, Some(unmet)) = (in_force.is_empty(), unmet) {
-            let explanation = format!("no rule is in force: {unmet}");
-            return Denial::from_parts(
-                line,
-                DenialReason::ConditionUnmet(unmet),
-                None,
-                explanation,
-                Vec::new(),
-            );
-        }
-        if in_force.iter().all(|rule| rule.mode == Mode::Unrestricted) {
-            let explanation = "only a raw terminal is permitted, not single commands".to_owned();
-            return Denial::from_parts(line, DenialReason::Unrestricted, None, explanation, Vec::new());
-        }
-        let (explanation, position, permitted) = self.nearest(program, args, &in_force);
+        let (explanation, position, permitted) = self.nearest(program, args);
         Denial::from_parts(line, DenialReason::NoRule, position, explanation, permitted)
     }
 
-    /// Which word is the first that no pattern permits, and what could stand there.
-    fn nearest(
-        &self,
-        program: &Word,
-        args: &[Word],
-        in_force: &[&Rule],
-    ) -> (String, Option<usize>, Vec<String>) {
-        let lists = self.policy.index.patterns(&self.pairs, &program.text);
-        let same_program: Vec<&Pattern> = lists
-            .flatten()
-            .filter_map(|number| self.pattern(*number))
-            .filter(|(_, rule)| self.holds(rule).is_ok())
-            .map(|(pattern, _)| pattern)
-            .collect();
-        let mut hints = Hints::default();
-        if same_program.is_empty() {
-            let mut patterns =
-                in_force.iter().filter_map(|rule| self.policy.patterns.get(rule.patterns.clone())).flatten();
-            while let (true, Some(pattern)) = (hints.has_room(), patterns.next()) {
-                hints.add(pattern.plain_name().unwrap_or(&pattern.program).to_owned());
+    /// What the rules for this user and target come to. Stops at the first that lists commands and is in force.
+    fn standing(&self) -> Standing {
+        let mut standing = Standing::NoRules;
+        let mut first = usize::MAX;
+        for number in self.policy.index.unordered_rules(&self.pairs) {
+            let Some(rule) = self.policy.rules.get(number) else { continue };
+            match self.holds(rule) {
+                Ok(()) if rule.mode != Mode::Unrestricted => return Standing::Listed,
+                Ok(()) => standing = Standing::Raw,
+                Err(unmet) if number < first && !matches!(standing, Standing::Raw) => {
+                    standing = Standing::Unmet(unmet);
+                    first = number;
+                }
+                Err(_) => {}
             }
-            return (format!("no rule permits `{}`", program.text), None, hints.list);
         }
-        let reached = same_program.iter().map(|pattern| pattern.matched(args)).max().unwrap_or(0);
-        for pattern in same_program.iter().filter(|pattern| pattern.matched(args) == reached) {
-            hints.add(match pattern.args.get(reached) {
-                Some(arg) => arg.shown(),
-                None => "nothing more".to_owned(),
-            });
+        standing
+    }
+
+    /// Which word is the first that no pattern permits, and what could stand there.
+    fn nearest(&self, program: &Word, args: &[Word]) -> (String, Option<usize>, Vec<String>) {
+        let mut hints = Hints::default();
+        let mut furthest = None;
+        for number in self.policy.index.patterns(&self.pairs, &program.text).flatten() {
+            let Some((pattern, rule)) = self.pattern(*number) else { continue };
+            if self.holds(rule).is_err() {
+                continue;
+            }
+            let matched = pattern.matched(args);
+            if furthest.is_none_or(|furthest| furthest < matched) {
+                furthest = Some(matched);
+                hints = Hints::default();
+            }
+            if furthest == Some(matched) {
+                hints.add(pattern.args.get(matched).map_or("nothing more", ArgPattern::shown));
+            }
         }
+        let Some(reached) = furthest else {
+            let rules = self.policy.index.unordered_rules(&self.pairs);
+            let in_force =
+                rules.filter_map(|rule| self.policy.rules.get(rule)).filter(|rule| self.holds(rule).is_ok());
+            let mut patterns =
+                in_force.filter_map(|rule| self.policy.patterns.get(rule.patterns.clone())).flatten();
+            while let (true, Some(pattern)) = (hints.has_room(), patterns.next()) {
+                hints.add(pattern.plain_name().unwrap_or(&pattern.program));
+            }
+            return (format!("no rule permits `{}`", program.text), None, hints.owned());
+        };
         match args.get(reached) {
-            Some(word) => (format!("no rule permits `{}`", word.text), Some(word.start), hints.list),
-            None => ("no rule permits it without a further argument".to_owned(), None, hints.list),
+            Some(word) => (format!("no rule permits `{}`", word.text), Some(word.start), hints.owned()),
+            None => ("no rule permits it without a further argument".to_owned(), None, hints.owned()),
         }
     }
 }
 
 #[derive(Default)]
-struct Hints {
-    list: Vec<String>,
+struct Hints<'a> {
+    list: Vec<&'a str>,
 }
 
-impl Hints {
+impl<'a> Hints<'a> {
     fn has_room(&self) -> bool {
         self.list.len() < DENIAL_HINTS_MAX
     }
 
-    fn add(&mut self, hint: String) {
+    fn add(&mut self, hint: &'a str) {
         if self.has_room() && !self.list.contains(&hint) {
             self.list.push(hint);
         }
+    }
+
+    fn owned(self) -> Vec<String> {
+        self.list.into_iter().map(str::to_owned).collect()
     }
 }
 

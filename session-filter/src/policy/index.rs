@@ -1,6 +1,7 @@
 //! From names to the few patterns that could matter, so that a thousand rules cost no more than ten.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::identity::{Target, User};
 
@@ -13,6 +14,28 @@ pub(crate) enum Selector {
     Id(String),
     /// `role:…` of a user, `tag:…` of a target.
     Label(String),
+}
+
+type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
+
+/// A fast hash for our own numbers. Names, which others choose, are hashed with the standard library's keyed hash.
+#[derive(Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // The golden ratio in 64 bits, as in Fibonacci hashing.
+        self.0 = (self.0.rotate_left(29) ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes its bits from both ends; multiplication mixes only upwards.
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 /// Names and numbers for them.
@@ -38,7 +61,7 @@ impl Names {
         number
     }
 
-    fn of<'a>(&'a self, id: &str, labels: &'a [String]) -> impl Iterator<Item = u32> + Clone + 'a {
+    fn of<'a>(&'a self, id: &str, labels: &'a [String]) -> impl Iterator<Item = u32> + 'a {
         let known = self.ids.get(id).copied();
         known
             .into_iter()
@@ -53,11 +76,11 @@ pub(crate) struct Index {
     users: Names,
     targets: Names,
     programs: HashMap<String, u32>,
-    patterns: HashMap<(u32, u32, u32), Vec<u32>>,
-    rules: HashMap<(u32, u32), Vec<u32>>,
+    patterns: NumberMap<(u32, u32, u32), Vec<u32>>,
+    rules: NumberMap<(u32, u32), Vec<u32>>,
 }
 
-/// The selectors that match a user and a target, as pairs.
+/// The selectors that match a user and a target, as pairs for which there are rules.
 pub(crate) struct Pairs(Vec<(u32, u32)>);
 
 impl Index {
@@ -83,10 +106,11 @@ impl Index {
     }
 
     pub(crate) fn pairs(&self, user: &User, target: &Target) -> Pairs {
-        let targets = self.targets.of(target.id(), target.tags());
-        let mut pairs = Vec::with_capacity(8);
+        let targets: Vec<u32> = self.targets.of(target.id(), target.tags()).collect();
+        let mut pairs = Vec::new();
         for user in self.users.of(user.id(), user.roles()) {
-            pairs.extend(targets.clone().map(|target| (user, target)));
+            let with_rules = targets.iter().map(|target| (user, *target)).filter(|pair| self.rules.contains_key(pair));
+            pairs.extend(with_rules);
         }
         Pairs(pairs)
     }
@@ -101,10 +125,15 @@ impl Index {
         })
     }
 
+    /// Rule numbers, list by list: neither ordered nor free of repetitions.
+    pub(crate) fn unordered_rules<'a>(&'a self, pairs: &'a Pairs) -> impl Iterator<Item = usize> + 'a {
+        let lists = pairs.0.iter().filter_map(|pair| self.rules.get(pair));
+        lists.flatten().filter_map(|rule| usize::try_from(*rule).ok())
+    }
+
     /// Rule numbers, ascending, each once.
     pub(crate) fn rules(&self, pairs: &Pairs) -> Vec<usize> {
-        let lists = pairs.0.iter().filter_map(|pair| self.rules.get(pair));
-        let mut rules: Vec<usize> = lists.flatten().filter_map(|rule| usize::try_from(*rule).ok()).collect();
+        let mut rules: Vec<usize> = self.unordered_rules(pairs).collect();
         rules.sort_unstable();
         rules.dedup();
         rules

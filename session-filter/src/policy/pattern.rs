@@ -126,11 +126,11 @@ impl ArgPattern {
     }
 
     /// What it matches, for people.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> &str {
         match self {
-            Self::Exact(text) if text.is_empty() => "''".to_owned(),
-            Self::Exact(text) => text.clone(),
-            Self::Glob(glob) => glob.source.clone(),
+            Self::Exact(text) if text.is_empty() => "''",
+            Self::Exact(text) => text,
+            Self::Glob(glob) => &glob.source,
         }
     }
 }

@@ -1,0 +1,147 @@
+//! `session-proxy demo`: everything on loopback, the main job shown, then served on.
+
+mod client;
+mod show;
+mod target;
+
+use std::path::PathBuf;
+
+use russh::keys::PublicKey;
+use serde_json::json;
+use session_filter::Target;
+use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
+use tokio::net::TcpListener;
+
+use crate::serve::{Parts, Ready, stop_signal};
+use crate::{Failure, files, users};
+
+/// The account on the demo's target. The demo's target runs commands as whoever started the demo, whatever it is called.
+const ACCOUNT: &str = "deploy";
+const TARGET: &str = "demo-target";
+
+/// The user that the demo makes.
+const USER: &str = "alice";
+const COMMANDS: &[&str] = &["echo ...", "ls ...", "cat /etc/os-release"];
+
+const POLICY: &str = include_str!("../demo/policy.toml");
+
+/// What a run of the demo is made of; also what `--json` prints.
+pub(crate) struct Stage {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) password: String,
+    pub(crate) host_key: PublicKey,
+    pub(crate) data_dir: PathBuf,
+}
+
+pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        eprintln!(
+            "session-proxy: warning: running as root: the demo's target runs permitted commands as root; \
+             an ordinary user will do"
+        );
+    }
+    files::private_dir(&data_dir)?;
+    let data_dir = data_dir.canonicalize().map_err(Failure::because("cannot use the data directory"))?;
+    let stop = stop_signal()?;
+
+    // The target, with keys of this run only.
+    let target_listener =
+        TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::because("cannot listen on loopback"))?;
+    let target_address = target_listener.local_addr().map_err(Failure::because("cannot listen on loopback"))?;
+    let (target_host_key, credential) = (files::new_key()?, files::new_key()?);
+    let key_file = data_dir.join("target_key");
+    files::write_key(&key_file, &credential)?;
+    let destination = Destination::new(
+        Target::new(TARGET).tag("demo"),
+        target_address.ip().to_string(),
+        target_address.port(),
+        HostKeys::Pinned(vec![target_host_key.public_key().clone()]),
+    );
+    tokio::spawn(target::serve(
+        target_listener,
+        target_host_key,
+        ACCOUNT.to_owned(),
+        credential.public_key().clone(),
+    ));
+
+    // Users and policy, in files that can be edited while it runs.
+    let password = random_password()?;
+    let users_file = data_dir.join("users.toml");
+    let listed = format!(
+        "# Edit while the demo runs: a user who is removed is out within a second.\n\
+         [[user]]\nname = \"{USER}\"\npassword = \"{}\"\nroles = [\"visitor\"]\n",
+        users::hash(&password)?
+    );
+    files::private_file(&users_file, listed.as_bytes())?;
+    let policy_file = data_dir.join("policy.toml");
+    files::private_file(&policy_file, POLICY.as_bytes())?;
+
+    let host_key = files::kept_key(&data_dir.join("host_key"))?;
+    let control_socket = data_dir.join("control.sock");
+    let ready = Ready::new(Parts {
+        listen: ([127, 0, 0, 1], 0).into(),
+        data_dir: data_dir.clone(),
+        host_key: host_key.clone(),
+        policy: policy_file,
+        users: users_file,
+        control_socket: control_socket.clone(),
+        checkpoints: crate::config::Checkpoints::default(),
+        inventory: Inventory::new().target(destination, Credential::key(ACCOUNT, credential)),
+    })
+    .await?;
+
+    let stage = Stage {
+        address: ready.address,
+        password,
+        host_key: host_key.public_key().clone(),
+        data_dir: data_dir.clone(),
+    };
+    if json {
+        let line = json!({
+            "ssh": { "host": ready.address.ip().to_string(), "port": ready.address.port() },
+            "users": [{
+                "name": USER,
+                "password": stage.password,
+                "target": TARGET,
+                "mode": "exec-only",
+                "commands": COMMANDS,
+            }],
+            "target": {
+                "host": target_address.ip().to_string(),
+                "port": target_address.port(),
+                "user": ACCOUNT,
+                "key_file": key_file,
+            },
+            "data_dir": data_dir,
+            "control_socket": control_socket,
+        });
+        println!("{line}");
+        return ready.serve_until(stop).await;
+    }
+
+    let log = std::sync::Arc::clone(&ready.log);
+    let (shown, show_over) = tokio::sync::oneshot::channel();
+    let show = tokio::spawn(async move {
+        let result = show::run(&stage, &log).await;
+        if result.is_err() {
+            let _ = shown.send(());
+        }
+        result
+    });
+    // A show that fails ends the demo: it has nothing left to demonstrate.
+    let until = async {
+        tokio::select! {
+            () = stop => {}
+            Ok(()) = show_over => {}
+        }
+    };
+    ready.serve_until(until).await?;
+    if show.is_finished() { show.await.map_err(Failure::because("the demo broke"))? } else { Ok(()) }
+}
+
+/// 128 random bits, in letters and digits that survive any quoting.
+fn random_password() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(Failure::because("no randomness"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,98 @@
+//! The main job, shown on the terminal: permitted, blocked, found again, and a flipped byte caught.
+
+use std::path::Path;
+
+use audit_log::{AuditLog, FileKeys, FileStore, Query, Reader, VerifyOptions};
+use futures::TryStreamExt as _;
+
+use super::{COMMANDS, Stage, TARGET, USER, client};
+use crate::Failure;
+
+pub(crate) async fn run(stage: &Stage, log: &AuditLog) -> Result<(), Failure> {
+    println!("session-proxy demo");
+    println!("  proxy on {}, data in {}", stage.address, stage.data_dir.display());
+    println!("  `{USER}` may run on {TARGET}: {}", COMMANDS.join(", "));
+
+    println!("\n1. A permitted command runs on the target:");
+    say(stage, "echo hello from the target").await?;
+
+    println!("\n2. A command that no rule permits never reaches it:");
+    say(stage, "cat /etc/shadow").await?;
+    say(stage, "echo hello; id").await?;
+
+    println!("\n3. The encrypted log finds both:");
+    for text in ["hello from the target", "/etc/shadow"] {
+        println!("   $ auditor --data-dir {} search '{text}'", stage.data_dir.display());
+        let mut hits = log.search(Query::text(text));
+        while let Some(hit) = hits.try_next().await.map_err(Failure::because("the search failed"))? {
+            let field = |name: &str| hit.fields().get(name).and_then(|v| v.as_str()).unwrap_or("").to_owned();
+            if hit.event_type() == "command.started" || hit.event_type() == "command.blocked" {
+                println!("   {}  {}  {}", field("timestamp"), hit.event_type(), field("command").escape_debug());
+            }
+        }
+    }
+
+    println!("\n4. A copy of the log with one byte flipped is found out:");
+    flip_and_verify(stage).await?;
+
+    let port = stage.address.port();
+    println!("\nServing on. Try, with password {}", stage.password);
+    println!("  ssh -p {port} {USER}@127.0.0.1 'ls -l /'");
+    println!("  ssh -p {port} {USER}@127.0.0.1 'ls; rm -rf /tmp/x'       # refused before anything runs");
+    println!("  ssh -p {port} {USER}@127.0.0.1                          # no shell: the permitted list instead");
+    println!("  cargo run --release -p auditor -- --data-dir {} verify", stage.data_dir.display());
+    println!("  cargo run --release -p auditor -- --data-dir {} search hello", stage.data_dir.display());
+    println!("  edit {}/policy.toml and run the next command", stage.data_dir.display());
+    println!("Stop with Ctrl-C; sessions then end with a reason, and the log is closed.");
+    Ok(())
+}
+
+async fn say(stage: &Stage, command: &str) -> Result<(), Failure> {
+    println!("   $ ssh {USER}@proxy {command:?}");
+    let seen = client::exec(stage, command).await?;
+    for line in seen.stdout.lines().chain(seen.stderr.lines()) {
+        println!("   {}", line.escape_debug());
+    }
+    let status = seen.exit_status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+    println!("   (exit status {status})");
+    Ok(())
+}
+
+/// Copies the log, flips one bit in the middle of what is written, and verifies both.
+async fn flip_and_verify(stage: &Stage) -> Result<(), Failure> {
+    let failed = || Failure::because::<std::io::Error>("cannot copy the log");
+    let copy = stage.data_dir.join("flipped-copy");
+    let _ = std::fs::remove_dir_all(&copy);
+    std::fs::create_dir(&copy).map_err(failed())?;
+    let mut flipped = None;
+    for entry in std::fs::read_dir(stage.data_dir.join("audit")).map_err(failed())? {
+        let path = entry.map_err(failed())?.path();
+        let Some(name) = path.file_name().filter(|_| path.is_file()) else { continue };
+        let mut bytes = std::fs::read(&path).map_err(failed())?;
+        let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        if flipped.is_none() && path.extension().is_some_and(|e| e == "log") && written > 0 {
+            if let Some(byte) = bytes.get_mut(written / 2) {
+                *byte ^= 1;
+                flipped = Some(format!("{} at byte {}", name.to_string_lossy(), written / 2));
+            }
+        }
+        std::fs::write(copy.join(name), bytes).map_err(failed())?;
+    }
+    println!("   flipped one bit of {}", flipped.ok_or_else(|| Failure::new("the log is empty"))?);
+    println!("   the log:  {}", verdict(&stage.data_dir.join("audit"), &stage.data_dir.join("keys")).await?);
+    println!("   the copy: {}", verdict(&copy, &stage.data_dir.join("keys")).await?);
+    std::fs::remove_dir_all(&copy).map_err(failed())
+}
+
+async fn verdict(log: &Path, keys: &Path) -> Result<String, Failure> {
+    let store = FileStore::open(log).map_err(Failure::because("cannot open the log"))?;
+    let keys = FileKeys::open(keys).map_err(Failure::because("cannot open the keys"))?;
+    let checked = async {
+        let reader = Reader::open(store, Some(keys)).await.map_err(|e| e.to_string())?;
+        reader.verify(&VerifyOptions::default(), |_| ()).await.map_err(|e| e.to_string())
+    };
+    Ok(match checked.await {
+        Ok(report) => format!("whole, {} entries", report.entries()),
+        Err(error) => format!("TAMPERED: {error}"),
+    })
+}

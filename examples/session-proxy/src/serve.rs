@@ -1,0 +1,208 @@
+//! The real thing: settings in, a running proxy out.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use audit_log::{AuditLog, Checkpoint, FileKeys, FileStore};
+use chrono::Utc;
+use session_filter::event::{Detail, Event, Outcome, PolicyChanged, Subject};
+use session_filter::record::Recorder as _;
+use session_filter::registry::Registry;
+use session_filter::source::FileEvent;
+use session_filter::ssh::keys::PrivateKey;
+use session_filter::ssh::{Inventory, Proxy};
+use session_filter::{FilePolicy, Policy, PolicyGate, PolicySource};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::door::Door;
+use crate::recorder::AuditRecorder;
+use crate::users::{Passwords, UserFile, UserList};
+use crate::{Failure, control, files};
+
+/// What a running proxy is made of; `serve` takes it from a file, `demo` makes it up.
+pub(crate) struct Parts {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) host_key: PrivateKey,
+    pub(crate) policy: PathBuf,
+    pub(crate) users: PathBuf,
+    pub(crate) control_socket: PathBuf,
+    pub(crate) checkpoints: crate::config::Checkpoints,
+    pub(crate) inventory: Inventory,
+}
+
+/// A proxy that is ready to serve.
+pub(crate) struct Ready {
+    pub(crate) address: SocketAddr,
+    pub(crate) log: Arc<AuditLog>,
+    listener: TcpListener,
+    proxy: Proxy,
+    control: control::Control,
+}
+
+impl Ready {
+    /// Opens the log, reads policy and users, binds the sockets.
+    pub(crate) async fn new(parts: Parts) -> Result<Self, Failure> {
+        files::private_dir(&parts.data_dir)?;
+        let log = open_log(&parts.data_dir, &parts.checkpoints).await?;
+        let recorder = AuditRecorder(Arc::clone(&log));
+        let users = UserFile::watch(parts.users, |news| match news {
+            Ok(users) => eprintln!("session-proxy: users changed: {users} now"),
+            Err(mistake) => eprintln!("session-proxy: users not changed: {mistake}"),
+        })?;
+        let policy = Arc::new(watch_policy(&parts.policy, recorder.clone())?);
+        for warning in policy.policy().warnings() {
+            eprintln!("session-proxy: policy: {warning}");
+        }
+        let registry = Registry::new();
+        let door = Door { users: Arc::clone(&users), policy: PolicyGate::new(policy) };
+        let proxy = Proxy::builder(parts.host_key)
+            .authenticator(Passwords(users))
+            .gatekeeper(door)
+            .targets(parts.inventory)
+            .recorder(recorder)
+            .registry(registry.clone())
+            .build();
+        let listener = TcpListener::bind(parts.listen)
+            .await
+            .map_err(Failure::because(format!("cannot listen on {}", parts.listen)))?;
+        let address = listener.local_addr().map_err(Failure::because("cannot listen"))?;
+        let control = control::Control::bind(parts.control_socket, registry)?;
+        Ok(Self { address, log, listener, proxy, control })
+    }
+
+    /// Serves until `stop` resolves; then every session has ended, and the log is closed.
+    pub(crate) async fn serve_until(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let control = tokio::spawn(self.control.serve());
+        let served = self.proxy.serve_until(self.listener, stop).await;
+        control.abort();
+        self.log.close().await.map_err(Failure::because("the log was not closed cleanly"))?;
+        served.map_err(Failure::because("cannot accept connections any more"))
+    }
+}
+
+pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
+    let (config, inventory) = Config::read(path)?;
+    files::private_dir(&config.data_dir)?;
+    let host_key = files::kept_key(&config.host_key.clone().unwrap_or_else(|| config.data_dir.join("host_key")))?;
+    let ready = Ready::new(Parts {
+        listen: config.listen,
+        host_key,
+        policy: config.policy,
+        users: config.users,
+        control_socket: config.control_socket.unwrap_or_else(|| config.data_dir.join("control.sock")),
+        checkpoints: config.checkpoints,
+        data_dir: config.data_dir,
+        inventory,
+    })
+    .await?;
+    eprintln!("session-proxy: serving on {}", ready.address);
+    ready.serve_until(stop_signal()?).await
+}
+
+/// Says what is wrong with a configuration, and starts nothing.
+pub(crate) fn check(path: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let mut mistakes: Vec<String> = Vec::new();
+    let mut warnings: Vec<String> = Vec::new();
+    match Config::read(path) {
+        Err(failure) => mistakes.push(failure.to_string()),
+        Ok((config, _)) => {
+            let read = |path: &Path| {
+                std::fs::read_to_string(path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))
+            };
+            match read(&config.policy).map(|text| Policy::from_toml(&text)) {
+                Err(unreadable) => mistakes.push(unreadable),
+                Ok(Err(error)) => mistakes.extend(error.to_string().lines().map(|l| format!("{}: {l}", config.policy.display()))),
+                Ok(Ok(policy)) => {
+                    warnings.extend(policy.warnings().iter().map(|w| format!("{}: {w}", config.policy.display())));
+                }
+            }
+            match read(&config.users).map(|text| UserList::parse(&text)) {
+                Err(unreadable) => mistakes.push(unreadable),
+                Ok(Err(mistake)) => mistakes.push(format!("{}: {mistake}", config.users.display())),
+                Ok(Ok(list)) if list.len() == 0 => warnings.push(format!("{}: lists nobody", config.users.display())),
+                Ok(Ok(_)) => {}
+            }
+        }
+    }
+    let good = mistakes.is_empty();
+    if json {
+        println!("{}", serde_json::json!({ "ok": good, "mistakes": mistakes, "warnings": warnings }));
+    } else {
+        for mistake in &mistakes {
+            println!("mistake: {mistake}");
+        }
+        for warning in &warnings {
+            println!("warning: {warning}");
+        }
+        if good {
+            println!("{}: good to serve", path.display());
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Resolves at SIGTERM or SIGINT.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = || Failure::because::<std::io::Error>("cannot listen for signals");
+    let mut term = signal(SignalKind::terminate()).map_err(failed())?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> Result<Arc<AuditLog>, Failure> {
+    let store = FileStore::open(data_dir.join("audit")).map_err(Failure::because("cannot open the log"))?;
+    let keys = FileKeys::open(data_dir.join("keys")).map_err(Failure::because("cannot open the log's keys"))?;
+    let mut options = AuditLog::options();
+    if let Some(path) = &checkpoints.minimum {
+        let text = std::fs::read_to_string(path)
+            .map_err(Failure::because(format!("cannot read checkpoint `{}`", path.display())))?;
+        let minimum: Checkpoint = text
+            .parse()
+            .map_err(Failure::because(format!("`{}` is no checkpoint", path.display())))?;
+        options = options.minimum(minimum);
+    }
+    let log = options.open(store, keys).await.map_err(Failure::because("cannot open the log"))?;
+    Ok(Arc::new(log))
+}
+
+/// Watches the policy; changes and mistakes are told on standard error and recorded.
+fn watch_policy(path: &Path, recorder: AuditRecorder) -> Result<FilePolicy, Failure> {
+    let name = path.display().to_string();
+    // The policy is watched by a thread of its own.
+    let runtime = tokio::runtime::Handle::current();
+    let tell = move |news: &FileEvent| {
+        let event = match news {
+            FileEvent::Replaced(policy) => {
+                eprintln!("session-proxy: policy changed");
+                for warning in policy.warnings() {
+                    eprintln!("session-proxy: policy: {warning}");
+                }
+                let detail = Detail::PolicyChanged(PolicyChanged::new(policy.digest()));
+                Event::new(Subject::default(), Outcome::Success, detail, Utc::now())
+            }
+            FileEvent::Rejected(error) => {
+                eprintln!("session-proxy: policy not changed, the old one stays in force: {name}: {error}");
+                Event::new(Subject::default(), Outcome::Failure, Detail::PolicyRejected {}, Utc::now())
+                    .because("mistakes", error.to_string())
+            }
+            _ => return,
+        };
+        let recorded = recorder.record(event);
+        runtime.spawn(async move {
+            if let Err(error) = recorded.await {
+                eprintln!("session-proxy: a change of policy could not be recorded: {error}");
+            }
+        });
+    };
+    FilePolicy::open_with(path, tell).map_err(Failure::because(path.display().to_string()))
+}

@@ -1,0 +1,509 @@
+//! What the crate reports: one [`Event`] per audit-worthy fact.
+//!
+//! Events serialise to flat JSON with the field names that the sibling crates use too, so one parser
+//! and one search reads all: `event_id`, `event_type`, `timestamp`, `actor_id`, `target_id`,
+//! `session_id`, `correlation_id`, `outcome`, `source_ip`, `reason`, `message`. Absent means unknown; no
+//! field is ever empty. What belongs to one type of event stands beside these and is listed at its
+//! [`Detail`].
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::policy::Mode;
+
+/// Longest piece of a command line, in bytes, that an event carries. A longer one is cut; its whole length
+/// and SHA-256 are recorded beside it.
+pub const RECORDED_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It happened as asked.
+    Success,
+    /// It was tried and did not work.
+    Failure,
+    /// It was refused before it had any effect.
+    Blocked,
+    /// It may have happened: the answer never came.
+    Unknown,
+}
+
+/// Who, where and in which session: the part that all events of a session share.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct Subject {
+    /// The person or service acting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor_id: Option<String>,
+    /// What is acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_id: Option<String>,
+    /// The session, a UUIDv7.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// Where the client connected from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<IpAddr>,
+}
+
+/// One audit-worthy fact.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// UUIDv7, unique per event.
+    pub event_id: Uuid,
+    /// Dotted name, such as `command.blocked`; follows from [`Event::detail`].
+    pub event_type: &'static str,
+    /// When it happened, by the clock of this machine.
+    #[serde(serialize_with = "rfc3339_ms")]
+    pub timestamp: DateTime<Utc>,
+    /// Who, where, in which session.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Ties the events of one command together, a UUIDv7.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Machine-readable code, such as `no_rule`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Names of fields that may hold a secret, such as the text of a blocked line: a password typed at
+    /// the wrong moment lands there. Viewers hide them unless asked.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub sensitive: &'static [&'static str],
+    /// What belongs to this type of event.
+    #[serde(flatten)]
+    pub detail: Detail,
+}
+
+impl Event {
+    /// A new event; `event_id` is drawn, `event_type` and `sensitive` follow from `detail`.
+    pub fn new(subject: Subject, outcome: Outcome, detail: Detail, now: DateTime<Utc>) -> Self {
+        Self {
+            event_id: Uuid::now_v7(),
+            event_type: detail.event_type(),
+            timestamp: now,
+            subject,
+            correlation_id: None,
+            outcome,
+            reason: None,
+            message: None,
+            sensitive: detail.sensitive(),
+            detail,
+        }
+    }
+
+    /// Ties this event to others of the same command.
+    #[must_use]
+    pub fn correlated(mut self, correlation_id: impl Into<String>) -> Self {
+        self.correlation_id = Some(correlation_id.into());
+        self
+    }
+
+    /// Gives the machine-readable code and the sentence for people.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        self.reason = Some(reason.into()).filter(|text| !text.is_empty());
+        self.message = Some(message.into()).filter(|text| !text.is_empty());
+        self
+    }
+}
+
+/// What belongs to one type of event. The dotted name stands at each variant.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Detail {
+    /// `login.failed`, `login.succeeded`.
+    Login(Login),
+    /// `session.started`: admitted, nothing has run yet.
+    SessionStarted(SessionStarted),
+    /// `session.refused`: logged in, not admitted.
+    SessionRefused {},
+    /// `session.warned`: told that the end is near.
+    SessionWarned {},
+    /// `session.ended`: `reason` says why.
+    SessionEnded(SessionEnded),
+    /// `target.connecting`: about to dial and log in to the target.
+    TargetConnecting(TargetAddress),
+    /// `target.connected`: logged in, and the quoting self-test came back byte for byte.
+    TargetConnected(TargetAddress),
+    /// `target.failed`: could not be reached, proved another identity, refused the login or failed the self-test.
+    TargetFailed(TargetAddress),
+    /// `command.started`: permitted and about to be sent. Durable before the first byte is.
+    CommandStarted(CommandStarted),
+    /// `command.blocked`: refused; the target never saw it.
+    CommandBlocked(CommandBlocked),
+    /// `command.output`: a piece of output, where the policy asks for full recording.
+    CommandOutput(CommandOutput),
+    /// `command.executed`: it ended, or the session did.
+    CommandExecuted(CommandExecuted),
+    /// `request.refused`: another door was tried: a PTY, an environment variable, a forward, …
+    RequestRefused(RequestRefused),
+    /// `policy.changed`: a new policy is in force.
+    PolicyChanged(PolicyChanged),
+    /// `policy.rejected`: a new policy has mistakes; the old one stays in force.
+    PolicyRejected {},
+}
+
+impl Detail {
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::Login(Login { succeeded: true, .. }) => "login.succeeded",
+            Self::Login(_) => "login.failed",
+            Self::SessionStarted(_) => "session.started",
+            Self::SessionRefused {} => "session.refused",
+            Self::SessionWarned {} => "session.warned",
+            Self::SessionEnded(_) => "session.ended",
+            Self::TargetConnecting(_) => "target.connecting",
+            Self::TargetConnected(_) => "target.connected",
+            Self::TargetFailed(_) => "target.failed",
+            Self::CommandStarted(_) => "command.started",
+            Self::CommandBlocked(_) => "command.blocked",
+            Self::CommandOutput(_) => "command.output",
+            Self::CommandExecuted(_) => "command.executed",
+            Self::RequestRefused(_) => "request.refused",
+            Self::PolicyChanged(_) => "policy.changed",
+            Self::PolicyRejected {} => "policy.rejected",
+        }
+    }
+
+    fn sensitive(&self) -> &'static [&'static str] {
+        match self {
+            Self::CommandBlocked(_) => &["command", "command_base64", "message"],
+            Self::RequestRefused(_) => &["asked"],
+            _ => &[],
+        }
+    }
+}
+
+/// Fields of `login.failed` and `login.succeeded`.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Login {
+    /// `password`.
+    pub method: &'static str,
+    #[serde(skip)]
+    pub(crate) succeeded: bool,
+}
+
+impl Login {
+    /// A login by `method` that succeeded.
+    pub fn succeeded(method: &'static str) -> Self {
+        Self { method, succeeded: true }
+    }
+
+    /// A login by `method` that failed.
+    pub fn failed(method: &'static str) -> Self {
+        Self { method, succeeded: false }
+    }
+}
+
+/// Fields of `session.started`.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SessionStarted {
+    /// How commands run in this session.
+    pub mode: Mode,
+    /// The client's identification, such as `SSH-2.0-OpenSSH_9.2`, escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+impl SessionStarted {
+    /// A session in `mode`.
+    pub fn new(mode: Mode, client: Option<String>) -> Self {
+        Self { mode, client }
+    }
+}
+
+/// Fields of `session.ended`.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct SessionEnded {
+    /// Commands that were sent to the target.
+    pub commands: u64,
+    /// Commands that were blocked.
+    pub commands_blocked: u64,
+    /// Other requests that were refused.
+    pub requests_refused: u64,
+    /// From login to end.
+    pub duration_ms: u64,
+    /// Who ended it, where a person did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+}
+
+/// Fields of `target.connecting`, `target.connected`, `target.failed`.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TargetAddress {
+    /// `host:port`.
+    pub address: String,
+    /// The account used there. The credential itself is never part of an event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// SHA-256 fingerprint of the host key that the target proved to hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
+}
+
+impl TargetAddress {
+    /// A target at `address`.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), account: None, host_key: None }
+    }
+}
+
+/// A command line as an event carries it: text where it is text, Base64 where it is not UTF-8, cut at
+/// [`RECORDED_LINE_BYTES_MAX`].
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Line {
+    /// The line as the client sent it, perhaps cut or redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The line, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_base64: Option<String>,
+    /// Length of the whole line, where it was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_bytes: Option<u64>,
+    /// SHA-256 of the whole line, where it was cut. A redacted line has none: the hash of a password can be guessed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_sha256: Option<String>,
+    /// A rule replaced part of the line before it was recorded.
+    #[serde(skip_serializing_if = "is_false")]
+    pub redacted: bool,
+}
+
+impl Line {
+    /// Takes a line from the wire. `redact` is applied to text before it is cut.
+    pub fn new(bytes: &[u8], redact: impl FnOnce(&str) -> crate::policy::Redacted) -> Self {
+        let mut line =
+            Self { command: None, command_base64: None, command_bytes: None, command_sha256: None, redacted: false };
+        match std::str::from_utf8(bytes) {
+            Ok(text) => {
+                let redacted = redact(text);
+                line.redacted = redacted.changed;
+                let kept = cut_at_char(&redacted.text, RECORDED_LINE_BYTES_MAX);
+                if kept.len() < redacted.text.len() {
+                    line.cut(bytes);
+                }
+                line.command = Some(kept.to_owned());
+            }
+            Err(_) => {
+                let kept = bytes.get(..RECORDED_LINE_BYTES_MAX).unwrap_or(bytes);
+                if kept.len() < bytes.len() {
+                    line.cut(bytes);
+                }
+                line.command_base64 = Some(BASE64.encode(kept));
+            }
+        }
+        line
+    }
+
+    fn cut(&mut self, whole: &[u8]) {
+        self.command_bytes = Some(whole.len() as u64);
+        if !self.redacted {
+            self.command_sha256 = Some(crate::digest::hex(&Sha256::digest(whole)));
+        }
+    }
+}
+
+/// Fields of `command.started`.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct CommandStarted {
+    /// The line as the client sent it.
+    #[serde(flatten)]
+    pub line: Line,
+    /// What is sent, one argument vector per command of a pipeline or list. Absent where a rule redacted
+    /// the line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Vec<Vec<String>>>,
+    /// The pattern that permits it, as written in the policy.
+    pub rule: String,
+    /// The line of the policy on which that pattern stands.
+    pub rule_line: u64,
+}
+
+/// Fields of `command.blocked`.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct CommandBlocked {
+    /// The line as the client sent it. It may hold a password: see [`Event::sensitive`].
+    #[serde(flatten)]
+    pub line: Line,
+    /// Byte offset at which the line stopped being permitted, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+}
+
+/// Fields of `command.output`: a piece of what a command wrote.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct CommandOutput {
+    /// `stdout` or `stderr`.
+    pub stream: Stream,
+    /// Offset of the first byte of this piece in its stream.
+    pub offset: u64,
+    /// The piece.
+    #[serde(flatten)]
+    pub piece: Piece,
+}
+
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Bytes as an event carries them: text where it is UTF-8, Base64 otherwise.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Piece {
+    /// UTF-8.
+    Text {
+        /// The bytes as text, control characters included.
+        text: String,
+    },
+    /// Anything else.
+    Base64 {
+        /// The bytes in standard Base64 with padding.
+        base64: String,
+    },
+}
+
+impl Piece {
+    /// Takes bytes as they came.
+    pub fn new(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text { text: text.to_owned() },
+            Err(_) => Self::Base64 { base64: BASE64.encode(bytes) },
+        }
+    }
+}
+
+/// Fields of `command.executed`.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct CommandExecuted {
+    /// The command line, again, so that a search for it finds how it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Exit status as the target reported it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<u32>,
+    /// Signal that ended it, without `SIG`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_signal: Option<String>,
+    /// From sending to end.
+    pub duration_ms: u64,
+    /// Bytes the client sent to the command. Their content is not kept: it may be a password.
+    pub stdin_bytes: u64,
+    /// What it wrote to standard output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<StreamRecord>,
+    /// What it wrote to standard error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<StreamRecord>,
+}
+
+/// What is kept of an output stream: its size, hash, first and last part.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct StreamRecord {
+    /// Size of the whole.
+    pub bytes: u64,
+    /// SHA-256 of the whole, in hexadecimal.
+    pub sha256: String,
+    /// The first part.
+    pub head: Piece,
+    /// The last part, where the whole is longer than the first part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Piece>,
+}
+
+impl StreamRecord {
+    /// From a finished digest; nothing for a stream that stayed empty.
+    pub fn new(digest: &crate::digest::StreamSummary) -> Option<Self> {
+        (digest.bytes > 0).then(|| Self {
+            bytes: digest.bytes,
+            sha256: digest.sha256.clone(),
+            head: Piece::new(&digest.head),
+            tail: (!digest.tail.is_empty()).then(|| Piece::new(&digest.tail)),
+        })
+    }
+}
+
+/// Fields of `request.refused`.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct RequestRefused {
+    /// The SSH request or channel type, such as `pty-req`, `env`, `direct-tcpip`.
+    pub request: &'static str,
+    /// What was asked for: a variable's name (never its value), a forward's address, a subsystem's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
+}
+
+impl RequestRefused {
+    /// A refused `request`; `asked` is cut at 256 bytes.
+    pub fn new(request: &'static str, asked: Option<&str>) -> Self {
+        Self {
+            request,
+            asked: asked.filter(|text| !text.is_empty()).map(|text| cut_at_char(text, 256).to_owned()),
+        }
+    }
+}
+
+/// Fields of `policy.changed`.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PolicyChanged {
+    /// SHA-256 of the policy's source text, in hexadecimal.
+    pub policy_sha256: String,
+}
+
+impl PolicyChanged {
+    /// The policy with this digest is in force.
+    pub fn new(policy_sha256: impl Into<String>) -> Self {
+        Self { policy_sha256: policy_sha256.into() }
+    }
+}
+
+/// The longest prefix of at most `bytes_max` bytes that ends at a character boundary.
+pub(crate) fn cut_at_char(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.get(..end).unwrap_or("")
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn rfc3339_ms<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}

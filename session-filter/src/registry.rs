@@ -1,0 +1,181 @@
+//! The sessions that live right now: list them, end one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::policy::Mode;
+
+/// One live session, as it was when [`Registry::list`] looked.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct LiveSession {
+    /// The session's id, as in every event of it.
+    pub session_id: String,
+    /// Who.
+    pub actor_id: String,
+    /// On what.
+    pub target_id: String,
+    /// From where.
+    pub source_ip: IpAddr,
+    /// How commands run.
+    pub mode: Mode,
+    /// Since when.
+    pub started: DateTime<Utc>,
+    /// Commands sent so far.
+    pub commands: u64,
+    /// Commands blocked so far.
+    pub commands_blocked: u64,
+    /// What runs right now, as typed; lines that a rule redacts are redacted here, too.
+    pub running: Vec<String>,
+}
+
+/// Why a session is to end, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Termination {
+    /// Who ends it.
+    pub by: String,
+    /// What the user sees.
+    pub reason: String,
+}
+
+impl Termination {
+    /// `by` ends the session; the user sees `reason`.
+    pub fn new(by: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { by: by.into(), reason: reason.into() }
+    }
+}
+
+type End = Box<dyn Fn(Termination) + Send + Sync>;
+
+struct Entry {
+    session: LiveSession,
+    end: End,
+}
+
+/// The live sessions of one process. Clones share one list.
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: Arc<Mutex<HashMap<String, Entry>>>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All live sessions, oldest first.
+    pub fn list(&self) -> Vec<LiveSession> {
+        let mut sessions: Vec<_> = self.lock().values().map(|entry| entry.session.clone()).collect();
+        sessions.sort_by(|a, b| (a.started, &a.session_id).cmp(&(b.started, &b.session_id)));
+        sessions
+    }
+
+    /// How many sessions `actor_id` has.
+    pub fn count_of(&self, actor_id: &str) -> usize {
+        self.lock().values().filter(|entry| entry.session.actor_id == actor_id).count()
+    }
+
+    /// Tells a session to end. The user sees the reason; the record names who ended it. False when no such session lives.
+    pub fn terminate(&self, session_id: &str, termination: Termination) -> bool {
+        match self.lock().get(session_id) {
+            Some(entry) => {
+                (entry.end)(termination);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Enters a session; it leaves the list when the returned guard is dropped. `end` is called at most a few
+    /// times, must not block and must not call back into the registry.
+    pub fn enter(
+        &self,
+        session: LiveSession,
+        end: impl Fn(Termination) + Send + Sync + 'static,
+    ) -> Registration {
+        let session_id = session.session_id.clone();
+        self.lock().insert(session_id.clone(), Entry { session, end: Box::new(end) });
+        Registration { registry: self.clone(), session_id }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("sessions", &self.lock().len()).finish()
+    }
+}
+
+/// A session's place in the [`Registry`]; dropping it takes the session off the list.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Registry,
+    session_id: String,
+}
+
+impl Registration {
+    /// Changes what the list shows of this session.
+    pub fn update(&self, change: impl FnOnce(&mut LiveSession)) {
+        if let Some(entry) = self.registry.lock().get_mut(&self.session_id) {
+            change(&mut entry.session);
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.session_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(id: &str) -> LiveSession {
+        LiveSession {
+            session_id: id.to_owned(),
+            actor_id: "alice".to_owned(),
+            target_id: "web-1".to_owned(),
+            source_ip: IpAddr::from([127, 0, 0, 1]),
+            mode: Mode::ExecOnly,
+            started: DateTime::UNIX_EPOCH,
+            commands: 0,
+            commands_blocked: 0,
+            running: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn lists_live_sessions_and_forgets_ended_ones() {
+        let registry = Registry::new();
+        let first = registry.enter(session("a"), |_| ());
+        let second = registry.enter(session("b"), |_| ());
+        first.update(|live| live.commands = 7);
+        assert_eq!(registry.list().iter().map(|s| s.commands).collect::<Vec<_>>(), [7, 0]);
+        assert_eq!(registry.count_of("alice"), 2);
+        drop(second);
+        assert_eq!(registry.list().len(), 1);
+        assert_eq!(registry.count_of("bob"), 0);
+    }
+
+    #[test]
+    fn termination_reaches_the_session_with_who_and_why() {
+        let registry = Registry::new();
+        let seen = Arc::new(Mutex::new(None));
+        let sink = Arc::clone(&seen);
+        let _held = registry.enter(session("a"), move |t| *sink.lock().unwrap() = Some(t));
+        assert!(registry.terminate("a", Termination::new("bob", "maintenance")));
+        assert!(!registry.terminate("b", Termination::new("bob", "maintenance")));
+        assert_eq!(*seen.lock().unwrap(), Some(Termination::new("bob", "maintenance")));
+    }
+}

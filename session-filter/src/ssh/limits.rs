@@ -1,0 +1,59 @@
+//! Named limits of the SSH engine: whatever a peer could grow has one.
+
+use std::time::Duration;
+
+/// What the proxy allows before it refuses. Every field has a default that suits a small installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Time from connecting to being logged in; then the connection is closed.
+    pub login_grace: Duration,
+    /// Connections that are not logged in yet; further ones are closed at once.
+    pub unauthenticated_max: usize,
+    /// Connections in all; further ones are closed at once.
+    pub connections_max: usize,
+    /// Failed logins per connection; then it is closed.
+    pub login_attempts_max: usize,
+    /// Failed logins per user name and source address within [`Limits::login_failure_window`]; then that pair is
+    /// refused until the window has passed. Nobody else is locked out.
+    pub login_failures_max: usize,
+    /// Window of [`Limits::login_failures_max`].
+    pub login_failure_window: Duration,
+    /// Sessions of one user at a time.
+    pub sessions_per_user_max: usize,
+    /// Open channels per connection; further ones are refused.
+    pub channels_max: usize,
+    /// Refused requests per connection; then the session ends: a client that keeps rattling at doors.
+    pub refusals_max: u64,
+    /// Time for connecting and logging in to the target, and for each answer from it before a command runs.
+    pub target_timeout: Duration,
+    /// Time for the last words to reach the client and for running commands to be told to stop.
+    pub farewell: Duration,
+    /// Interval at which a live session's admission is evaluated again, besides at once on every policy change.
+    pub reevaluate_every: Duration,
+    /// Silence from the client after which it is asked for a sign of life; four unanswered questions end the session.
+    pub keepalive_every: Duration,
+    /// Pieces of fully recorded output of one command that may be ahead of the disk; then the command waits.
+    pub output_ahead_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            login_grace: Duration::from_secs(30),
+            unauthenticated_max: 64,
+            connections_max: 1024,
+            login_attempts_max: 4,
+            login_failures_max: 20,
+            login_failure_window: Duration::from_secs(60),
+            sessions_per_user_max: 64,
+            channels_max: 32,
+            refusals_max: 1000,
+            target_timeout: Duration::from_secs(10),
+            farewell: Duration::from_millis(400),
+            reevaluate_every: Duration::from_secs(5),
+            keepalive_every: Duration::from_secs(60),
+            output_ahead_max: 64,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! One authenticated connection to a target.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use russh::client::{self, AuthResult};
+use russh::keys::{Algorithm, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelMsg, Disconnect, SshId};
+use std::borrow::Cow;
+
+use super::algorithms;
+use super::target::{Connection, Credential, HostKeyError, Secret, fingerprint};
+use crate::verdict::Permit;
+use crate::quote;
+use crate::record::Recorded;
+
+/// A connection that has proved its host key, accepted the credential and passed the quoting self-test.
+pub(crate) struct Link {
+    handle: client::Handle<Target>,
+    /// Fingerprint of the key the target proved.
+    pub(crate) host_key: String,
+}
+
+/// Why there is no link. Messages name no secret and nothing the target said unescaped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the target cannot be reached: {0}")]
+    Dial(std::io::Error),
+    #[error("the target did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+    #[error("the target refused the injected credential")]
+    Refused,
+    #[error("the target broke the protocol: {0}")]
+    Protocol(russh::Error),
+    #[error(
+        "the target's shell does not keep quoted words as they are, so what runs there could differ from what was checked"
+    )]
+    SelfTest,
+}
+
+impl LinkError {
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Dial(_) => "target_unreachable",
+            Self::Timeout(_) => "target_timeout",
+            Self::HostKey(HostKeyError::Mismatch(_)) => "host_key_mismatch",
+            Self::HostKey(_) => "host_key_unknown",
+            Self::Refused => "credential_refused",
+            Self::Protocol(_) => "target_protocol",
+            Self::SelfTest => "quoting_self_test_failed",
+        }
+    }
+}
+
+/// Most bytes the self-test reads before it gives up on a target that prints something else.
+const SELF_TEST_BYTES_MAX: usize = 16 * 1024;
+
+impl Link {
+    /// Key exchange, host key check, login and self-test over `stream`, within `timeout`.
+    pub(crate) async fn open(
+        stream: Box<dyn Connection>,
+        accepted: Vec<PublicKey>,
+        credential: Credential,
+        timeout: Duration,
+    ) -> Result<Self, LinkError> {
+        tokio::time::timeout(timeout, Self::open_now(stream, accepted, credential))
+            .await
+            .unwrap_or(Err(LinkError::Timeout(timeout)))
+    }
+
+    async fn open_now(
+        stream: Box<dyn Connection>,
+        accepted: Vec<PublicKey>,
+        credential: Credential,
+    ) -> Result<Self, LinkError> {
+        let known: Vec<Algorithm> = accepted.iter().map(PublicKey::algorithm).collect();
+        let config = client::Config {
+            client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-session_filter_", env!("CARGO_PKG_VERSION")))),
+            preferred: algorithms::towards_target(&known),
+            keepalive_interval: Some(Duration::from_secs(30)),
+            nodelay: true,
+            ..client::Config::default()
+        };
+        let proved = Arc::new(Mutex::new(None));
+        let handler = Target { accepted, proved: Arc::clone(&proved) };
+        let opened = client::connect_stream(Arc::new(config), stream, handler).await;
+        let host_key =
+            proved.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(|| "unknown".to_owned());
+        let mut handle = match opened {
+            Ok(handle) => handle,
+            Err(russh::Error::UnknownKey) => return Err(HostKeyError::Mismatch(host_key).into()),
+            Err(e) => return Err(LinkError::Protocol(e)),
+        };
+        if !login(&mut handle, credential).await? {
+            return Err(LinkError::Refused);
+        }
+        let link = Self { handle, host_key };
+        link.self_test().await?;
+        Ok(link)
+    }
+
+    /// Opens a session channel.
+    pub(crate) async fn channel(&self) -> Result<Channel<client::Msg>, russh::Error> {
+        self.handle.channel_open_session().await
+    }
+
+    /// Sends a checked and recorded command on `channel`: the one way in which a user's command reaches a target.
+    pub(crate) async fn send(
+        &self,
+        channel: &Channel<client::Msg>,
+        command: Recorded<Permit>,
+    ) -> Result<(), russh::Error> {
+        channel.exec(true, command.into_bytes()).await
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    pub(crate) async fn close(&self) {
+        // The target may be gone already; then there is nothing to tell it.
+        let _ = self.handle.disconnect(Disconnect::ByApplication, "session ended", "en").await;
+    }
+
+    /// Every character that a shell could take for its own must come back as it was sent, or quoting does not hold on this
+    /// target (a C shell, a network device, Windows) and nothing is run there.
+    async fn self_test(&self) -> Result<(), LinkError> {
+        let mut channel = self.channel().await.map_err(LinkError::Protocol)?;
+        channel.exec(true, quote::probe_command()).await.map_err(LinkError::Protocol)?;
+        let expected = quote::probe_expected();
+        let mut answer = Vec::with_capacity(expected.len());
+        let mut status = None;
+        while let Some(message) = channel.wait().await {
+            match message {
+                ChannelMsg::Data { data } => {
+                    answer.extend_from_slice(&data);
+                    if answer.len() > SELF_TEST_BYTES_MAX {
+                        return Err(LinkError::SelfTest);
+                    }
+                }
+                ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+                ChannelMsg::Failure => return Err(LinkError::SelfTest),
+                _ => {}
+            }
+        }
+        if answer == expected && status == Some(0) { Ok(()) } else { Err(LinkError::SelfTest) }
+    }
+}
+
+async fn login(handle: &mut client::Handle<Target>, credential: Credential) -> Result<bool, LinkError> {
+    let result = match credential.secret {
+        Secret::Key(key) => {
+            let hash = if key.algorithm().is_rsa() {
+                // `Some(None)` is SHA-1, which we never use.
+                handle.best_supported_rsa_hash().await.map_err(LinkError::Protocol)?.flatten()
+            } else {
+                None
+            };
+            let hash = hash.or(Some(russh::keys::HashAlg::Sha512));
+            handle.authenticate_publickey(credential.account, PrivateKeyWithHashAlg::new(key, hash)).await
+        }
+        Secret::Password(password) => {
+            handle.authenticate_password(credential.account, password.as_str()).await
+        }
+    };
+    match result {
+        Ok(AuthResult::Success) => Ok(true),
+        Ok(AuthResult::Failure { .. }) => Ok(false),
+        Err(e) => Err(LinkError::Protocol(e)),
+    }
+}
+
+/// Answers what the target asks of us: it may prove its key, and nothing else.
+struct Target {
+    accepted: Vec<PublicKey>,
+    proved: Arc<Mutex<Option<String>>>,
+}
+
+impl client::Handler for Target {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        let PublicKeyOrCertificate::PublicKey { key, .. } = key else {
+            // No certificate algorithm was offered.
+            return Ok(false);
+        };
+        *self.proved.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint(key));
+        Ok(self.accepted.iter().any(|known| known.key_data() == key.key_data()))
+    }
+
+    // A target opens no channels towards us. The library accepts forwarded ones by default, hence these.
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: Channel<client::Msg>,
+        _connected_address: &str,
+        _connected_port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: client::ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _channel: Channel<client::Msg>,
+        _socket_path: &str,
+        reply: client::ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _channel: Channel<client::Msg>,
+        reply: client::ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _channel: Channel<client::Msg>,
+        reply: client::ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<client::Msg>,
+        _host_to_connect: &str,
+        _port_to_connect: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: client::ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<client::Msg>,
+        _socket_path: &str,
+        reply: client::ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _channel: Channel<client::Msg>,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: client::ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+}
+
+async fn refuse(reply: client::ChannelOpenHandle) -> Result<(), russh::Error> {
+    reply.reject(russh::ChannelOpenFailure::AdministrativelyProhibited).await;
+    Ok(())
+}

@@ -1,0 +1,356 @@
+//! The proxy: accepts connections and sees each one to its end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::{Algorithm, PrivateKey};
+use russh::{Disconnect, MethodKind, MethodSet, SshId, server};
+use std::borrow::Cow;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::algorithms;
+use super::limits::Limits;
+use super::login::{Authenticator, Failures, NoAuthenticator};
+use super::server::{Doorman, Standing};
+use super::session::End;
+use super::target::{CredentialSource, Dialer, Inventory, TargetResolver, TcpDialer};
+use crate::gate::{DenyAll, Gatekeeper};
+use crate::record::{NoRecorder, Recorder};
+use crate::registry::Registry;
+
+/// What all connections of a proxy share.
+pub(crate) struct Shared {
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(crate) targets: Arc<dyn TargetResolver>,
+    pub(crate) credentials: Arc<dyn CredentialSource>,
+    pub(crate) dialer: Arc<dyn Dialer>,
+    pub(crate) recorder: Arc<dyn Recorder>,
+    pub(crate) registry: Registry,
+    pub(crate) limits: Limits,
+    pub(crate) failures: Failures,
+}
+
+/// Collects what a [`Proxy`] needs. What is left out denies: no users, no rules, no targets, no recorder.
+pub struct ProxyBuilder {
+    host_keys: Vec<PrivateKey>,
+    authenticator: Arc<dyn Authenticator>,
+    gatekeeper: Arc<dyn Gatekeeper>,
+    targets: Arc<dyn TargetResolver>,
+    credentials: Arc<dyn CredentialSource>,
+    dialer: Arc<dyn Dialer>,
+    recorder: Arc<dyn Recorder>,
+    registry: Registry,
+    limits: Limits,
+}
+
+impl ProxyBuilder {
+    /// Offers another host key, such as RSA beside Ed25519.
+    #[must_use]
+    pub fn host_key(mut self, key: PrivateKey) -> Self {
+        self.host_keys.push(key);
+        self
+    }
+
+    /// Who is it.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// May they enter, from there, now; which commands.
+    #[must_use]
+    pub fn gatekeeper(mut self, gatekeeper: impl Gatekeeper + 'static) -> Self {
+        self.gatekeeper = Arc::new(gatekeeper);
+        self
+    }
+
+    /// Where to, and with which injected credential.
+    #[must_use]
+    pub fn targets<T: TargetResolver + CredentialSource>(mut self, targets: T) -> Self {
+        let targets = Arc::new(targets);
+        self.targets = Arc::clone(&targets) as Arc<dyn TargetResolver>;
+        self.credentials = targets;
+        self
+    }
+
+    /// Takes credentials from elsewhere than the targets' list, such as a vault. Call after [`targets`](Self::targets).
+    #[must_use]
+    pub fn credentials(mut self, credentials: impl CredentialSource) -> Self {
+        self.credentials = Arc::new(credentials);
+        self
+    }
+
+    /// How targets are reached; by TCP unless said otherwise.
+    #[must_use]
+    pub fn dialer(mut self, dialer: impl Dialer) -> Self {
+        self.dialer = Arc::new(dialer);
+        self
+    }
+
+    /// Nothing runs unrecorded.
+    #[must_use]
+    pub fn recorder(mut self, recorder: impl Recorder) -> Self {
+        self.recorder = Arc::new(recorder);
+        self
+    }
+
+    /// Lists this proxy's sessions in `registry`, which may serve several proxies.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Limits other than the default.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The proxy.
+    pub fn build(self) -> Proxy {
+        let limits = self.limits;
+        let config = server::Config {
+            server_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-session_filter_", env!("CARGO_PKG_VERSION")))),
+            methods: MethodSet::from(&[MethodKind::Password][..]),
+            auth_rejection_time: Duration::from_millis(600),
+            auth_rejection_time_initial: Some(Duration::ZERO),
+            keys: self.host_keys,
+            preferred: algorithms::towards_clients(),
+            max_auth_attempts: limits.login_attempts_max,
+            // Silence is the session clock's business; a dead peer is found by keepalives.
+            inactivity_timeout: None,
+            keepalive_interval: Some(limits.keepalive_every),
+            keepalive_max: 3,
+            nodelay: true,
+            ..server::Config::default()
+        };
+        let shared = Shared {
+            authenticator: self.authenticator,
+            gatekeeper: self.gatekeeper,
+            targets: self.targets,
+            credentials: self.credentials,
+            dialer: self.dialer,
+            recorder: self.recorder,
+            registry: self.registry,
+            failures: Failures::new(limits.login_failures_max, limits.login_failure_window),
+            limits,
+        };
+        Proxy { shared: Arc::new(shared), config: Arc::new(config) }
+    }
+}
+
+/// An SSH proxy: a server towards users, a client towards targets, and between them the check and the record.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    config: Arc<server::Config>,
+}
+
+impl Proxy {
+    /// Starts with the host key by which clients know this proxy.
+    pub fn builder(host_key: PrivateKey) -> ProxyBuilder {
+        ProxyBuilder {
+            host_keys: vec![host_key],
+            authenticator: Arc::new(NoAuthenticator),
+            gatekeeper: Arc::new(DenyAll),
+            targets: Arc::new(Inventory::new()),
+            credentials: Arc::new(Inventory::new()),
+            dialer: Arc::new(TcpDialer),
+            recorder: Arc::new(NoRecorder),
+            registry: Registry::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The live sessions.
+    pub fn registry(&self) -> Registry {
+        self.shared.registry.clone()
+    }
+
+    /// Serves until the listener fails.
+    ///
+    /// # Errors
+    /// When accepting fails for a reason other than a single connection or a passing shortage of descriptors.
+    pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
+        self.serve_until(listener, std::future::pending()).await
+    }
+
+    /// Serves until `shutdown` resolves; then no connection is accepted any more, every session ends with a reason that
+    /// its user sees, and the call returns when all of them are recorded as ended.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_until(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        let unauthenticated = Arc::new(Semaphore::new(self.shared.limits.unauthenticated_max));
+        let connections = Arc::new(Semaphore::new(self.shared.limits.connections_max));
+        let (stop, stopping) = watch::channel(false);
+        let mut serving = tokio::task::JoinSet::new();
+        tokio::pin!(shutdown);
+        let result = loop {
+            let accepted = tokio::select! {
+                () = &mut shutdown => break Ok(()),
+                accepted = listener.accept() => accepted,
+                // Finished connections are forgotten as they end.
+                Some(_) = serving.join_next() => continue,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_passing(&error) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+                Err(error) => break Err(error),
+            };
+            // Beyond the limits a connection is closed at once; whoever waits in line waits in the kernel.
+            let (Ok(connection), Ok(stranger)) = (
+                Arc::clone(&connections).try_acquire_owned(),
+                Arc::clone(&unauthenticated).try_acquire_owned(),
+            ) else {
+                continue;
+            };
+            let (shared, config, stopping) =
+                (Arc::clone(&self.shared), Arc::clone(&self.config), stopping.clone());
+            serving.spawn(async move {
+                let _connection = connection;
+                serve_connection(shared, config, stream, peer, stranger, stopping).await;
+            });
+        };
+        stop.send_replace(true);
+        while serving.join_next().await.is_some() {}
+        result
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("limits", &self.shared.limits).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ProxyBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keys: Vec<Algorithm> = self.host_keys.iter().map(PrivateKey::algorithm).collect();
+        f.debug_struct("ProxyBuilder").field("host_keys", &keys).finish_non_exhaustive()
+    }
+}
+
+/// A shortage of descriptors or memory passes, and a connection reset before it was accepted concerns nobody else.
+fn is_passing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted | ErrorKind::OutOfMemory
+    ) || matches!(error.raw_os_error(), Some(23 | 24)) // ENFILE, EMFILE
+}
+
+async fn serve_connection(
+    shared: Arc<Shared>,
+    config: Arc<server::Config>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stranger: tokio::sync::OwnedSemaphorePermit,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // A dual-stack listener reports IPv4 peers as mapped addresses; policies are written about the plain ones.
+    let source: IpAddr = peer.ip().to_canonical();
+    // The protocol library waits for a peer to close; a second handle on the socket is what makes the end certain.
+    let socket = Socket(stream.as_fd().try_clone_to_owned().ok().map(std::net::TcpStream::from));
+    // Latency matters for keystrokes and short commands; without it things only get slower.
+    let _ = stream.set_nodelay(true);
+    let (standing, mut seen) = watch::channel(Standing::Stranger);
+    let doorman = Doorman::new(Arc::clone(&shared), source, standing);
+    let limits = shared.limits.clone();
+
+    let running = tokio::select! {
+        running = tokio::time::timeout(limits.login_grace, server::run_stream(config, stream, doorman)) => running,
+        _ = stopping.wait_for(|stop| *stop) => return,
+    };
+    let Ok(Ok(mut running)) = running else { return };
+    let handle = running.handle();
+
+    let mut gone = false;
+    let session = tokio::select! {
+        _ = &mut running => {
+            gone = true;
+            None
+        }
+        session = logged_in(&mut seen) => session,
+        () = tokio::time::sleep(limits.login_grace) => None,
+        _ = stopping.wait_for(|stop| *stop) => None,
+    };
+    let session = match session {
+        Some(session) => session,
+        None => {
+            // A login may be under way, and could still begin a session: it must not be left without this watch.
+            drop(socket);
+            if !gone {
+                let _ = running.await;
+            }
+            if let Standing::Session(session) = seen.borrow().clone() {
+                session.end(End::ClientLeft);
+                tokio::spawn(async move { session.close().await });
+            }
+            return;
+        }
+    };
+    drop(stranger);
+
+    let end = tokio::select! {
+        _ = &mut running => {
+            gone = true;
+            End::ClientLeft
+        }
+        end = session.ended() => end,
+        _ = stopping.wait_for(|stop| *stop) => End::Shutdown,
+    };
+    session.end(end.clone());
+    // Commands say goodbye on their own channels first.
+    session.settle(limits.farewell).await;
+    if !gone {
+        // A client whose last channel was closed leaves by itself. It gets the time to: OpenSSH's exits at a disconnect message
+        // without writing out what it has just received, and that would be the reason.
+        gone = tokio::time::timeout(limits.farewell / 2, &mut running).await.is_ok();
+    }
+    if !gone {
+        let farewell = handle.disconnect(Disconnect::ByApplication, end.message(), "en".to_owned());
+        let _ = tokio::time::timeout(limits.farewell, farewell).await;
+    }
+    session.close().await;
+    if !gone {
+        let _ = tokio::time::timeout(limits.farewell, running).await;
+    }
+    drop(socket);
+}
+
+/// Resolves when a session has begun. A refused connection never becomes one.
+async fn logged_in(seen: &mut watch::Receiver<Standing>) -> Option<Arc<super::session::Session>> {
+    match seen.wait_for(|standing| matches!(standing, Standing::Session(_))).await {
+        Ok(standing) => match &*standing {
+            Standing::Session(session) => Some(Arc::clone(session)),
+            _ => None,
+        },
+        Err(_) => None,
+    }
+}
+
+/// Shuts the connection down for good when dropped, whatever the peer does.
+struct Socket(Option<std::net::TcpStream>);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.0 {
+            // Already closed is just as well.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! The client side: login, and every door a client may knock at.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use chrono::Utc;
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, VerifiedPublicKey};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, server};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::command::{self, ClientChannel};
+use super::journal::Journal;
+use super::login::{LOGIN_NAME_BYTES_MAX, LoginName};
+use super::proxy::Shared;
+use super::session::Session;
+use super::text::printable;
+use crate::event::{Detail, Login, Outcome, RequestRefused, Subject, cut_at_char};
+use crate::gate::{Decision, SessionRequest};
+use crate::identity::{Target, User};
+use crate::record::RecordError;
+
+/// What became of a connection, for whoever accepted it.
+#[derive(Clone)]
+pub(crate) enum Standing {
+    /// Not logged in yet.
+    Stranger,
+    /// Logged in, but not admitted: it hears why, and that is all.
+    Refused(Arc<str>),
+    /// A live session.
+    Session(Arc<Session>),
+}
+
+/// Serves one connection.
+pub(crate) struct Doorman {
+    shared: Arc<Shared>,
+    source: IpAddr,
+    client: Option<String>,
+    standing: watch::Sender<Standing>,
+    channels: Arc<AtomicUsize>,
+    refused_early: u64,
+}
+
+type Answer = Result<(), russh::Error>;
+
+impl Doorman {
+    pub(crate) fn new(shared: Arc<Shared>, source: IpAddr, standing: watch::Sender<Standing>) -> Self {
+        Self { shared, source, client: None, standing, channels: Arc::default(), refused_early: 0 }
+    }
+
+    async fn login(&mut self, name: &str, password: &str) -> Result<Standing, LoginFailure> {
+        let Some(login) = LoginName::parse(name) else {
+            return Err(LoginFailure::new(None, "bad_name", "not a login name"));
+        };
+        let failures = &self.shared.failures;
+        let fail = |code, message| LoginFailure::new(Some(login.user.clone()), code, message);
+        if !failures.may_try(&login.user, self.source, Instant::now()) {
+            return Err(fail("too_many_failures", "too many failed logins from this address; wait and try again"));
+        }
+        let Some(user) = self.shared.authenticator.password(&login.user, password, self.source).await else {
+            failures.failed(&login.user, self.source, Instant::now());
+            return Err(fail("bad_credential", "name or password is wrong"));
+        };
+        failures.succeeded(&login.user, self.source);
+        Ok(self.enter(user, login.target.as_deref()).await.unwrap_or_else(|error| {
+            Standing::Refused(format!("no session: {error}").into())
+        }))
+    }
+
+    /// From an authenticated user to a session or a refusal, on record either way.
+    async fn enter(&mut self, user: User, named: Option<&str>) -> Result<Standing, RecordError> {
+        let session_id = Uuid::now_v7().to_string();
+        let mut subject = Subject {
+            actor_id: Some(user.id().to_owned()),
+            session_id: Some(session_id.clone()),
+            source_ip: Some(self.source),
+            target_id: None,
+        };
+        let version = self.shared.gatekeeper.version();
+        let found = self.find(&user, named, &session_id).await;
+        let (request, destination, admission) = match found {
+            Ok(found) => found,
+            Err(refused) => {
+                subject.target_id = refused.target;
+                let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
+                let event = journal.event(Outcome::Blocked, Detail::SessionRefused {});
+                journal.record(event.because(refused.code, &refused.message)).await?;
+                return Ok(Standing::Refused(format!("refused: {}", refused.message).into()));
+            }
+        };
+        subject.target_id = Some(request.target.id().to_owned());
+        let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
+        let login = journal.event(Outcome::Success, Detail::Login(Login::succeeded("password")));
+        journal.submit(login).await;
+        let session = Session::begin(
+            Arc::clone(&self.shared),
+            request,
+            journal,
+            destination,
+            admission,
+            version,
+            self.client.take(),
+        )
+        .await?;
+        Ok(Standing::Session(session))
+    }
+
+    /// The named target if it admits the user; without a name, the only one that does.
+    async fn find(
+        &self,
+        user: &User,
+        named: Option<&str>,
+        session_id: &str,
+    ) -> Result<(SessionRequest, super::Destination, crate::gate::Admission), Refused> {
+        if self.shared.registry.count_of(user.id()) >= self.shared.limits.sessions_per_user_max {
+            return Err(Refused::new("too_many_sessions", "too many sessions at the same time"));
+        }
+        let ask = |target: Target| {
+            let request = SessionRequest::new(user.clone(), target, self.source, session_id);
+            async {
+                let decision = self.shared.gatekeeper.admit(&request, Utc::now()).await;
+                (request, decision)
+            }
+        };
+        let target = match named {
+            Some(id) => match self.shared.targets.resolve(id).await {
+                Some(destination) => destination.target,
+                // The same words as for a target that exists but does not admit: names are not to be guessed.
+                None => return Err(Refused::new("no_rule", "no rule admits you to that target").on(id)),
+            },
+            None => {
+                let mut admitted = Vec::new();
+                for target in self.shared.targets.list().await {
+                    if let (request, Decision::Allow(_)) = ask(target).await {
+                        admitted.push(request.target);
+                    }
+                }
+                match (admitted.pop(), admitted.as_slice()) {
+                    (None, _) => return Err(Refused::new("no_rule", "no rule admits you to any target now")),
+                    (Some(target), []) => target,
+                    (Some(last), rest) => {
+                        let mut names: Vec<&str> = rest.iter().map(Target::id).collect();
+                        names.push(last.id());
+                        let message = format!(
+                            "several targets admit you: {}; log in as {}+TARGET",
+                            names.join(", "),
+                            user.id()
+                        );
+                        return Err(Refused::new("target_not_named", message));
+                    }
+                }
+            }
+        };
+        let id = target.id().to_owned();
+        match ask(target).await {
+            (request, Decision::Allow(admission)) => match self.shared.targets.resolve(&id).await {
+                Some(destination) => Ok((request, destination, admission)),
+                None => Err(Refused::new("target_gone", "the target is not in the inventory any more").on(&id)),
+            },
+            (_, Decision::Deny(refusal) | Decision::NeedsApproval(refusal)) => {
+                Err(Refused { code: refusal.code().to_owned(), message: refusal.to_string(), target: Some(id) })
+            }
+        }
+    }
+
+    async fn record_failure(&self, failure: LoginFailure) {
+        let subject = Subject {
+            actor_id: failure.user.filter(|name| !name.is_empty()),
+            target_id: None,
+            session_id: None,
+            source_ip: Some(self.source),
+        };
+        let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
+        let event = journal.event(Outcome::Failure, Detail::Login(Login::failed("password")));
+        // Refused either way; when it cannot be recorded, nothing more can be refused.
+        let _ = journal.record(event.because(failure.code, failure.message)).await;
+    }
+
+    /// Records that something other than a command was asked for and refused.
+    async fn refuse(&mut self, request: &'static str, asked: Option<&str>) {
+        let standing = self.standing.borrow().clone();
+        let Standing::Session(session) = standing else {
+            self.refused_early = self.refused_early.saturating_add(1);
+            return;
+        };
+        let asked = asked.map(printable);
+        let refused = RequestRefused::new(request, asked.as_deref());
+        let event = session.journal.event(Outcome::Blocked, Detail::RequestRefused(refused));
+        session
+            .journal
+            .submit(event.because("door_closed", format!("`{request}` is not open in this session")))
+            .await;
+        session.request_refused();
+    }
+}
+
+struct LoginFailure {
+    user: Option<String>,
+    code: &'static str,
+    message: &'static str,
+}
+
+impl LoginFailure {
+    fn new(user: Option<String>, code: &'static str, message: &'static str) -> Self {
+        Self { user, code, message }
+    }
+}
+
+struct Refused {
+    code: String,
+    message: String,
+    target: Option<String>,
+}
+
+impl Refused {
+    fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), target: None }
+    }
+
+    fn on(mut self, target: &str) -> Self {
+        self.target = Some(cut_at_char(target, LOGIN_NAME_BYTES_MAX).to_owned());
+        self
+    }
+}
+
+/// Passwords stay on offer after a failure; nothing else is on offer yet.
+fn try_again() -> Auth {
+    Auth::Reject { proceed_with_methods: Some(MethodSet::from(&[MethodKind::Password][..])), partial_success: false }
+}
+
+impl Handler for Doorman {
+    type Error = russh::Error;
+
+    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
+        Ok(try_again())
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
+        match self.login(user, password).await {
+            Ok(standing) => {
+                self.standing.send_replace(standing);
+                Ok(Auth::Accept)
+            }
+            Err(failure) => {
+                self.record_failure(failure).await;
+                Ok(try_again())
+            }
+        }
+    }
+
+    async fn auth_publickey_offered(&mut self, _: &str, _: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+        Ok(try_again())
+    }
+
+    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        Ok(try_again())
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _: &str,
+        _: &str,
+        _: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        Ok(try_again())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut server::Session,
+    ) -> Answer {
+        let open = self.channels.fetch_add(1, Ordering::SeqCst);
+        let place = Place(Arc::clone(&self.channels));
+        if open >= self.shared.limits.channels_max {
+            self.refuse("session", Some("too many channels")).await;
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        }
+        let standing = self.standing.borrow().clone();
+        let channel = ClientChannel::new(channel, session.handle());
+        match standing {
+            Standing::Stranger => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+            Standing::Refused(reason) => {
+                reply.accept().await;
+                tokio::spawn(async move {
+                    let _place = place;
+                    command::refuse(channel, &reason).await;
+                });
+            }
+            Standing::Session(live) => {
+                reply.accept().await;
+                tokio::spawn(async move {
+                    let _place = place;
+                    command::serve(live, channel).await;
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        address: &str,
+        port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut server::Session,
+    ) -> Answer {
+        self.refuse("x11", Some(&format!("{address}:{port}"))).await;
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut server::Session,
+    ) -> Answer {
+        self.refuse("direct-tcpip", Some(&format!("{host}:{port}"))).await;
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut server::Session,
+    ) -> Answer {
+        self.refuse("forwarded-tcpip", Some(&format!("{host}:{port}"))).await;
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _: &mut server::Session,
+    ) -> Answer {
+        self.refuse("direct-streamlocal", Some(path)).await;
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        term: &str,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: &[(Pty, u32)],
+        session: &mut server::Session,
+    ) -> Answer {
+        self.refuse("pty-req", Some(term)).await;
+        session.channel_failure(channel)
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _: bool,
+        _: &str,
+        _: &str,
+        _: u32,
+        session: &mut server::Session,
+    ) -> Answer {
+        self.refuse("x11-req", None).await;
+        session.channel_failure(channel)
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        _: &str,
+        session: &mut server::Session,
+    ) -> Answer {
+        self.refuse("env", Some(name)).await;
+        session.channel_failure(channel)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut server::Session,
+    ) -> Answer {
+        self.refuse("subsystem", Some(name)).await;
+        session.channel_failure(channel)
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: u32,
+        session: &mut server::Session,
+    ) -> Answer {
+        // There is no terminal whose size could change. OpenSSH sends it only after a granted `pty-req`.
+        session.channel_failure(channel)
+    }
+
+    async fn agent_request(&mut self, _: ChannelId, _: &mut server::Session) -> Result<bool, Self::Error> {
+        self.refuse("auth-agent-req@openssh.com", None).await;
+        Ok(false)
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        self.refuse("tcpip-forward", Some(&format!("{address}:{port}"))).await;
+        Ok(false)
+    }
+
+    async fn streamlocal_forward(&mut self, path: &str, _: &mut server::Session) -> Result<bool, Self::Error> {
+        self.refuse("streamlocal-forward@openssh.com", Some(path)).await;
+        Ok(false)
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut server::Session) -> Answer {
+        // A session that began in the password callback must not outlive a connection that ended meanwhile; the accepting
+        // side watches for that.
+        let _ = session;
+        Ok(())
+    }
+}
+
+/// A channel's place in the count of open ones.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

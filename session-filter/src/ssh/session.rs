@@ -1,0 +1,431 @@
+//! A live session: who, on what, since when, until when; and why it ends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::journal::Journal;
+use super::link::{Link, LinkError};
+use super::proxy::Shared;
+use super::target::Destination;
+use crate::clock::{ClockEvent, SessionClock};
+use crate::event::{Detail, Outcome, SessionEnded, SessionStarted, TargetAddress};
+use crate::gate::{Admission, Decision, SessionRequest};
+use crate::policy::Mode;
+use crate::record::RecordError;
+use crate::registry::{LiveSession, Registration, Termination};
+
+/// Why a session ends.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    ClientLeft,
+    Terminated(Termination),
+    Withdrawn { code: String, message: String },
+    Idle,
+    Longest,
+    WindowClosed,
+    RecorderFailed,
+    TooManyRefusals,
+    Shutdown,
+}
+
+impl End {
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::ClientLeft => "client_left",
+            Self::Terminated(_) => "terminated",
+            Self::Withdrawn { .. } => "access_withdrawn",
+            Self::Idle => "idle_limit",
+            Self::Longest => "longest_duration",
+            Self::WindowClosed => "window_closed",
+            Self::RecorderFailed => "recorder_failed",
+            Self::TooManyRefusals => "too_many_refusals",
+            Self::Shutdown => "proxy_shutdown",
+        }
+    }
+
+    /// What the user sees.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::ClientLeft => "the client left".to_owned(),
+            Self::Terminated(t) => format!("ended by {}: {}", t.by, t.reason),
+            Self::Withdrawn { message, .. } => format!("access was withdrawn: {message}"),
+            Self::Idle => "the idle limit is reached".to_owned(),
+            Self::Longest => "the longest permitted duration is reached".to_owned(),
+            Self::WindowClosed => "the permitted time is over".to_owned(),
+            Self::RecorderFailed => "the session can no longer be recorded".to_owned(),
+            Self::TooManyRefusals => "too many refused requests".to_owned(),
+            Self::Shutdown => "the proxy is shutting down".to_owned(),
+        }
+    }
+}
+
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) request: SessionRequest,
+    pub(crate) journal: Journal,
+    mode: Mutex<Mode>,
+    destination: Destination,
+    clock: Mutex<SessionClock>,
+    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    end: watch::Sender<Option<End>>,
+    notices: broadcast::Sender<String>,
+    registration: Registration,
+    started: Instant,
+    commands: AtomicU64,
+    blocked: AtomicU64,
+    refused: AtomicU64,
+    /// Every task that works for this session holds a clone; the session has ended when all are gone.
+    working: Mutex<Option<mpsc::Sender<()>>>,
+    worked: tokio::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+/// Held by a task while it works for a session.
+pub(crate) struct Working(#[allow(dead_code, reason = "its drop is the signal")] mpsc::Sender<()>);
+
+impl Session {
+    /// Enters an admitted session: recorded durably, listed, watched over.
+    pub(crate) async fn begin(
+        shared: Arc<Shared>,
+        request: SessionRequest,
+        journal: Journal,
+        destination: Destination,
+        admission: Admission,
+        version: u64,
+        client: Option<String>,
+    ) -> Result<Arc<Self>, RecordError> {
+        let mode = admission.mode();
+        let now = Utc::now();
+        journal
+            .record(journal.event(Outcome::Success, Detail::SessionStarted(SessionStarted::new(mode, client))))
+            .await?;
+        let (end, _) = watch::channel(None);
+        let ending = end.clone();
+        let registration = shared.registry.enter(
+            LiveSession {
+                session_id: request.session_id.clone(),
+                actor_id: request.user.id().to_owned(),
+                target_id: request.target.id().to_owned(),
+                source_ip: request.source,
+                mode,
+                started: now,
+                commands: 0,
+                commands_blocked: 0,
+                running: Vec::new(),
+            },
+            move |termination| set_end(&ending, End::Terminated(termination)),
+        );
+        let (working, worked) = mpsc::channel(1);
+        let session = Arc::new(Self {
+            clock: Mutex::new(SessionClock::new(admission.limits(), admission.valid_until(), now)),
+            mode: Mutex::new(mode),
+            shared,
+            request,
+            journal,
+            destination,
+            link: tokio::sync::Mutex::new(None),
+            end,
+            notices: broadcast::channel(16).0,
+            registration,
+            started: Instant::now(),
+            commands: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            working: Mutex::new(Some(working)),
+            worked: tokio::sync::Mutex::new(worked),
+        });
+        if let Some(working) = session.work() {
+            tokio::spawn(Arc::clone(&session).watch_over(working, version));
+        }
+        Ok(session)
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        *lock(&self.mode)
+    }
+
+    pub(crate) fn target_id(&self) -> &str {
+        self.request.target.id()
+    }
+
+    /// A task that works for this session asks for its pass here; none is given once the session is closing.
+    pub(crate) fn work(&self) -> Option<Working> {
+        lock(&self.working).clone().map(Working)
+    }
+
+    /// Tells the session to end. The first reason stays.
+    pub(crate) fn end(&self, reason: End) {
+        set_end(&self.end, reason);
+    }
+
+    /// Resolves when the session is to end.
+    pub(crate) async fn ended(&self) -> End {
+        let mut end = self.end.subscribe();
+        loop {
+            if let Some(reason) = end.borrow_and_update().clone() {
+                return reason;
+            }
+            if end.changed().await.is_err() {
+                return End::Shutdown;
+            }
+        }
+    }
+
+    /// What is to be shown to the user while commands run.
+    pub(crate) fn notices(&self) -> broadcast::Receiver<String> {
+        self.notices.subscribe()
+    }
+
+    /// Bytes or requests went by.
+    pub(crate) fn active(&self) {
+        lock(&self.clock).activity(Utc::now());
+    }
+
+    pub(crate) fn command_sent(&self, line: &str) {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        self.registration.update(|live| {
+            live.commands += 1;
+            live.running.push(line.to_owned());
+        });
+    }
+
+    pub(crate) fn command_ended(&self, line: &str) {
+        self.registration.update(|live| {
+            if let Some(at) = live.running.iter().position(|running| running == line) {
+                live.running.swap_remove(at);
+            }
+        });
+    }
+
+    pub(crate) fn command_blocked(&self) {
+        self.blocked.fetch_add(1, Ordering::Relaxed);
+        self.registration.update(|live| live.commands_blocked += 1);
+        self.count_refusal();
+    }
+
+    pub(crate) fn request_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.count_refusal();
+    }
+
+    fn count_refusal(&self) {
+        let refusals = self.blocked.load(Ordering::Relaxed).saturating_add(self.refused.load(Ordering::Relaxed));
+        if refusals > self.shared.limits.refusals_max {
+            self.end(End::TooManyRefusals);
+        }
+    }
+
+    /// The session's connection to its target; made at the first command and kept.
+    pub(crate) async fn link(&self) -> Result<Arc<Link>, LinkFailure> {
+        let mut held = self.link.lock().await;
+        if let Some(link) = held.as_ref().filter(|link| !link.is_closed()) {
+            return Ok(Arc::clone(link));
+        }
+        let link = Arc::new(self.connect().await?);
+        *held = Some(Arc::clone(&link));
+        Ok(link)
+    }
+
+    async fn connect(&self) -> Result<Link, LinkFailure> {
+        let mut address = TargetAddress::new(self.destination.address());
+        // Durable before the target sees a login.
+        self.journal
+            .record(self.journal.event(Outcome::Success, Detail::TargetConnecting(address.clone())))
+            .await
+            .map_err(LinkFailure::Recorder)?;
+        match self.try_connect(&mut address).await {
+            Ok(link) => {
+                address.host_key = Some(link.host_key.clone());
+                self.journal
+                    .submit(self.journal.event(Outcome::Success, Detail::TargetConnected(address)))
+                    .await;
+                Ok(link)
+            }
+            Err(failure) => {
+                let event = self.journal.event(Outcome::Failure, Detail::TargetFailed(address));
+                self.journal.submit(event.because(failure.code(), failure.to_string())).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn try_connect(&self, address: &mut TargetAddress) -> Result<Link, LinkFailure> {
+        let destination = &self.destination;
+        let timeout = self.shared.limits.target_timeout;
+        // Before dialling: a target without a known key is not even contacted.
+        let accepted = destination
+            .host_keys
+            .accepted(&destination.host, destination.port)
+            .map_err(|e| LinkFailure::Link(e.into()))?;
+        let credential = self
+            .shared
+            .credentials
+            .credential(&self.request, destination)
+            .await
+            .map_err(|e| LinkFailure::Credential(e.to_string()))?;
+        address.account = Some(credential.account.clone());
+        let opened = async {
+            let stream = tokio::time::timeout(timeout, self.shared.dialer.dial(destination))
+                .await
+                .map_err(|_| LinkError::Timeout(timeout))?
+                .map_err(LinkError::Dial)?;
+            Link::open(stream, accepted, credential, timeout).await
+        };
+        match opened.await {
+            Ok(link) => Ok(link),
+            Err(error) => {
+                self.shared.credentials.release(&self.request, destination).await;
+                Err(LinkFailure::Link(error))
+            }
+        }
+    }
+
+    /// Ends the session when its time is over, when access is withdrawn or when the recorder fails.
+    async fn watch_over(self: Arc<Self>, _working: Working, mut version: u64) {
+        let gatekeeper = Arc::clone(&self.shared.gatekeeper);
+        let mut reevaluate = tokio::time::interval(self.shared.limits.reevaluate_every);
+        reevaluate.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.until_deadline();
+            tokio::select! {
+                _ = self.ended() => return,
+                _ = self.journal.failure() => self.end(End::RecorderFailed),
+                changed = gatekeeper.changed(version) => {
+                    version = changed;
+                    self.reevaluate().await;
+                }
+                _ = reevaluate.tick() => self.reevaluate().await,
+                () = tokio::time::sleep(deadline) => self.tick(),
+            }
+        }
+    }
+
+    fn until_deadline(&self) -> Duration {
+        // A second at the most, so that a wall clock set forward is noticed.
+        let second = Duration::from_secs(1);
+        lock(&self.clock)
+            .next_deadline()
+            .and_then(|at| (at - Utc::now()).to_std().ok())
+            .map_or(second, |left| left.clamp(Duration::from_millis(5), second))
+    }
+
+    fn tick(&self) {
+        let event = lock(&self.clock).tick(Utc::now());
+        match event {
+            None => {}
+            Some(ClockEvent::WarnIdle { left }) => {
+                self.warn(format!("idle; this session ends in {} s unless something happens", whole_seconds(left)));
+            }
+            Some(ClockEvent::WarnEnd { left }) => {
+                self.warn(format!("this session ends in {} s", whole_seconds(left)));
+            }
+            Some(ClockEvent::Idle) => self.end(End::Idle),
+            Some(ClockEvent::Longest) => self.end(End::Longest),
+            Some(_) => self.end(End::WindowClosed),
+        }
+    }
+
+    fn warn(&self, text: String) {
+        let journal = self.journal.clone();
+        let event = journal.event(Outcome::Success, Detail::SessionWarned {}).because("end_is_near", text.clone());
+        tokio::spawn(async move { journal.submit(event).await });
+        // Nobody listens when no command runs.
+        let _ = self.notices.send(text);
+    }
+
+    async fn reevaluate(&self) {
+        match self.shared.gatekeeper.admit(&self.request, Utc::now()).await {
+            Decision::Allow(admission) => {
+                *lock(&self.mode) = admission.mode();
+                lock(&self.clock).revise(admission.limits(), admission.valid_until(), Utc::now());
+            }
+            Decision::Deny(refusal) | Decision::NeedsApproval(refusal) => {
+                self.end(End::Withdrawn { code: refusal.code().to_owned(), message: refusal.to_string() });
+            }
+        }
+    }
+
+    /// Gives no more passes and waits, at most `patience`, for those who hold one.
+    pub(crate) async fn settle(&self, patience: Duration) {
+        lock(&self.working).take();
+        let _ = tokio::time::timeout(patience, async { self.worked.lock().await.recv().await }).await;
+    }
+
+    /// Drops the target connection and records the end. Call once, last, after [`settle`](Self::settle).
+    pub(crate) async fn close(&self) {
+        let farewell = self.shared.limits.farewell;
+        self.settle(farewell).await;
+        let end = self.end.borrow().clone().unwrap_or(End::ClientLeft);
+        if let Ok(mut held) = tokio::time::timeout(farewell, self.link.lock()).await
+            && let Some(link) = held.take()
+        {
+            let _ = tokio::time::timeout(farewell, link.close()).await;
+            drop(link);
+            self.shared.credentials.release(&self.request, &self.destination).await;
+        }
+        // Whoever held out until now has lost its target and ends with its connection.
+        self.settle(farewell).await;
+        let ended = SessionEnded {
+            commands: self.commands.load(Ordering::Relaxed),
+            commands_blocked: self.blocked.load(Ordering::Relaxed),
+            requests_refused: self.refused.load(Ordering::Relaxed),
+            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ended_by: match &end {
+                End::Terminated(t) => Some(t.by.clone()),
+                _ => None,
+            },
+        };
+        let mut event = self.journal.event(Outcome::Success, Detail::SessionEnded(ended));
+        event = event.because(end.code(), end.message());
+        if let End::Withdrawn { code, .. } = &end {
+            event.correlation_id = None;
+            event.reason = Some(format!("access_withdrawn.{code}"));
+        }
+        self.journal.submit(event).await;
+        // When the recorder fails here there is nobody left to tell; the host's log does.
+        let _ = self.journal.flush().await;
+    }
+}
+
+/// Why there is no connection to the target.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkFailure {
+    #[error(transparent)]
+    Link(LinkError),
+    #[error("{0}")]
+    Credential(String),
+    #[error(transparent)]
+    Recorder(RecordError),
+}
+
+impl LinkFailure {
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Link(e) => e.code(),
+            Self::Credential(_) => "no_credential",
+            Self::Recorder(_) => "recorder_failed",
+        }
+    }
+}
+
+/// Rounded up: nobody is told that zero seconds are left.
+fn whole_seconds(left: Duration) -> u64 {
+    left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0))
+}
+
+fn set_end(end: &watch::Sender<Option<End>>, reason: End) {
+    end.send_if_modified(|held| {
+        let first = held.is_none();
+        if first {
+            *held = Some(reason);
+        }
+        first
+    });
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

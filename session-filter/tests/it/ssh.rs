@@ -1,0 +1,8 @@
+//! The SSH engine between real peers: OpenSSH's client on one side, OpenSSH's server on the other.
+
+mod bypass;
+mod doors;
+mod fixture;
+mod hostile;
+mod lives;
+mod relay;
