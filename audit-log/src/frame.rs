@@ -205,9 +205,6 @@ pub(crate) fn judge_tail(
     if beyond.is_none() && is_zero(window) {
         return Tail::Clean;
     }
-    if let Some(offset) = beyond {
-        return Tail::Altered { offset, what: "bytes after the end of the log" };
-    }
     let mut remains = 0u64;
     for (place, sector) in window.chunks(SECTOR_BYTES).enumerate() {
         if !is_zero(sector) {
@@ -215,6 +212,7 @@ pub(crate) fn judge_tail(
         }
     }
     let torn = Tail::Torn { remains_bytes: remains };
+    let beyond = beyond.map(|offset| Tail::Altered { offset, what: "bytes after the end of the log" });
     let first = window.chunks(SECTOR_BYTES).next().unwrap_or_default();
     if is_zero(first) {
         // The sector with the frame header was lost; what is left of a frame is dense, unlike bytes that were changed one by one.
@@ -226,7 +224,7 @@ pub(crate) fn judge_tail(
                 return Tail::Altered { offset, what: "bytes in the unwritten end of the segment" };
             }
         }
-        return torn;
+        return beyond.unwrap_or(torn);
     }
     if first.len() < FRAME_HEADER_BYTES {
         return torn;
@@ -239,12 +237,13 @@ pub(crate) fn judge_tail(
         return Tail::Altered { offset: 0, what: "a frame that does not belong here" };
     }
     let (extent, after) = window.split_at(header.frame_bytes.min(window.len()));
+    let is_cut_short = ends_in_window && window.len() < header.frame_bytes;
+    if !is_cut_short && !extent.chunks(SECTOR_BYTES).any(is_zero) {
+        let what = "the frame hash does not match and no sector of the frame is missing";
+        return Tail::Altered { offset: 0, what };
+    }
     if !is_zero(after) {
         return Tail::Altered { offset: extent.len() as u64, what: "bytes after an unfinished frame" };
     }
-    let cut_short = ends_in_window && window.len() < header.frame_bytes;
-    if cut_short || extent.chunks(SECTOR_BYTES).any(is_zero) {
-        return torn;
-    }
-    Tail::Altered { offset: 0, what: "the frame hash does not match and no sector of the frame is missing" }
+    beyond.unwrap_or(torn)
 }

@@ -138,7 +138,9 @@ impl SegmentSource {
             Some(start) => start,
             None => {
                 // A first small look is for a header; what is read in a row is read in large pieces.
-                let capacity = if self.filled == 0 { bytes } else { bytes.max(BUFFER_BYTES) };
+                let ahead = if self.filled == 0 { bytes } else { bytes.max(BUFFER_BYTES) };
+                let left = self.bytes()?.saturating_sub(offset);
+                let capacity = usize::try_from(left).unwrap_or(usize::MAX).min(ahead);
                 if self.buffer.len() < capacity {
                     self.buffer.resize(capacity, 0);
                 }

@@ -5,9 +5,9 @@ use crate::logs::{append_all, killed, options, verify};
 /// A log of two segments with a reopen and subjects, closed.
 fn closed() -> (MemoryStore, MemoryKeys) {
     let (store, keys) = (MemoryStore::new(), MemoryKeys::generate().unwrap());
-    for from in [0, 5] {
+    for from in [0, 3] {
         let log = options().segment_bytes(32 << 10).open_blocking(store.clone(), keys.clone()).unwrap();
-        append_all(&log, from..from + 5, 2);
+        append_all(&log, from..from + 3, 2);
         log.close_blocking().unwrap();
     }
     (store.snapshot(), keys)
@@ -22,13 +22,13 @@ fn segments(store: &MemoryStore) -> Vec<String> {
 }
 
 /// Flips every byte of every segment, one at a time, and expects each to be reported in the file that it is in.
-fn each_flipped_byte_is_found(store: &MemoryStore, keys: &MemoryKeys, flip: u8) {
+fn each_flipped_byte_is_found(store: &MemoryStore, keys: &MemoryKeys) {
     verify(store, keys).unwrap();
     for name in segments(store) {
         let content = store.content(&name).unwrap();
         for place in 0..content.len() {
             let mut altered = content.clone();
-            altered[place] ^= flip;
+            altered[place] ^= 1 << (place % 8);
             let copy = store.snapshot();
             copy.insert(&name, altered);
             match verify(&copy, keys) {
@@ -45,19 +45,18 @@ fn each_flipped_byte_is_found(store: &MemoryStore, keys: &MemoryKeys, flip: u8) 
 #[test]
 fn every_flipped_byte_of_a_closed_log_is_found() {
     let (store, keys) = closed();
-    each_flipped_byte_is_found(&store, &keys, 0x01);
-    each_flipped_byte_is_found(&store, &keys, 0xFF);
+    each_flipped_byte_is_found(&store, &keys);
 }
 
 #[test]
 fn every_flipped_byte_of_a_killed_log_is_found_zeros_included() {
-    let (store, keys) = killed(6, 2);
-    each_flipped_byte_is_found(&store, &keys, 0x80);
+    let (store, keys) = killed(4, 2);
+    each_flipped_byte_is_found(&store, &keys);
 }
 
 #[test]
 fn every_byte_set_to_zero_is_found_in_a_killed_log() {
-    let (store, keys) = killed(6, 2);
+    let (store, keys) = killed(4, 2);
     for name in segments(&store) {
         let content = store.content(&name).unwrap();
         for place in (0..content.len()).filter(|place| content[*place] != 0) {

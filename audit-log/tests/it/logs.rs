@@ -4,17 +4,17 @@ use audit_log::{AuditLog, Entry, MemoryKeys, MemoryStore, Options, Reader, Verif
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A time that does not depend on when the test runs.
-pub fn noon() -> DateTime<Utc> {
+pub(crate) fn noon() -> DateTime<Utc> {
     "2026-01-31T12:00:00Z".parse().unwrap()
 }
 
 /// Options whose clock stands at noon.
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     AuditLog::options().clock(noon)
 }
 
 /// An entry unlike its neighbours: all shapes of subjects and fields come up.
-pub fn entry(number: u64) -> Entry {
+pub(crate) fn entry(number: u64) -> Entry {
     let entry = Entry::new(["command.executed", "session.started", "command.blocked"][number as usize % 3])
         .timestamp(noon() + TimeDelta::milliseconds(number as i64));
     let entry = match number % 4 {
@@ -32,16 +32,16 @@ pub fn entry(number: u64) -> Entry {
 }
 
 /// A log of `entries` entries in frames of up to `per_frame`, as it is when its writer is killed.
-pub fn killed(entries: u64, per_frame: usize) -> (MemoryStore, MemoryKeys) {
+pub(crate) fn killed(entries: u64, per_frame: usize) -> (MemoryStore, MemoryKeys) {
     let store = MemoryStore::new();
     let keys = MemoryKeys::generate().unwrap();
-    let log = options().segment_bytes(16 << 10).open_blocking(store.clone(), keys.clone()).unwrap();
+    let log = options().segment_bytes(12 << 10).open_blocking(store.clone(), keys.clone()).unwrap();
     append_all(&log, 0..entries, per_frame);
     (store.snapshot(), keys)
 }
 
 /// Appends entries, `per_frame` at a time.
-pub fn append_all(log: &AuditLog, numbers: std::ops::Range<u64>, per_frame: usize) {
+pub(crate) fn append_all(log: &AuditLog, numbers: std::ops::Range<u64>, per_frame: usize) {
     let numbers: Vec<u64> = numbers.collect();
     for chunk in numbers.chunks(per_frame) {
         let appends: Vec<_> = chunk.iter().map(|number| log.append(entry(*number))).collect();
@@ -52,6 +52,9 @@ pub fn append_all(log: &AuditLog, numbers: std::ops::Range<u64>, per_frame: usiz
 }
 
 /// What verification says about a log.
-pub fn verify(store: &MemoryStore, keys: &MemoryKeys) -> Result<audit_log::Report, audit_log::VerifyError> {
+pub(crate) fn verify(
+    store: &MemoryStore,
+    keys: &MemoryKeys,
+) -> Result<audit_log::Report, audit_log::VerifyError> {
     Reader::open(store.clone(), keys.clone()).verify(&VerifyOptions::new(), |_| {})
 }

@@ -9,4 +9,5 @@
 
 mod alteration;
 mod logs;
+mod python_reader;
 mod round_trip;
