@@ -8,6 +8,8 @@
 )]
 
 mod alteration;
+mod crash;
 mod logs;
 mod python_reader;
 mod round_trip;
+mod simulated;
