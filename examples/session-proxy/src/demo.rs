@@ -119,7 +119,7 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
         return ready.serve_until(stop).await;
     }
 
-    let log = std::sync::Arc::clone(&ready.log);
+    let log = ready.log.clone();
     let (shown, show_over) = tokio::sync::oneshot::channel();
     let show = tokio::spawn(async move {
         let result = show::run(&stage, &log).await;

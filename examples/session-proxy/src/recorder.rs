@@ -8,7 +8,7 @@ use session_filter::record::{RecordError, Recorder};
 
 /// Appends every event to the log; durable means under a signed checkpoint on disk.
 #[derive(Clone)]
-pub(crate) struct AuditRecorder(pub(crate) std::sync::Arc<AuditLog>);
+pub(crate) struct AuditRecorder(pub(crate) AuditLog);
 
 impl Recorder for AuditRecorder {
     fn record(&self, event: Event) -> BoxFuture<'static, Result<(), RecordError>> {

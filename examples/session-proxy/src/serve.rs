@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use audit_log::{AuditLog, Checkpoint, FileKeys, FileStore};
+use audit_log::{AuditLog, Checkpoint, FileKeys, FileSink, FileStore, SyslogSink};
 use chrono::Utc;
 use session_filter::event::{Detail, Event, Outcome, PolicyChanged, Subject};
 use session_filter::record::Recorder as _;
@@ -37,7 +37,7 @@ pub(crate) struct Parts {
 /// A proxy that is ready to serve.
 pub(crate) struct Ready {
     pub(crate) address: SocketAddr,
-    pub(crate) log: Arc<AuditLog>,
+    pub(crate) log: AuditLog,
     listener: TcpListener,
     proxy: Proxy,
     control: control::Control,
@@ -48,7 +48,7 @@ impl Ready {
     pub(crate) async fn new(parts: Parts) -> Result<Self, Failure> {
         files::private_dir(&parts.data_dir)?;
         let log = open_log(&parts.data_dir, &parts.checkpoints).await?;
-        let recorder = AuditRecorder(Arc::clone(&log));
+        let recorder = AuditRecorder(log.clone());
         let users = UserFile::watch(parts.users, |news| match news {
             Ok(users) => eprintln!("session-proxy: users changed: {users} now"),
             Err(mistake) => eprintln!("session-proxy: users not changed: {mistake}"),
@@ -159,7 +159,7 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> Result<Arc<AuditLog>, Failure> {
+async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> Result<AuditLog, Failure> {
     let store = FileStore::open(data_dir.join("audit")).map_err(Failure::because("cannot open the log"))?;
     let keys = FileKeys::open(data_dir.join("keys")).map_err(Failure::because("cannot open the log's keys"))?;
     let mut options = AuditLog::options();
@@ -171,8 +171,18 @@ async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> 
             .map_err(Failure::because(format!("`{}` is no checkpoint", path.display())))?;
         options = options.minimum(minimum);
     }
+    if let Some(path) = &checkpoints.file {
+        let sink = FileSink::open(path)
+            .map_err(Failure::because(format!("cannot keep checkpoints in `{}`", path.display())))?;
+        options = options.sink(sink);
+    }
+    if checkpoints.syslog {
+        let sink = SyslogSink::new(SyslogSink::DEV_LOG, "session-proxy")
+            .map_err(Failure::because("cannot send checkpoints to syslog"))?;
+        options = options.sink(sink);
+    }
     let log = options.open(store, keys).await.map_err(Failure::because("cannot open the log"))?;
-    Ok(Arc::new(log))
+    Ok(log)
 }
 
 /// Watches the policy; changes and mistakes are told on standard error and recorded.

@@ -25,9 +25,9 @@ pub(crate) async fn run(stage: &Stage, log: &AuditLog) -> Result<(), Failure> {
         println!("   $ auditor --data-dir {} search '{text}'", stage.data_dir.display());
         let mut hits = log.search(Query::text(text));
         while let Some(hit) = hits.try_next().await.map_err(Failure::because("the search failed"))? {
-            let field = |name: &str| hit.fields().get(name).and_then(|v| v.as_str()).unwrap_or("").to_owned();
-            if hit.event_type() == "command.started" || hit.event_type() == "command.blocked" {
-                println!("   {}  {}  {}", field("timestamp"), hit.event_type(), field("command").escape_debug());
+            let field = |name: &str| hit.fields.get(name).and_then(|v| v.as_str()).unwrap_or("").to_owned();
+            if hit.event_type == "command.started" || hit.event_type == "command.blocked" {
+                println!("   {}  {}  {}", hit.timestamp.format("%H:%M:%S%.3f"), hit.event_type, field("command").escape_debug());
             }
         }
     }
@@ -84,15 +84,14 @@ async fn flip_and_verify(stage: &Stage) -> Result<(), Failure> {
     std::fs::remove_dir_all(&copy).map_err(failed())
 }
 
+/// Verifies as the auditor binary does: read only, every byte, content included.
 async fn verdict(log: &Path, keys: &Path) -> Result<String, Failure> {
-    let store = FileStore::open(log).map_err(Failure::because("cannot open the log"))?;
-    let keys = FileKeys::open(keys).map_err(Failure::because("cannot open the keys"))?;
-    let checked = async {
-        let reader = Reader::open(store, Some(keys)).await.map_err(|e| e.to_string())?;
-        reader.verify(&VerifyOptions::default(), |_| ()).await.map_err(|e| e.to_string())
-    };
-    Ok(match checked.await {
-        Ok(report) => format!("whole, {} entries", report.entries()),
+    let store = FileStore::read_only(log).map_err(Failure::because("cannot open the log"))?;
+    let keys = FileKeys::read_only(keys).map_err(Failure::because("cannot open the keys"))?;
+    let reader = Reader::open(store, keys);
+    let verified = tokio::task::spawn_blocking(move || reader.verify(&VerifyOptions::new(), |_| ()));
+    Ok(match verified.await.map_err(Failure::because("the verification broke"))? {
+        Ok(report) => format!("whole, {} entries", report.entries),
         Err(error) => format!("TAMPERED: {error}"),
     })
 }

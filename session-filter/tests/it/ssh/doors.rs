@@ -130,7 +130,13 @@ fn agent_and_x11_are_refused() {
     let fixture = Fixture::new();
     let agent = fixture.dir.path().join("agent");
     let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
-    let output = fixture.ssh().env("SSH_AUTH_SOCK", &agent).arg("-A").run("printenv SSH_AUTH_SOCK").unwrap();
+    let output = fixture
+        .ssh()
+        .option(format!("IdentityAgent={}", agent.display()))
+        .option("PubkeyAuthentication=no")
+        .arg("-A")
+        .run("printenv SSH_AUTH_SOCK")
+        .unwrap();
     assert_eq!(output.stdout_text(), "", "no agent on the target");
     assert_eq!(refused(&fixture, "auth-agent-req@openssh.com"), 1);
     let output = fixture

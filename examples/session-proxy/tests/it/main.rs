@@ -1,0 +1,10 @@
+//! The binary as its users meet it: started as a process, used with the real ssh client, killed without warning.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod audit;
+mod check;
+mod crash;
+mod demo;
+mod disk_full;
+mod live;
+mod stage;

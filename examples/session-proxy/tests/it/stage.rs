@@ -1,0 +1,114 @@
+//! A running demo and the ways to use it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use audit_log::{FileKeys, FileStore, Reader, Report, VerifyError, VerifyOptions};
+use serde_json::Value;
+use testbed::{Running, Ssh};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_session-proxy");
+
+pub(crate) struct Demo {
+    pub(crate) process: Option<Running>,
+    pub(crate) line: Value,
+    pub(crate) data_dir: PathBuf,
+}
+
+impl Demo {
+    /// Starts the demo on `data_dir` and waits for its line.
+    pub(crate) fn start(data_dir: &Path) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["demo", "--json", "--data-dir"]).arg(data_dir);
+        Self::from_command(command)
+    }
+
+    /// Starts the demo by `command`, which prints its line.
+    pub(crate) fn from_command(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).env("SHELL", "/bin/sh");
+        let process = Running::spawn(command).unwrap();
+        assert!(
+            process.wait_for_stdout("\n", Duration::from_secs(60)),
+            "no line: {}",
+            String::from_utf8_lossy(&process.stderr())
+        );
+        let line: Value = serde_json::from_slice(&process.stdout()).unwrap();
+        let data_dir = PathBuf::from(line["data_dir"].as_str().unwrap());
+        Self { process: Some(process), line, data_dir }
+    }
+
+    pub(crate) fn user(&self) -> &str {
+        self.line["users"][0]["name"].as_str().unwrap()
+    }
+
+    pub(crate) fn password(&self) -> &str {
+        self.line["users"][0]["password"].as_str().unwrap()
+    }
+
+    pub(crate) fn ssh(&self) -> Ssh {
+        let port = u16::try_from(self.line["ssh"]["port"].as_u64().unwrap()).unwrap();
+        Ssh::new(port).user(self.user()).password(self.password())
+    }
+
+    /// Straight to the demo's target.
+    pub(crate) fn direct(&self) -> Ssh {
+        let target = &self.line["target"];
+        Ssh::new(u16::try_from(target["port"].as_u64().unwrap()).unwrap())
+            .user(target["user"].as_str().unwrap())
+            .key(target["key_file"].as_str().unwrap())
+    }
+
+    pub(crate) fn socket(&self) -> &str {
+        self.line["control_socket"].as_str().unwrap()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.process.as_ref().unwrap().stderr()).into_owned()
+    }
+
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        let pid = i32::try_from(self.process.as_ref().unwrap().pid()).unwrap();
+        rustix::process::Pid::from_raw(pid).unwrap()
+    }
+
+    /// SIGTERM, and the end that it leads to.
+    pub(crate) fn terminate(mut self) -> testbed::Output {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
+        self.process.take().unwrap().wait(Duration::from_secs(30)).unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.process.take().unwrap().kill().unwrap();
+    }
+}
+
+/// All entries of the log under `data_dir`, as flat JSON.
+pub(crate) fn entries(data_dir: &Path) -> Vec<Value> {
+    reader(data_dir).read(..).unwrap().map(|entry| entry.unwrap().to_json()).collect()
+}
+
+pub(crate) fn of_type(entries: &[Value], event_type: &str) -> Vec<Value> {
+    entries.iter().filter(|entry| entry["event_type"] == event_type).cloned().collect()
+}
+
+pub(crate) fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
+    reader(data_dir).verify(&VerifyOptions::new(), |_| ())
+}
+
+fn reader(data_dir: &Path) -> Reader {
+    Reader::open(
+        FileStore::read_only(data_dir.join("audit")).unwrap(),
+        FileKeys::read_only(data_dir.join("keys")).unwrap(),
+    )
+}
+
+/// Waits until `holds`; the deadline is for a broken proxy, not for a slow machine.
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
