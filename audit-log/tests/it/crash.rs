@@ -104,6 +104,30 @@ fn a_second_crash_during_recovery_loses_nothing_either() {
     }
 }
 
+#[test]
+fn what_a_failed_sync_left_in_memory_is_made_durable_before_it_is_built_upon() {
+    for syncs in 1..12 {
+        let keys = MemoryKeys::generate().unwrap();
+        let store = RecordingStore::new(MemoryStore::new());
+        let log = options().segment_bytes(8 << 10).open_blocking(store.clone(), keys.clone()).unwrap();
+        store.fail_sync_after(syncs);
+        let mut number = 0;
+        while log.append(entry(number)).wait().is_ok() {
+            number += 1;
+            store.note(Step::Acknowledged { entries: log.checkpoint().size() });
+        }
+        drop(log);
+        let failed = store.steps().len();
+        write(&store, &keys, number + 1..number + 6, false);
+        for at in failed..=store.steps().len() {
+            for fate in [Fate::Kept, Fate::Lost, Fate::Torn(seed() + at as u64)] {
+                let (image, acknowledged) = store.crash(at, fate);
+                survives(&image, &keys, acknowledged, &format!("sync {syncs} failed, step {at}, {fate:?}"));
+            }
+        }
+    }
+}
+
 /// Fails each call in turn, until a run needs no more calls.
 fn fails_at_each_call(kind: io::ErrorKind) {
     for fail_call in 0.. {

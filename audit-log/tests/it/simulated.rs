@@ -50,6 +50,10 @@ pub(crate) enum Step {
     Sync {
         file: usize,
     },
+    /// A sync that failed: the system holds what was written and believes that it is on the disk, where it never was.
+    SyncFailed {
+        file: usize,
+    },
     Publish {
         from: String,
         to: String,
@@ -72,6 +76,7 @@ pub(crate) struct RecordingStore {
     steps: Arc<Mutex<Vec<Step>>>,
     files: Arc<Mutex<BTreeMap<String, usize>>>,
     next_file: Arc<AtomicI64>,
+    syncs_until_failure: Arc<AtomicI64>,
 }
 
 impl RecordingStore {
@@ -85,7 +90,13 @@ impl RecordingStore {
             next_file: Arc::new(AtomicI64::new(files.len() as i64)),
             files: Arc::new(Mutex::new(files)),
             steps: Arc::default(),
+            syncs_until_failure: Arc::new(AtomicI64::new(i64::MAX)),
         }
+    }
+
+    /// Lets one sync fail, after this many that do not.
+    pub(crate) fn fail_sync_after(&self, syncs: i64) {
+        self.syncs_until_failure.store(syncs, Ordering::SeqCst);
     }
 
     pub(crate) fn note(&self, step: Step) {
@@ -117,6 +128,8 @@ pub(crate) enum Fate {
 struct Content {
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// What the system shows as long as it has power.
+    shown: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -126,6 +139,15 @@ enum Change {
 }
 
 impl Content {
+    fn of(durable: Vec<u8>) -> Self {
+        Self { shown: durable.clone(), durable, pending: Vec::new() }
+    }
+
+    fn change(&mut self, change: Change) {
+        apply(&mut self.shown, &change);
+        self.pending.push(change);
+    }
+
     fn settle(&mut self) {
         for change in std::mem::take(&mut self.pending) {
             apply(&mut self.durable, &change);
@@ -134,11 +156,7 @@ impl Content {
 
     fn after_crash(&self, fate: Fate, dice: &mut Dice) -> Vec<u8> {
         match fate {
-            Fate::Kept => {
-                let mut all = self.clone();
-                all.settle();
-                all.durable
-            }
+            Fate::Kept => self.shown.clone(),
             Fate::Lost => self.durable.clone(),
             Fate::Torn(_) => {
                 let mut image = self.durable.clone();
@@ -194,7 +212,7 @@ impl Disk {
         let mut disk = Self { contents: BTreeMap::new(), names: BTreeMap::new(), unsure: Vec::new() };
         for (number, name) in start.names().unwrap().into_iter().enumerate() {
             let durable = start.content(&name).unwrap();
-            disk.contents.insert(number, Content { durable, pending: Vec::new() });
+            disk.contents.insert(number, Content::of(durable));
             disk.names.insert(name, number);
         }
         let seed = if let Fate::Torn(seed) = fate { seed } else { 0 };
@@ -214,7 +232,7 @@ impl Disk {
                 Fate::Torn(_) => dice.roll(2) == 0,
             };
             match step {
-                Step::Sync { .. } | Step::Acknowledged { .. } => {}
+                Step::Sync { .. } | Step::SyncFailed { .. } | Step::Acknowledged { .. } => {}
                 Step::Write { .. } | Step::Truncate { .. } | Step::Create { .. } => {
                     disk.done(step, 1_000_000)
                 }
@@ -245,11 +263,12 @@ impl Disk {
                 self.unsure.push(name.clone());
             }
             Step::Write { file, offset, bytes } => {
-                self.contents.get_mut(file).unwrap().pending.push(Change::Write(*offset, bytes.clone()));
+                self.contents.get_mut(file).unwrap().change(Change::Write(*offset, bytes.clone()));
             }
             Step::Truncate { file, bytes } => {
-                self.contents.get_mut(file).unwrap().pending.push(Change::Truncate(*bytes));
+                self.contents.get_mut(file).unwrap().change(Change::Truncate(*bytes));
             }
+            Step::SyncFailed { file } => self.contents.get_mut(file).unwrap().pending.clear(),
             Step::Sync { file } => self.contents.get_mut(file).unwrap().settle(),
             Step::Publish { from, to } => {
                 let file = self.names.remove(from).unwrap();
@@ -258,7 +277,7 @@ impl Disk {
             }
             Step::Replace { name, content } => {
                 let file = replaced + self.names.len() + self.contents.len();
-                self.contents.insert(file, Content { durable: content.clone(), pending: Vec::new() });
+                self.contents.insert(file, Content::of(content.clone()));
                 self.names.insert(name.clone(), file);
             }
             Step::Acknowledged { .. } => {}
@@ -282,7 +301,7 @@ impl Store for RecordingStore {
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StoreFile>> {
         let inner = self.inner.open(name, access)?;
         let file = self.files.lock().unwrap().get(name).copied().unwrap_or(usize::MAX);
-        Ok(Box::new(RecordingFile { inner, file, steps: Arc::clone(&self.steps) }))
+        Ok(Box::new(RecordingFile { inner, file, store: self.clone() }))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StoreFile>> {
@@ -290,7 +309,7 @@ impl Store for RecordingStore {
         let file = self.next_file.fetch_add(1, Ordering::SeqCst) as usize;
         self.files.lock().unwrap().insert(name.to_owned(), file);
         self.note(Step::Create { file, name: name.to_owned() });
-        Ok(Box::new(RecordingFile { inner, file, steps: Arc::clone(&self.steps) }))
+        Ok(Box::new(RecordingFile { inner, file, store: self.clone() }))
     }
 
     fn publish(&self, from: &str, to: &str) -> io::Result<()> {
@@ -312,13 +331,7 @@ impl Store for RecordingStore {
 struct RecordingFile {
     inner: Box<dyn StoreFile>,
     file: usize,
-    steps: Arc<Mutex<Vec<Step>>>,
-}
-
-impl RecordingFile {
-    fn note(&self, step: Step) {
-        self.steps.lock().unwrap().push(step);
-    }
+    store: RecordingStore,
 }
 
 impl StoreFile for RecordingFile {
@@ -332,18 +345,23 @@ impl StoreFile for RecordingFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.inner.write_at(bytes, offset)?;
-        self.note(Step::Write { file: self.file, offset: offset as usize, bytes: bytes.to_vec() });
+        self.store.note(Step::Write { file: self.file, offset: offset as usize, bytes: bytes.to_vec() });
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.note(Step::Sync { file: self.file });
+        let file = self.file;
+        if self.store.syncs_until_failure.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.store.note(Step::SyncFailed { file });
+            return Err(io::ErrorKind::Other.into());
+        }
+        self.store.note(Step::Sync { file });
         Ok(())
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         self.inner.truncate(bytes)?;
-        self.note(Step::Truncate { file: self.file, bytes: bytes as usize });
+        self.store.note(Step::Truncate { file: self.file, bytes: bytes as usize });
         Ok(())
     }
 }
