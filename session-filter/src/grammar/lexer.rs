@@ -29,6 +29,12 @@ pub(crate) struct Word {
     assigns: bool,
 }
 
+impl Word {
+    fn at(start: usize) -> Self {
+        Self { text: String::with_capacity(16), start, bare: true, wildcards: Vec::new(), assigns: false }
+    }
+}
+
 /// One command of a line.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -95,7 +101,7 @@ struct Lexer<'a> {
 impl Lexer<'_> {
     fn run(mut self, end: usize) -> Result<Vec<Part>, Fault> {
         let mut before = ' ';
-        while let Some((at, character)) = self.chars.next() {
+        while let Some((at, mut character)) = self.chars.next() {
             match character {
                 ' ' => self.end_word()?,
                 '\'' => self.single_quoted(at)?,
@@ -118,11 +124,12 @@ impl Lexer<'_> {
                 '(' | ')' => return Err(Fault::new(FaultReason::Subshell, at)),
                 '<' | '>' => return Err(self.redirection(at, character)),
                 '&' | '|' | ';' => self.operator(at, character)?,
-                _ => {
+                '=' => {
                     let word = self.word_at(at);
-                    word.assigns |= character == '=';
+                    word.assigns = true;
                     word.text.push(character);
                 }
+                _ => character = self.plain(at, character),
             }
             before = character;
         }
@@ -131,13 +138,19 @@ impl Lexer<'_> {
     }
 
     fn word_at(&mut self, start: usize) -> &mut Word {
-        self.word.get_or_insert_with(|| Word {
-            text: String::new(),
-            start,
-            bare: true,
-            wildcards: Vec::new(),
-            assigns: false,
-        })
+        self.word.get_or_insert_with(|| Word::at(start))
+    }
+
+    /// A character without a meaning of its own, and the letters and digits after it. Answers the last of them.
+    fn plain(&mut self, start: usize, character: char) -> char {
+        let mut last = character;
+        let word = self.word.get_or_insert_with(|| Word::at(start));
+        word.text.push(character);
+        while let Some((_, next)) = self.chars.next_if(|(_, next)| next.is_ascii_alphanumeric()) {
+            word.text.push(next);
+            last = next;
+        }
+        last
     }
 
     fn single_quoted(&mut self, start: usize) -> Result<(), Fault> {

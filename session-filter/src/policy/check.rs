@@ -261,7 +261,7 @@ impl<'a> Question<'a> {
             let mut patterns =
                 in_force.filter_map(|rule| self.policy.patterns.get(rule.patterns.clone())).flatten();
             while let (true, Some(pattern)) = (hints.has_room(), patterns.next()) {
-                hints.add(pattern.plain_name().unwrap_or(&pattern.program));
+                hints.add(pattern.plain_name.as_ref().unwrap_or(&pattern.program));
             }
             return (format!("no rule permits `{}`", program.text), None, hints.owned());
         };

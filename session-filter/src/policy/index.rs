@@ -109,7 +109,8 @@ impl Index {
         let targets: Vec<u32> = self.targets.of(target.id(), target.tags()).collect();
         let mut pairs = Vec::new();
         for user in self.users.of(user.id(), user.roles()) {
-            let with_rules = targets.iter().map(|target| (user, *target)).filter(|pair| self.rules.contains_key(pair));
+            let with_rules =
+                targets.iter().map(|target| (user, *target)).filter(|pair| self.rules.contains_key(pair));
             pairs.extend(with_rules);
         }
         Pairs(pairs)

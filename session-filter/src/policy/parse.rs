@@ -404,7 +404,7 @@ impl<'a> Reader<'a> {
                 for (at, pattern) in rule.patterns.clone().filter_map(|at| Some((at, self.patterns.get(at)?)))
                 {
                     index.insert_pattern(user, target, &pattern.program, at);
-                    if let Some(name) = pattern.plain_name() {
+                    if let Some(name) = &pattern.plain_name {
                         index.insert_pattern(user, target, name, at);
                     }
                 }

@@ -15,6 +15,8 @@ pub(crate) struct Pattern {
     pub(crate) line: usize,
     /// The first word, which holds no wildcards.
     pub(crate) program: String,
+    /// The plain name that also matches, where the program is an absolute path.
+    pub(crate) plain_name: Option<String>,
     pub(crate) args: Vec<ArgPattern>,
     /// Ends with `...`.
     pub(crate) any_rest: bool,
@@ -75,17 +77,11 @@ impl Pattern {
             text: text.into(),
             rule,
             line,
+            plain_name: plain_name(&program.text).map(str::to_owned),
             program: program.text,
             args: words.into_iter().map(ArgPattern::from_word).collect(),
             any_rest,
         })
-    }
-
-    /// The plain name that also matches, where the program is an absolute path.
-    pub(crate) fn plain_name(&self) -> Option<&str> {
-        let (_, name) =
-            self.program.strip_prefix('/')?.rsplit_once('/').or_else(|| self.program.split_once('/'))?;
-        (!name.is_empty()).then_some(name)
     }
 
     /// The last component of the program: what it is, wherever it lies.
@@ -100,10 +96,33 @@ impl Pattern {
         long_enough && self.matched(args) == self.args.len()
     }
 
+    /// Whether it permits everything that `other` does. May answer no where the truth is yes.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let long_enough = match self.any_rest {
+            true => self.args.len() <= other.args.len(),
+            false => self.args.len() == other.args.len() && !other.any_rest,
+        };
+        let word_covers = |(wide, narrow): (&ArgPattern, &ArgPattern)| match narrow {
+            ArgPattern::Exact(text) => wide.matches(text),
+            ArgPattern::Glob(_) => wide == narrow,
+        };
+        self.program == other.program && long_enough && self.args.iter().zip(&other.args).all(word_covers)
+    }
+
+    /// Whether it permits more than one argument vector.
+    pub(crate) fn is_open(&self) -> bool {
+        self.any_rest || self.args.iter().any(|arg| matches!(arg, ArgPattern::Glob(_)))
+    }
+
     /// How many of the leading words match.
     pub(crate) fn matched(&self, args: &[Word]) -> usize {
         self.args.iter().zip(args).take_while(|(pattern, arg)| pattern.matches(&arg.text)).count()
     }
+}
+
+fn plain_name(program: &str) -> Option<&str> {
+    let (_, name) = program.strip_prefix('/').and(program.rsplit_once('/'))?;
+    (!name.is_empty()).then_some(name)
 }
 
 fn is_rest(word: &Word) -> bool {
@@ -336,7 +355,7 @@ mod tests {
 
     #[test]
     fn names_the_plain_program_of_an_absolute_path_only() {
-        let plain = |text: &str| Pattern::parse(text, 0, 1).unwrap().plain_name().map(str::to_owned);
+        let plain = |text: &str| Pattern::parse(text, 0, 1).unwrap().plain_name;
         assert_eq!(plain("/usr/bin/df"), Some("df".to_owned()));
         assert_eq!(plain("/df"), Some("df".to_owned()));
         assert_eq!(plain("bin/df"), None);

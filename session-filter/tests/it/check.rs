@@ -373,7 +373,7 @@ fn every_grammar_refusal_comes_with_name_and_place() {
         }
     }
     for line in
-        ["echo 'a$b`c*?[]{}~#!<>()&|;\\'", "echo a=b file~ a#b \\$HOME \\* x^y %1 @ + , : é 漢字 Ünïcode"]
+        ["echo 'a$b`c*?[]{}~#!<>()&|;\\'", "echo a=b file~ a:b~ a=b~ HEAD~1 a#b \\$HOME \\* x^y %1 @ + , : é 漢字 Ünïcode"]
     {
         assert!(ask(&policy, line).is_allowed(), "{line}");
     }

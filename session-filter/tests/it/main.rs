@@ -14,6 +14,7 @@ mod digest;
 mod gate;
 mod grammar;
 mod lint;
+mod model;
 mod policy_text;
 mod quoting;
 mod session_clock;

@@ -48,6 +48,18 @@ fn a_raw_terminal_beside_a_list_of_commands_does_not_load() {
 }
 
 #[test]
+fn deeply_nested_text_is_a_mistake_and_not_a_crash() {
+    for text in [
+        "[".repeat(200_000),
+        format!("redact = {}", "[".repeat(200_000)),
+        format!("permit = {}", "{a=".repeat(100_000)),
+        "a.".repeat(200_000),
+    ] {
+        assert!(Policy::from_toml(&text).is_err());
+    }
+}
+
+#[test]
 fn the_digest_names_the_text() {
     let policy = Policy::from_toml("").unwrap();
     // SHA-256 of nothing.

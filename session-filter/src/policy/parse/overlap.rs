@@ -7,8 +7,8 @@ use crate::policy::index::Selector;
 use crate::policy::pattern::{ArgPattern, Pattern};
 use crate::policy::{Mode, Rule};
 
-/// How many earlier patterns of the same words a pattern is compared with.
-const EARLIER_MAX: usize = 16;
+/// How many earlier patterns, of the same words and of the same program, a pattern is compared with.
+const EARLIER_MAX: usize = 64;
 
 pub(super) fn examine(reader: &mut Reader<'_>) {
     raw_beside_list(reader);
@@ -60,38 +60,41 @@ fn shown(selector: &Selector, label: &str) -> String {
 /// stricter terms, is never the one that decides.
 fn repetitions(reader: &mut Reader<'_>) {
     type Words<'a> = (&'a str, &'a [ArgPattern], bool);
-    let mut earlier: HashMap<Words<'_>, Vec<&Pattern>> = HashMap::new();
+    let mut same: HashMap<Words<'_>, Vec<&Pattern>> = HashMap::new();
+    let mut open: HashMap<&str, Vec<&Pattern>> = HashMap::new();
     let mut found = Vec::new();
     for (pattern, offset) in reader.patterns.iter().zip(&reader.pattern_offsets) {
-        let seen = earlier.entry((&pattern.program, &pattern.args, pattern.any_rest)).or_default();
-        let covers = |before: &&&Pattern| {
-            let (Some(a), Some(b)) = (reader.rules.get(before.rule), reader.rules.get(pattern.rule)) else {
-                return false;
-            };
-            let (Some(wide), Some(narrow)) =
-                (reader.scopes.get(before.rule), reader.scopes.get(pattern.rule))
-            else {
-                return false;
-            };
-            before.rule == pattern.rule
-                || (a.when.is_none()
-                    && a.mode == b.mode
-                    && a.record == b.record
-                    && a.pipelines >= b.pipelines
-                    && a.lists >= b.lists
-                    && all_in(&narrow.users, &wide.users)
-                    && all_in(&narrow.targets, &wide.targets))
-        };
-        if let Some(before) = seen.iter().find(covers) {
+        let same = same.entry((&pattern.program, &pattern.args, pattern.any_rest)).or_default();
+        let open = open.entry(&pattern.program).or_default();
+        let mut earlier = same.iter().chain(open.iter());
+        if let Some(before) =
+            earlier.find(|before| before.covers(pattern) && rule_covers(reader, before.rule, pattern.rule))
+        {
             found.push((*offset, format!("`{}` is already permitted by line {}", pattern.text, before.line)));
         }
-        if seen.len() < EARLIER_MAX {
-            seen.push(pattern);
+        if same.len() < EARLIER_MAX {
+            same.push(pattern);
+        }
+        if pattern.is_open() && open.len() < EARLIER_MAX {
+            open.push(pattern);
         }
     }
     for (offset, message) in found {
         reader.warn(offset, message);
     }
+}
+
+fn rule_covers(reader: &Reader<'_>, wide: usize, narrow: usize) -> bool {
+    let rule = |number: usize| reader.rules.get(number).zip(reader.scopes.get(number));
+    let (Some((a, wide_scope)), Some((b, narrow_scope))) = (rule(wide), rule(narrow)) else { return false };
+    wide == narrow
+        || (a.when.is_none()
+            && a.mode == b.mode
+            && a.record == b.record
+            && a.pipelines >= b.pipelines
+            && a.lists >= b.lists
+            && all_in(&narrow_scope.users, &wide_scope.users)
+            && all_in(&narrow_scope.targets, &wide_scope.targets))
 }
 
 fn all_in(narrow: &[Selector], wide: &[Selector]) -> bool {
