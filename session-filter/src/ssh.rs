@@ -21,6 +21,7 @@ mod limits;
 mod link;
 mod login;
 mod proxy;
+mod relay;
 mod server;
 mod session;
 mod target;
@@ -32,6 +33,6 @@ pub use login::{Authenticator, NoAuthenticator};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use russh::keys;
 pub use target::{
-    Connection, Credential, CredentialError, CredentialSource, Destination, Dialer, HostKeyError, HostKeys, Inventory,
-    TargetResolver, TcpDialer,
+    Connection, Credential, CredentialError, CredentialSource, Destination, Dialer, HostKeyError, HostKeys,
+    Inventory, TargetResolver, TcpDialer,
 };

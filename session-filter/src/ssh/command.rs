@@ -6,21 +6,19 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::Utc;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client, server};
-use tokio::sync::{Semaphore, broadcast};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client, server};
 use uuid::Uuid;
 
 use super::link::Link;
+use super::relay::{
+    ClientWriter, Output, Reply, downstream, notify, reply, say_on, signal_name, stop, upstream,
+};
 use super::session::{End, LinkFailure, Session};
 use super::text::printable;
-use crate::digest::StreamDigest;
-use crate::event::{
-    CommandBlocked, CommandExecuted, CommandOutput, Detail, Line, Outcome, Piece, RequestRefused, Stream,
-    StreamRecord,
-};
-use crate::verdict::{Denial, OutputRecord, Permit, Verdict};
+use crate::event::{CommandBlocked, CommandExecuted, Detail, Line, Outcome, RequestRefused, StreamRecord};
 use crate::policy::Mode;
 use crate::record::Recorded;
+use crate::verdict::{Denial, OutputRecord, Permit, Verdict};
 
 /// What the client sees as exit status of a line that was blocked: "found, but may not be run" in shells' terms.
 pub const EXIT_BLOCKED: u32 = 126;
@@ -76,11 +74,6 @@ impl ClientChannel {
     }
 }
 
-async fn say_on(write: &ChannelWriteHalf<server::Msg>, text: &str) {
-    let line = format!("proxy: {}\r\n", printable(text));
-    let _ = write.extended_data_bytes(1, Bytes::from(line)).await;
-}
-
 enum Asked {
     Exec(Vec<u8>),
     Shell,
@@ -126,13 +119,16 @@ pub(crate) async fn serve(session: Arc<Session>, mut channel: ClientChannel) {
 
 /// A shell is not given; the answer is what may be run instead.
 async fn shell(session: &Session, channel: &ClientChannel) {
-    let event = session.journal.event(Outcome::Blocked, Detail::RequestRefused(RequestRefused::new("shell", None)));
+    let event =
+        session.journal.event(Outcome::Blocked, Detail::RequestRefused(RequestRefused::new("shell", None)));
     session.journal.submit(event.because("no_shell", "shells are not available in this mode")).await;
     session.request_refused();
     let permitted = session.shared.gatekeeper.permitted(&session.request, Utc::now()).await;
     let how = match session.mode() {
         Mode::ExecOnly => "This session runs single commands: ssh … 'command'.",
-        Mode::Managed => "The managed shell is not available in this version; single commands are: ssh … 'command'.",
+        Mode::Managed => {
+            "The managed shell is not available in this version; single commands are: ssh … 'command'."
+        }
         _ => "A raw terminal is not available in this version.",
     };
     let mut text = format!("{how}\r\n");
@@ -172,16 +168,25 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
                 return unavailable(session, channel, &message).await;
             }
             Ok(ready) => {
-                // The policy may have changed while the record was written: then what was checked no longer counts.
-                if session.shared.gatekeeper.version() == version {
+                // While the record was written the session may have been ended, or the policy changed: then what was checked no
+                // longer counts.
+                let ended = session.has_ended();
+                if !ended && session.shared.gatekeeper.version() == version {
                     return run(session, channel, ready, line, &correlation_id).await;
                 }
+                let (code, message) = match ended {
+                    true => ("session_ended", "not sent: the session ended after the check"),
+                    false => ("policy_changed", "not sent: the policy changed after the check"),
+                };
                 let event = session
                     .journal
                     .event(Outcome::Blocked, Detail::CommandExecuted(CommandExecuted::default()))
                     .correlated(&correlation_id)
-                    .because("policy_changed", "not sent: the policy changed after the check");
+                    .because(code, message);
                 session.journal.submit(event).await;
+                if ended {
+                    return unavailable(session, channel, "the session is ending").await;
+                }
             }
         }
     }
@@ -296,7 +301,8 @@ async fn run(
         Ok(()) => {
             let (mut from_target, to_target) = target.split();
             let timeout = session.shared.limits.target_timeout;
-            let (from_client, client) = (&mut channel.read, &ClientWriter { write: &channel.write, handle: &channel.handle });
+            let (from_client, client) =
+                (&mut channel.read, &ClientWriter { write: &channel.write, handle: &channel.handle });
             let relayed = async {
                 match tokio::time::timeout(timeout, reply(&mut from_target)).await {
                     Ok(Reply::Accepted) => {}
@@ -334,12 +340,20 @@ async fn run(
 
     let (outcome, reason) = match &ended {
         Ended::Target if output.exit_status == Some(0) => (Outcome::Success, None),
-        Ended::Target if output.exit_status.is_some() || output.exit_signal.is_some() => (Outcome::Failure, None),
-        Ended::Target => (Outcome::Unknown, Some(("target_closed", "the target closed without an exit status".into()))),
-        Ended::ClientClosed => (Outcome::Unknown, Some(("client_left", "the client left while it ran".into()))),
+        Ended::Target if output.exit_status.is_some() || output.exit_signal.is_some() => {
+            (Outcome::Failure, None)
+        }
+        Ended::Target => {
+            (Outcome::Unknown, Some(("target_closed", "the target closed without an exit status".into())))
+        }
+        Ended::ClientClosed => {
+            (Outcome::Unknown, Some(("client_left", "the client left while it ran".into())))
+        }
         Ended::Session(end) => (Outcome::Unknown, Some((end.code(), end.message()))),
         Ended::Refused => (Outcome::Failure, Some(("target_refused", "the target refused to run it".into()))),
-        Ended::NoAnswer => (Outcome::Unknown, Some(("target_timeout", "sent, but the target did not answer".to_owned()))),
+        Ended::NoAnswer => {
+            (Outcome::Unknown, Some(("target_timeout", "sent, but the target did not answer".to_owned())))
+        }
     };
     let executed = CommandExecuted {
         command: Some(shown),
@@ -377,217 +391,8 @@ async fn run(
             let _ = tokio::time::timeout(patience, channel.finish(EXIT_UNAVAILABLE)).await;
         }
         Ended::Refused => unavailable(session, channel, "the target refused to run the command").await,
-        Ended::NoAnswer => unavailable(session, channel, "the target did not answer; the command may have run").await,
-    }
-}
-
-enum Reply {
-    Accepted,
-    Refused,
-    Gone,
-}
-
-/// Waits for the target's answer to the exec request.
-async fn reply(from_target: &mut ChannelReadHalf) -> Reply {
-    loop {
-        match from_target.wait().await {
-            Some(ChannelMsg::Success) => return Reply::Accepted,
-            Some(ChannelMsg::Failure) => return Reply::Refused,
-            None | Some(ChannelMsg::Close) => return Reply::Gone,
-            // Output before the answer breaks the protocol; it cannot be told whose it is, so it goes nowhere.
-            Some(_) => {}
+        Ended::NoAnswer => {
+            unavailable(session, channel, "the target did not answer; the command may have run").await
         }
-    }
-}
-
-struct ClientWriter<'a> {
-    write: &'a ChannelWriteHalf<server::Msg>,
-    handle: &'a server::Handle,
-}
-
-/// Target to client, until the target closes its channel.
-async fn downstream(from_target: &mut ChannelReadHalf, client: &ClientWriter<'_>, output: &mut Output<'_>) {
-    while let Some(message) = from_target.wait().await {
-        match message {
-            ChannelMsg::Data { data } => {
-                output.took(Stream::Stdout, &data).await;
-                if client.write.data_bytes(data).await.is_err() {
-                    return std::future::pending().await;
-                }
-            }
-            ChannelMsg::ExtendedData { data, ext: 1 } => {
-                output.took(Stream::Stderr, &data).await;
-                if client.write.extended_data_bytes(1, data).await.is_err() {
-                    return std::future::pending().await;
-                }
-            }
-            ChannelMsg::ExitStatus { exit_status } => output.exit_status = Some(exit_status),
-            ChannelMsg::ExitSignal { signal_name, .. } => output.exit_signal = Some(signal_name),
-            ChannelMsg::Close => return,
-            _ => {}
-        }
-    }
-}
-
-/// Client to target, until the client closes its channel.
-async fn upstream(
-    from_client: &mut ChannelReadHalf,
-    to_target: &ChannelWriteHalf<client::Msg>,
-    session: &Session,
-    stdin_bytes: &AtomicU64,
-) {
-    while let Some(message) = from_client.wait().await {
-        let sent = match message {
-            ChannelMsg::Data { data } => {
-                session.active();
-                stdin_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-                to_target.data_bytes(data).await
-            }
-            ChannelMsg::Eof => to_target.eof().await,
-            ChannelMsg::Signal { signal } => to_target.signal(signal).await,
-            ChannelMsg::Close => return,
-            _ => Ok(()),
-        };
-        if sent.is_err() {
-            // The target is gone; the downstream side notices and says how.
-            return std::future::pending().await;
-        }
-    }
-}
-
-/// Shows warnings on standard error while a command runs.
-async fn notify(
-    notices: &mut broadcast::Receiver<String>,
-    client: &ClientWriter<'_>,
-) -> std::convert::Infallible {
-    loop {
-        match notices.recv().await {
-            Ok(text) => {
-                say_on(client.write, &text).await;
-            }
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-        }
-    }
-}
-
-/// Tells a command on the target to stop, and sees that it does. Without a terminal nothing else would: closing a channel
-/// alone leaves the process running until it next writes.
-///
-/// Asked for more than once: sshd signals the process group of the command, which does not exist in the first moments after
-/// the command was accepted, and a signal sent then is lost.
-async fn stop(
-    from_target: &mut ChannelReadHalf,
-    to_target: &ChannelWriteHalf<client::Msg>,
-    patience: std::time::Duration,
-) {
-    let asked = async {
-        let _ = to_target.signal(Sig::TERM).await;
-        let _ = to_target.eof().await;
-        loop {
-            tokio::time::sleep(STOP_EVERY).await;
-            let _ = to_target.signal(Sig::KILL).await;
-        }
-    };
-    let stopped = async {
-        while let Some(message) = from_target.wait().await {
-            if matches!(
-                message,
-                ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. } | ChannelMsg::Close | ChannelMsg::Failure
-            ) {
-                return;
-            }
-        }
-    };
-    let patient = tokio::time::timeout(patience, async {
-        tokio::select! {
-            () = asked => {}
-            () = stopped => {}
-        }
-    });
-    let _ = patient.await;
-    let _ = tokio::time::timeout(STOP_EVERY, to_target.close()).await;
-}
-
-/// How long a command has to follow the polite signal, and how often it then gets the other one.
-const STOP_EVERY: std::time::Duration = std::time::Duration::from_millis(40);
-
-/// What a command wrote, as it is kept.
-struct Output<'a> {
-    session: &'a Session,
-    correlation_id: &'a str,
-    full: bool,
-    stdout: StreamDigest,
-    stderr: StreamDigest,
-    exit_status: Option<u32>,
-    exit_signal: Option<Sig>,
-    /// One permit per piece that may be ahead of the disk.
-    ahead: Arc<Semaphore>,
-}
-
-impl<'a> Output<'a> {
-    fn new(session: &'a Session, correlation_id: &'a str, full: bool) -> Self {
-        Self {
-            session,
-            correlation_id,
-            full,
-            stdout: StreamDigest::new(),
-            stderr: StreamDigest::new(),
-            exit_status: None,
-            exit_signal: None,
-            ahead: Arc::new(Semaphore::new(session.shared.limits.output_ahead_max)),
-        }
-    }
-
-    /// Keeps a piece of output. With full recording it waits while too much is ahead of the disk.
-    async fn took(&mut self, stream: Stream, data: &[u8]) {
-        self.session.active();
-        let digest = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        };
-        let mut offset = digest.bytes();
-        digest.update(data);
-        if !self.full {
-            return;
-        }
-        for piece in data.chunks(OUTPUT_PIECE_BYTES_MAX) {
-            let Ok(permit) = Arc::clone(&self.ahead).acquire_owned().await else { return };
-            let detail = CommandOutput { stream, offset, piece: Piece::new(piece) };
-            let event = self
-                .session
-                .journal
-                .event(Outcome::Success, Detail::CommandOutput(detail))
-                .correlated(self.correlation_id);
-            offset = offset.saturating_add(piece.len() as u64);
-            self.session.journal.submit_holding(event, permit).await;
-        }
-    }
-
-    /// Waits until no piece is ahead of the disk.
-    async fn drain(&self) {
-        let all = u32::try_from(self.session.shared.limits.output_ahead_max).unwrap_or(u32::MAX);
-        let _ = self.ahead.acquire_many(all).await;
-    }
-}
-
-/// Longest piece of output in one event. Base64 of it fits any log with entries of 64 KiB.
-const OUTPUT_PIECE_BYTES_MAX: usize = 16 * 1024;
-
-fn signal_name(signal: &Sig) -> String {
-    match signal {
-        Sig::ABRT => "ABRT".into(),
-        Sig::ALRM => "ALRM".into(),
-        Sig::FPE => "FPE".into(),
-        Sig::HUP => "HUP".into(),
-        Sig::ILL => "ILL".into(),
-        Sig::INT => "INT".into(),
-        Sig::KILL => "KILL".into(),
-        Sig::PIPE => "PIPE".into(),
-        Sig::QUIT => "QUIT".into(),
-        Sig::SEGV => "SEGV".into(),
-        Sig::TERM => "TERM".into(),
-        Sig::USR1 => "USR1".into(),
-        Sig::Custom(name) => printable(crate::event::cut_at_char(name, 32)).into_owned(),
     }
 }

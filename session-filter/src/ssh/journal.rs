@@ -6,9 +6,9 @@ use chrono::Utc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::event::{Detail, Event, Outcome, Subject};
-use crate::verdict::Permit;
 use crate::policy::Redacted;
 use crate::record::{RecordError, Recorded, Recorder};
+use crate::verdict::Permit;
 
 /// Events whose durability nobody waits for at once, but whose failure ends the session.
 const PENDING_MAX: usize = 1024;
@@ -84,7 +84,8 @@ impl Journal {
         redact: impl FnOnce(&str) -> Redacted,
     ) -> Result<Recorded<Permit>, RecordError> {
         self.check()?;
-        Recorded::command(&*self.recorder, self.subject.clone(), correlation_id, permit, redact, Utc::now()).await
+        Recorded::command(&*self.recorder, self.subject.clone(), correlation_id, permit, redact, Utc::now())
+            .await
     }
 
     /// Waits until everything submitted before is durable or has failed.

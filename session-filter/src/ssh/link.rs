@@ -10,9 +10,9 @@ use std::borrow::Cow;
 
 use super::algorithms;
 use super::target::{Connection, Credential, HostKeyError, Secret, fingerprint};
-use crate::verdict::Permit;
 use crate::quote;
 use crate::record::Recorded;
+use crate::verdict::Permit;
 
 /// A connection that has proved its host key, accepted the credential and passed the quoting self-test.
 pub(crate) struct Link {
@@ -77,7 +77,10 @@ impl Link {
     ) -> Result<Self, LinkError> {
         let known: Vec<Algorithm> = accepted.iter().map(PublicKey::algorithm).collect();
         let config = client::Config {
-            client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-session_filter_", env!("CARGO_PKG_VERSION")))),
+            client_id: SshId::Standard(Cow::Borrowed(concat!(
+                "SSH-2.0-session_filter_",
+                env!("CARGO_PKG_VERSION")
+            ))),
             preferred: algorithms::towards_target(&known),
             keepalive_interval: Some(Duration::from_secs(30)),
             nodelay: true,
@@ -86,8 +89,11 @@ impl Link {
         let proved = Arc::new(Mutex::new(None));
         let handler = Target { accepted, proved: Arc::clone(&proved) };
         let opened = client::connect_stream(Arc::new(config), stream, handler).await;
-        let host_key =
-            proved.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(|| "unknown".to_owned());
+        let host_key = proved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .unwrap_or_else(|| "unknown".to_owned());
         let mut handle = match opened {
             Ok(handle) => handle,
             Err(russh::Error::UnknownKey) => return Err(HostKeyError::Mismatch(host_key).into()),

@@ -94,7 +94,8 @@ impl Failures {
                 times.last().is_some_and(|time| now.saturating_duration_since(*time) < window)
             });
             if seen.len() >= FAILURE_PAIRS_MAX {
-                let stalest = seen.iter().min_by_key(|(_, times)| times.last().copied()).map(|(k, _)| k.clone());
+                let stalest =
+                    seen.iter().min_by_key(|(_, times)| times.last().copied()).map(|(k, _)| k.clone());
                 if let Some(stalest) = stalest {
                     seen.remove(&stalest);
                 }

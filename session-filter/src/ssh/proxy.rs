@@ -117,7 +117,10 @@ impl ProxyBuilder {
     pub fn build(self) -> Proxy {
         let limits = self.limits;
         let config = server::Config {
-            server_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-session_filter_", env!("CARGO_PKG_VERSION")))),
+            server_id: SshId::Standard(Cow::Borrowed(concat!(
+                "SSH-2.0-session_filter_",
+                env!("CARGO_PKG_VERSION")
+            ))),
             methods: MethodSet::from(&[MethodKind::Password][..]),
             auth_rejection_time: Duration::from_millis(600),
             auth_rejection_time_initial: Some(Duration::ZERO),
@@ -249,7 +252,10 @@ fn is_passing(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
         error.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted | ErrorKind::OutOfMemory
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::Interrupted
+            | ErrorKind::OutOfMemory
     ) || matches!(error.raw_os_error(), Some(23 | 24)) // ENFILE, EMFILE
 }
 

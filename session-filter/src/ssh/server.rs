@@ -40,14 +40,15 @@ pub(crate) struct Doorman {
     client: Option<String>,
     standing: watch::Sender<Standing>,
     channels: Arc<AtomicUsize>,
-    refused_early: u64,
+    /// Of a connection that was logged in but not admitted, with the number of requests refused on it since.
+    turned_away: Option<(Journal, u64)>,
 }
 
 type Answer = Result<(), russh::Error>;
 
 impl Doorman {
     pub(crate) fn new(shared: Arc<Shared>, source: IpAddr, standing: watch::Sender<Standing>) -> Self {
-        Self { shared, source, client: None, standing, channels: Arc::default(), refused_early: 0 }
+        Self { shared, source, client: None, standing, channels: Arc::default(), turned_away: None }
     }
 
     async fn login(&mut self, name: &str, password: &str) -> Result<Standing, LoginFailure> {
@@ -57,16 +58,20 @@ impl Doorman {
         let failures = &self.shared.failures;
         let fail = |code, message| LoginFailure::new(Some(login.user.clone()), code, message);
         if !failures.may_try(&login.user, self.source, Instant::now()) {
-            return Err(fail("too_many_failures", "too many failed logins from this address; wait and try again"));
+            return Err(fail(
+                "too_many_failures",
+                "too many failed logins from this address; wait and try again",
+            ));
         }
         let Some(user) = self.shared.authenticator.password(&login.user, password, self.source).await else {
             failures.failed(&login.user, self.source, Instant::now());
             return Err(fail("bad_credential", "name or password is wrong"));
         };
         failures.succeeded(&login.user, self.source);
-        Ok(self.enter(user, login.target.as_deref()).await.unwrap_or_else(|error| {
-            Standing::Refused(format!("no session: {error}").into())
-        }))
+        Ok(self
+            .enter(user, login.target.as_deref())
+            .await
+            .unwrap_or_else(|error| Standing::Refused(format!("no session: {error}").into())))
     }
 
     /// From an authenticated user to a session or a refusal, on record either way.
@@ -87,6 +92,7 @@ impl Doorman {
                 let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
                 let event = journal.event(Outcome::Blocked, Detail::SessionRefused {});
                 journal.record(event.because(refused.code, &refused.message)).await?;
+                self.turned_away = Some((journal, 0));
                 return Ok(Standing::Refused(format!("refused: {}", refused.message).into()));
             }
         };
@@ -157,11 +163,15 @@ impl Doorman {
         match ask(target).await {
             (request, Decision::Allow(admission)) => match self.shared.targets.resolve(&id).await {
                 Some(destination) => Ok((request, destination, admission)),
-                None => Err(Refused::new("target_gone", "the target is not in the inventory any more").on(&id)),
+                None => {
+                    Err(Refused::new("target_gone", "the target is not in the inventory any more").on(&id))
+                }
             },
-            (_, Decision::Deny(refusal) | Decision::NeedsApproval(refusal)) => {
-                Err(Refused { code: refusal.code().to_owned(), message: refusal.to_string(), target: Some(id) })
-            }
+            (_, Decision::Deny(refusal) | Decision::NeedsApproval(refusal)) => Err(Refused {
+                code: refusal.code().to_owned(),
+                message: refusal.to_string(),
+                target: Some(id),
+            }),
         }
     }
 
@@ -180,19 +190,23 @@ impl Doorman {
 
     /// Records that something other than a command was asked for and refused.
     async fn refuse(&mut self, request: &'static str, asked: Option<&str>) {
-        let standing = self.standing.borrow().clone();
-        let Standing::Session(session) = standing else {
-            self.refused_early = self.refused_early.saturating_add(1);
-            return;
-        };
         let asked = asked.map(printable);
-        let refused = RequestRefused::new(request, asked.as_deref());
-        let event = session.journal.event(Outcome::Blocked, Detail::RequestRefused(refused));
-        session
-            .journal
-            .submit(event.because("door_closed", format!("`{request}` is not open in this session")))
-            .await;
-        session.request_refused();
+        let detail = Detail::RequestRefused(RequestRefused::new(request, asked.as_deref()));
+        let why = format!("`{request}` is not open in this session");
+        let standing = self.standing.borrow().clone();
+        match (standing, &mut self.turned_away) {
+            (Standing::Session(session), _) => {
+                let event = session.journal.event(Outcome::Blocked, detail);
+                session.journal.submit(event.because("door_closed", why)).await;
+                session.request_refused();
+            }
+            (_, Some((journal, count))) if *count < self.shared.limits.refusals_max => {
+                *count = count.saturating_add(1);
+                let event = journal.event(Outcome::Blocked, detail);
+                journal.submit(event.because("not_admitted", why)).await;
+            }
+            _ => {}
+        }
     }
 }
 
@@ -227,7 +241,10 @@ impl Refused {
 
 /// Passwords stay on offer after a failure; nothing else is on offer yet.
 fn try_again() -> Auth {
-    Auth::Reject { proceed_with_methods: Some(MethodSet::from(&[MethodKind::Password][..])), partial_success: false }
+    Auth::Reject {
+        proceed_with_methods: Some(MethodSet::from(&[MethodKind::Password][..])),
+        partial_success: false,
+    }
 }
 
 impl Handler for Doorman {
@@ -286,9 +303,11 @@ impl Handler for Doorman {
             Standing::Stranger => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
             Standing::Refused(reason) => {
                 reply.accept().await;
+                // A client that does not read must not keep the task.
+                let patience = self.shared.limits.login_grace;
                 tokio::spawn(async move {
                     let _place = place;
-                    command::refuse(channel, &reason).await;
+                    let _ = tokio::time::timeout(patience, command::refuse(channel, &reason)).await;
                 });
             }
             Standing::Session(live) => {
@@ -434,16 +453,13 @@ impl Handler for Doorman {
         Ok(false)
     }
 
-    async fn streamlocal_forward(&mut self, path: &str, _: &mut server::Session) -> Result<bool, Self::Error> {
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
         self.refuse("streamlocal-forward@openssh.com", Some(path)).await;
         Ok(false)
-    }
-
-    async fn auth_succeeded(&mut self, session: &mut server::Session) -> Answer {
-        // A session that began in the password callback must not outlive a connection that ended meanwhile; the accepting
-        // side watches for that.
-        let _ = session;
-        Ok(())
     }
 }
 

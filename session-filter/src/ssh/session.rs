@@ -100,7 +100,9 @@ impl Session {
         let mode = admission.mode();
         let now = Utc::now();
         journal
-            .record(journal.event(Outcome::Success, Detail::SessionStarted(SessionStarted::new(mode, client))))
+            .record(
+                journal.event(Outcome::Success, Detail::SessionStarted(SessionStarted::new(mode, client))),
+            )
             .await?;
         let (end, _) = watch::channel(None);
         let ending = end.clone();
@@ -174,6 +176,11 @@ impl Session {
         }
     }
 
+    /// Whether the session is to end.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
     /// What is to be shown to the user while commands run.
     pub(crate) fn notices(&self) -> broadcast::Receiver<String> {
         self.notices.subscribe()
@@ -212,7 +219,8 @@ impl Session {
     }
 
     fn count_refusal(&self) {
-        let refusals = self.blocked.load(Ordering::Relaxed).saturating_add(self.refused.load(Ordering::Relaxed));
+        let refusals =
+            self.blocked.load(Ordering::Relaxed).saturating_add(self.refused.load(Ordering::Relaxed));
         if refusals > self.shared.limits.refusals_max {
             self.end(End::TooManyRefusals);
         }
@@ -260,11 +268,10 @@ impl Session {
             .host_keys
             .accepted(&destination.host, destination.port)
             .map_err(|e| LinkFailure::Link(e.into()))?;
-        let credential = self
-            .shared
-            .credentials
-            .credential(&self.request, destination)
+        let asked = self.shared.credentials.credential(&self.request, destination);
+        let credential = tokio::time::timeout(timeout, asked)
             .await
+            .map_err(|_| LinkFailure::Credential("no credential: its source does not answer".to_owned()))?
             .map_err(|e| LinkFailure::Credential(e.to_string()))?;
         address.account = Some(credential.account.clone());
         let opened = async {
@@ -317,7 +324,10 @@ impl Session {
         match event {
             None => {}
             Some(ClockEvent::WarnIdle { left }) => {
-                self.warn(format!("idle; this session ends in {} s unless something happens", whole_seconds(left)));
+                self.warn(format!(
+                    "idle; this session ends in {} s unless something happens",
+                    whole_seconds(left)
+                ));
             }
             Some(ClockEvent::WarnEnd { left }) => {
                 self.warn(format!("this session ends in {} s", whole_seconds(left)));
@@ -330,7 +340,8 @@ impl Session {
 
     fn warn(&self, text: String) {
         let journal = self.journal.clone();
-        let event = journal.event(Outcome::Success, Detail::SessionWarned {}).because("end_is_near", text.clone());
+        let event =
+            journal.event(Outcome::Success, Detail::SessionWarned {}).because("end_is_near", text.clone());
         tokio::spawn(async move { journal.submit(event).await });
         // Nobody listens when no command runs.
         let _ = self.notices.send(text);

@@ -87,7 +87,11 @@ impl HostKeys {
                 }
                 let listed = russh::keys::known_hosts::known_host_keys_path(host, port, path)
                     .map_err(|e| HostKeyError::Unreadable(e.to_string()))?;
-                listed.into_iter().map(|(_, key)| key).filter(|key| !revoked.contains(key.key_data())).collect()
+                listed
+                    .into_iter()
+                    .map(|(_, key)| key)
+                    .filter(|key| !revoked.contains(key.key_data()))
+                    .collect()
             }
         };
         if keys.is_empty() { Err(HostKeyError::NoneKnown(format!("{host}:{port}"))) } else { Ok(keys) }
@@ -190,8 +194,7 @@ pub struct TcpDialer;
 #[async_trait]
 impl Dialer for TcpDialer {
     async fn dial(&self, destination: &Destination) -> std::io::Result<Box<dyn Connection>> {
-        let stream =
-            tokio::net::TcpStream::connect((destination.host.as_str(), destination.port)).await?;
+        let stream = tokio::net::TcpStream::connect((destination.host.as_str(), destination.port)).await?;
         stream.set_nodelay(true)?;
         Ok(Box::new(stream))
     }
@@ -239,6 +242,8 @@ impl CredentialSource for Inventory {
             .iter()
             .find(|(d, _)| d.target.id() == destination.target.id())
             .map(|(_, credential)| credential.clone())
-            .ok_or_else(|| CredentialError::new(format!("`{}` is not in the inventory", destination.target.id())))
+            .ok_or_else(|| {
+                CredentialError::new(format!("`{}` is not in the inventory", destination.target.id()))
+            })
     }
 }

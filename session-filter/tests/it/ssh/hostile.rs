@@ -396,8 +396,12 @@ fn wrong_passwords_are_refused_recorded_and_limited_per_user_and_source() {
     limits.login_failures_max = 3;
     let fixture = Fixture::with(POLICY, SshdOptions::new(), limits);
     for _ in 0..3 {
-        let output =
-            fixture.ssh().password("not-the-password").option("NumberOfPasswordPrompts=1").run("echo x").unwrap();
+        let output = fixture
+            .ssh()
+            .password("not-the-password")
+            .option("NumberOfPasswordPrompts=1")
+            .run("echo x")
+            .unwrap();
         assert_eq!(output.code(), Some(255));
     }
     let late = fixture.ssh().option("NumberOfPasswordPrompts=1").run("echo x").unwrap();
@@ -407,7 +411,10 @@ fn wrong_passwords_are_refused_recorded_and_limited_per_user_and_source() {
     assert_eq!(failed[0]["reason"], "bad_credential");
     assert_eq!(failed[3]["reason"], "too_many_failures");
     assert!(
-        fixture.events_text().iter().all(|event| !event.contains("not-the-password") && !event.contains(PASSWORD))
+        fixture
+            .events_text()
+            .iter()
+            .all(|event| !event.contains("not-the-password") && !event.contains(PASSWORD))
     );
     let other = fixture.ssh().user("bob").run("echo x").unwrap();
     assert!(other.stderr_text().contains("refused"), "bob is somebody else: {}", other.stderr_text());

@@ -98,7 +98,8 @@ fn removing_the_user_ends_the_session_and_its_command() {
 fn assert_stopped(fixture: &Fixture, seconds: &str) {
     fixture.wait_for("the process is gone", |f| {
         !sleeping(seconds)
-            || (f.sshd.user() == "root" && f.sshd.log().contains("session signalling requires privilege separation"))
+            || (f.sshd.user() == "root"
+                && f.sshd.log().contains("session signalling requires privilege separation"))
     });
 }
 
