@@ -60,7 +60,7 @@ fn entry(number: u32) -> Entry {
     entry
         .timestamp(at)
         .session(format!("s-{:03}", number / 10))
-        .target(if number % 2 == 0 { "web-1" } else { "größe-\u{1F512}" })
+        .target(if number.is_multiple_of(2) { "web-1" } else { "größe-\u{1F512}" })
         .field("command", format!("printf '%s\\n' \"{number}\"\t# \u{7f}\u{1b}[31m"))
-        .field("flag", number % 3 == 0)
+        .field("flag", number.is_multiple_of(3))
 }

@@ -74,8 +74,7 @@ impl Opener {
         let malformed = "the content of the frame is malformed";
         let (seed, mut records) = Records::split(plaintext).ok_or(wrong(first_seq, malformed))?;
         let seed = SaltKey::new(&seed);
-        let mut leaves = frame.leaves();
-        while let Some(bytes) = leaves.next() {
+        for bytes in frame.leaves() {
             let leaf = bytes.and_then(Leaf::decode).ok_or(wrong(first_seq, "a leaf is malformed"))?;
             let seq = leaf.seq;
             let bytes = records.next_record().ok_or(wrong(seq, malformed))?;

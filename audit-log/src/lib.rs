@@ -3,6 +3,8 @@
 #![deny(missing_docs)]
 
 mod append;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod content;
 mod crypto;
 mod cursor;

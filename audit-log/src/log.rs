@@ -5,7 +5,7 @@ use std::{
     fmt, io,
     ops::RangeBounds,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
     task::{Context, Poll},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -584,13 +584,24 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Writes in this thread until `slot` is resolved.
+    /// Writes in this thread until `slot` is resolved, or leaves it to the thread that is writing. Waiting for that one's lock instead would
+    /// make many threads take turns at it for small frames.
     pub(crate) fn write_here(&self, slot: &Slot) {
+        let mut has_written = false;
         while !slot.is_resolved() {
-            let mut writer = lock(&self.writer);
-            if slot.is_resolved() || !self.write_once(&mut writer) {
-                return;
+            let mut writer = match self.writer.try_lock() {
+                Ok(writer) => writer,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => break,
+            };
+            has_written = true;
+            if !self.write_once(&mut writer) {
+                break;
             }
+        }
+        // Whoever enqueued while this thread was writing relies on it: the lock was held, so they wait for their outcome only.
+        if has_written && !lock(&self.queue).pending.is_empty() {
+            self.kick();
         }
     }
 

@@ -157,7 +157,9 @@ impl Subtrees {
         leaves: &mut impl FnMut(u64, u64) -> Result<Vec<Hash>, E>,
     ) -> Result<Hash, E> {
         let count = high - low;
-        if count <= TILE_LEAVES && (count < TILE_LEAVES || low % TILE_LEAVES != 0 || high > self.size) {
+        if count <= TILE_LEAVES
+            && (count < TILE_LEAVES || !low.is_multiple_of(TILE_LEAVES) || high > self.size)
+        {
             let mut tree = Frontier::new();
             for leaf in leaves(low, high)? {
                 tree.push(leaf);

@@ -388,7 +388,7 @@ impl Writer {
 
     /// Fills the file with zeros ahead of what is written, so that a commit changes nothing but its own bytes.
     fn allocate(&self, current: &mut Current, end: u64) -> Result<(), WriteError> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         let ahead = end.saturating_add(PREALLOCATED_BYTES).min(self.segment_bytes.max(end));
         let target = ahead.next_multiple_of(crate::limits::SECTOR_BYTES as u64);
         let mut offset = current.allocated;

@@ -8,8 +8,12 @@
 )]
 
 mod alteration;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod crash;
 mod logs;
+mod properties;
 mod python_reader;
 mod round_trip;
 mod simulated;
+mod tree;
