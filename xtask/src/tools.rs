@@ -114,6 +114,10 @@ const TOOLS: &[Tool] = &[
     // Shells whose parsing ours is compared with.
     program("bash", "bash"),
     program("dash", "dash"),
+    // Shells that must not pass for POSIX ones, and one more that is.
+    program("fish", "fish"),
+    program("tcsh", "tcsh"),
+    program("zsh", "zsh"),
     // The independent reader of the log format.
     program("python3", "python3"),
     Tool {

@@ -15,6 +15,7 @@ mod gate;
 mod grammar;
 mod lint;
 mod model;
+mod other_shells;
 mod policy_text;
 mod quoting;
 mod session_clock;

@@ -124,16 +124,35 @@ fn connect(port: u16) -> Option<TcpStream> {
     TcpStream::connect(("127.0.0.1", port)).ok()
 }
 
+/// An `ssh-agent`, since the client asks it for keys before it offers to forward it.
+struct RealAgent(std::process::Child);
+
+impl RealAgent {
+    fn start(socket: &std::path::Path) -> Self {
+        let child = std::process::Command::new("ssh-agent").arg("-D").arg("-a").arg(socket).spawn().unwrap();
+        while !socket.exists() {
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+}
+
+impl Drop for RealAgent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
 fn agent_and_x11_are_refused() {
     let fixture = Fixture::new();
     let agent = fixture.dir.path().join("agent");
-    let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+    let _agent = RealAgent::start(&agent);
     let output = fixture
         .ssh()
         .option(format!("IdentityAgent={}", agent.display()))
-        .option("PubkeyAuthentication=no")
         .arg("-A")
         .run("printenv SSH_AUTH_SOCK")
         .unwrap();
