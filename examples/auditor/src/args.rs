@@ -29,7 +29,7 @@ written out, such as \\x1b; --json escapes them, such as \\u001b. Colours only o
 
 /// Verify, search and show an audit log, offline.
 #[derive(Debug, Parser)]
-#[command(name = "auditor", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "auditor", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Directory that holds the log in `audit/` and its keys in `keys/`; a log directory itself will do, too
     #[arg(long, value_name = "DIR", global = true)]
@@ -91,7 +91,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Search {
-    /// What an event must contain, in any field; `''` finds every event
+    /// What an event must contain, in any field, upper and lower case apart; `''` finds every event
     pub(crate) text: String,
     /// Only what this person or service did
     #[arg(long, value_name = "ID")]

@@ -50,10 +50,13 @@ fn main() -> ExitCode {
         Answer { out: BufWriter::new(io::stdout()), json: arguments.json, palette: Palette::of_stdout() };
     let outcome = run(&arguments, &mut answer);
     // What was found before a failure is said before the failure is.
-    let flushed = answer.out.flush().map_err(Failure::Output);
-    let status = match outcome.and_then(|status| flushed.map(|()| status)) {
-        Ok(status) => status,
-        Err(failure) => failure.report(arguments.json),
+    let flushed = answer.out.flush();
+    let status = match (outcome, flushed) {
+        (Ok(status), Ok(())) => status,
+        // Nobody reads on, as with `| head`; the verdict holds all the same.
+        (Ok(status), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => status,
+        (Ok(_), Err(error)) => Failure::Output(error).report(arguments.json),
+        (Err(failure), _) => failure.report(arguments.json),
     };
     ExitCode::from(status)
 }

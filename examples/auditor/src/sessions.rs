@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::json;
 use crate::record::Record;
-use crate::story::time;
+use crate::story::{count, time};
 use crate::terminal::{Paint, Palette, inert};
 use crate::when::Span;
 
@@ -85,19 +85,19 @@ impl Session {
         let word = |word: &Option<String>| inert(word.as_deref().unwrap_or("-")).into_owned();
         write!(
             out,
-            "{:36}  {}  {:24}  {:12}  {:12}  {} commands",
+            "{:36}  {}  {:24}  {:12}  {:12}  {}",
             inert(&self.id),
             palette.paint(Paint::Dim, &time(self.started)),
             self.ended.map_or_else(|| "no end recorded".to_owned(), time),
             word(&self.actor),
             word(&self.target),
-            self.commands,
+            count(self.commands, "command"),
         )?;
         let paint = if self.blocked > 0 { Paint::Red } else { Paint::Dim };
         write!(out, ", {}", palette.paint(paint, &format!("{} blocked", self.blocked)))?;
         match self.refused {
             0 => writeln!(out),
-            refused => writeln!(out, ", {refused} requests refused"),
+            refused => writeln!(out, ", {} refused", count(refused, "request")),
         }
     }
 

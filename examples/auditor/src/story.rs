@@ -47,6 +47,11 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{whole} {unit}")
 }
 
+/// A number of things to read: `1 command`, `2 commands`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A duration to read.
 pub(crate) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
@@ -155,22 +160,24 @@ impl<'a> Story<'a> {
                 end.push_str(&self.why(ended));
                 add(&mut end, ", by ", ended.text("ended_by"));
                 row("end", end)?;
-                let count = |name| ended.number(name).unwrap_or(0);
-                let (commands, blocked) = (count("commands"), count("commands_blocked"));
-                row(
-                    "did",
-                    format!(
-                        "{commands} commands, {blocked} blocked, {} other requests refused",
-                        count("requests_refused")
-                    ),
-                )?;
             }
             None if started.is_some() => {
                 row("end", "not recorded: it goes on, or the proxy was killed".into())?
             }
             None => {}
         }
-        Ok(())
+        // Counted here rather than taken from `session.ended`: what is told must add up with what follows.
+        let of = |event_type: &str| {
+            self.records.iter().filter(|record| record.event_type() == event_type).count() as u64
+        };
+        let (commands, blocked) = (count(of("command.started"), "command"), of("command.blocked"));
+        row(
+            "did",
+            format!(
+                "{commands}, {blocked} blocked, {} refused",
+                count(of("request.refused"), "other request")
+            ),
+        )
     }
 
     /// A permitted command, how it went, and the beginning of what it wrote.
@@ -397,7 +404,7 @@ session 0198-session
   mode     exec-only
   start    2026-01-31T09:15:27.042Z
   end      2026-01-31T09:15:33.042Z, after 1 min 34 s: client_closed
-  did      1 commands, 1 blocked, 1 other requests refused
+  did      1 command, 1 blocked, 1 other request refused
 
 2026-01-31
 09:15:28.042Z  · target.connected 10.0.0.5:22: success

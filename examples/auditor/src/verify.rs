@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::story::{size, time};
+use crate::story::{count, size, time};
 use crate::terminal::{Paint, Palette, inert};
 use crate::trail::Lifetime;
 
@@ -126,11 +126,9 @@ impl Finding {
         };
         writeln!(out, "{verdict}")?;
         let mut row = |name: &str, value: &str| writeln!(out, "  {name:<12}{}", inert(value));
-        let (segments, frames) = (report.segments, report.frames);
-        row(
-            "entries",
-            &format!("{} in {segments} segments, {frames} frames, {}", report.entries, size(report.bytes)),
-        )?;
+        let (segments, frames) =
+            (count(u64::from(report.segments), "segment"), count(report.frames, "frame"));
+        row("entries", &format!("{} in {segments}, {frames}, {}", report.entries, size(report.bytes)))?;
         if let Some(Lifetime { first, last }) = self.recorded {
             row("first", &time(first))?;
             row("last", &time(last))?;

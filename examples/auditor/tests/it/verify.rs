@@ -10,7 +10,7 @@ fn a_whole_log_is_whole() {
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.out.starts_with("whole\n"), "{said:?}");
     // Two more than was appended: the log's own first and last entry.
-    assert!(said.out.contains("10 in 1 segments"), "{said:?}");
+    assert!(said.out.contains("10 in 1 segment,"), "{said:?}");
     assert!(said.out.contains("decrypted and compared"), "{said:?}");
     assert!(said.out.contains("cut back to an earlier checkpoint"), "says what it cannot know: {said:?}");
 
