@@ -23,7 +23,7 @@ pub enum OutputRecord {
 /// Only a [`Policy`](crate::Policy) makes one, and it cannot be copied: a permit is spent on one send.
 ///
 /// What was checked and what is sent cannot differ, since the bytes are written from the checked words: each word
-/// in single quotes, commands joined by the operators that were checked.
+/// [quoted](crate::quote), commands joined by the operators that were checked.
 pub struct Permit {
     line: String,
     first: Vec<String>,
