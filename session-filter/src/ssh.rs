@@ -13,6 +13,48 @@
 //! `ssh alice+web-1@proxy`. Every `exec` request is checked, recorded and only then sent, on one connection to the target that
 //! is made at the first command and lasts as long as the session. Everything else that a client may ask for is refused and
 //! recorded: shells, terminals, environment variables, subsystems, forwards, agent and X11.
+//!
+//! ```
+//! use session_filter::record::MemoryRecorder;
+//! use session_filter::ssh::{self, Inventory, NoAuthenticator, keys};
+//! use session_filter::Policy;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let host_key = keys::PrivateKey::random(&mut keys::key::safe_rng(), keys::Algorithm::Ed25519)?;
+//! # let (users, inventory, recorder) = (NoAuthenticator, Inventory::new(), MemoryRecorder::default());
+//! # let policy = Policy::from_toml("")?;
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let shutdown = async {};
+//! ssh::Proxy::builder(host_key)
+//!     .authenticator(users)      // who is it
+//!     .gatekeeper(policy)        // may they enter, from there, now; which commands
+//!     .targets(inventory)        // where to, with which injected credential
+//!     .recorder(recorder)        // nothing runs unrecorded
+//!     .build()
+//!     .serve_until(listener, shutdown)
+//!     .await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is left out denies: without an authenticator nobody logs in, without a recorder nothing runs.
+//!
+//! # What a user sees
+//!
+//! | exit status | meaning |
+//! |---|---|
+//! | of the command | it ran; its own status or signal is passed on |
+//! | [`EXIT_BLOCKED`] (126) | a rule is missing or the line is outside the grammar; standard error says which |
+//! | [`EXIT_UNAVAILABLE`] (255) | not admitted, target not reached, session ended; standard error says why |
+//! | [`EXIT_NO_SHELL`] (1) | a shell was asked for; standard output lists what may be run |
+//!
+//! # Cancellation
+//!
+//! Dropping the future of [`Proxy::serve`] drops the listener and every connection at once, without farewell and without records
+//! of the end. Use [`Proxy::serve_until`] to stop.
 
 mod algorithms;
 mod command;

@@ -80,8 +80,8 @@ impl Config {
             .take(CONFIG_BYTES_MAX)
             .read_to_string(&mut text)
             .map_err(failed())?;
-        let mut config: Self =
-            toml::from_str(&text).map_err(|e| Failure::new(format!("{}: {}", path.display(), e.to_string().trim())))?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|e| Failure::new(format!("{}: {}", path.display(), e.to_string().trim())))?;
         let base = path.parent().unwrap_or(Path::new("."));
         let resolve = |path: &mut PathBuf| *path = base.join(&path);
         resolve(&mut config.data_dir);
@@ -103,8 +103,13 @@ impl Config {
         for spanned in &config.targets {
             let at = place(&text, spanned.span().start);
             let target = spanned.get_ref();
-            let mistake = |what: String| Failure::new(format!("{}: {at}: target `{}`: {what}", path.display(), target.name));
-            if target.name.is_empty() || target.name.contains('+') || target.name.chars().any(char::is_control) {
+            let mistake = |what: String| {
+                Failure::new(format!("{}: {at}: target `{}`: {what}", path.display(), target.name))
+            };
+            if target.name.is_empty()
+                || target.name.contains('+')
+                || target.name.chars().any(char::is_control)
+            {
                 return Err(mistake("a name is not empty and has no `+` or control characters".to_owned()));
             }
             if names.contains(&target.name.as_str()) {
@@ -123,7 +128,9 @@ impl TargetToml {
         let host_keys = match (self.host_keys.as_slice(), &self.known_hosts) {
             ([], Some(path)) => HostKeys::KnownHosts(base.join(path)),
             ([], None) => {
-                return Err("needs `host_keys` or `known_hosts`: an unknown key is never accepted blindly".to_owned());
+                return Err(
+                    "needs `host_keys` or `known_hosts`: an unknown key is never accepted blindly".to_owned()
+                );
             }
             (lines, None) => {
                 let parsed = lines.iter().map(|line| {

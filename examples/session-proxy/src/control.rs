@@ -42,7 +42,8 @@ impl Control {
             // Left over from a process that was killed.
             let _ = std::fs::remove_file(&path);
         }
-        let failed = || Failure::because::<std::io::Error>(format!("cannot make socket `{}`", path.display()));
+        let failed =
+            || Failure::because::<std::io::Error>(format!("cannot make socket `{}`", path.display()));
         let listener = UnixListener::bind(&path).map_err(failed())?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed())?;
         Ok(Self { listener, path, registry })
@@ -101,7 +102,8 @@ pub(crate) fn name_of(uid: u32) -> String {
 }
 
 async fn ask(socket: &Path, request: &Request) -> Result<serde_json::Value, Failure> {
-    let failed = || Failure::because::<std::io::Error>(format!("cannot ask the proxy at `{}`", socket.display()));
+    let failed =
+        || Failure::because::<std::io::Error>(format!("cannot ask the proxy at `{}`", socket.display()));
     let mut stream = UnixStream::connect(socket).await.map_err(failed())?;
     let line = serde_json::to_string(request).map_err(Failure::because("cannot ask"))?;
     stream.write_all(format!("{line}\n").as_bytes()).await.map_err(failed())?;
@@ -121,12 +123,14 @@ pub(crate) async fn list(socket: &Path, json: bool) -> Result<(), Failure> {
         println!("{reply}");
         return Ok(());
     }
-    let sessions = reply.get("sessions").and_then(|sessions| sessions.as_array()).cloned().unwrap_or_default();
+    let sessions =
+        reply.get("sessions").and_then(|sessions| sessions.as_array()).cloned().unwrap_or_default();
     if sessions.is_empty() {
         println!("nobody is in");
     }
     for session in sessions {
-        let text = |name: &str| session.get(name).and_then(|v| v.as_str()).unwrap_or("-").escape_debug().to_string();
+        let text =
+            |name: &str| session.get(name).and_then(|v| v.as_str()).unwrap_or("-").escape_debug().to_string();
         let number = |name: &str| session.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
         println!(
             "{}  {} on {} from {} since {} ({}): {} commands, {} blocked",

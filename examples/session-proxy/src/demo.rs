@@ -47,7 +47,8 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
     // The target, with keys of this run only.
     let target_listener =
         TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::because("cannot listen on loopback"))?;
-    let target_address = target_listener.local_addr().map_err(Failure::because("cannot listen on loopback"))?;
+    let target_address =
+        target_listener.local_addr().map_err(Failure::because("cannot listen on loopback"))?;
     let (target_host_key, credential) = (files::new_key()?, files::new_key()?);
     let key_file = data_dir.join("target_key");
     files::write_key(&key_file, &credential)?;

@@ -55,7 +55,8 @@ pub(crate) fn write_key(path: &Path, key: &PrivateKey) -> Result<(), Failure> {
 pub(crate) fn read_key(path: &Path) -> Result<PrivateKey, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(Failure::because(format!("cannot read key `{}`", path.display())))?;
-    PrivateKey::from_openssh(&text).map_err(Failure::because(format!("`{}` is no usable private key", path.display())))
+    PrivateKey::from_openssh(&text)
+        .map_err(Failure::because(format!("`{}` is no usable private key", path.display())))
 }
 
 /// The key at `path`; made there at the first start.

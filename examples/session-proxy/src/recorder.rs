@@ -13,7 +13,9 @@ pub(crate) struct AuditRecorder(pub(crate) AuditLog);
 impl Recorder for AuditRecorder {
     fn record(&self, event: Event) -> BoxFuture<'static, Result<(), RecordError>> {
         let entry = match serde_json::to_value(&event) {
-            Ok(Value::Object(fields)) => Entry::from_event(fields).map_err(|e| RecordError::new(e.to_string())),
+            Ok(Value::Object(fields)) => {
+                Entry::from_event(fields).map_err(|e| RecordError::new(e.to_string()))
+            }
             Ok(_) => Err(RecordError::new("an event is not a JSON object")),
             Err(error) => Err(RecordError::new(error.to_string())),
         };

@@ -87,7 +87,8 @@ impl Ready {
 pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
     let (config, inventory) = Config::read(path)?;
     files::private_dir(&config.data_dir)?;
-    let host_key = files::kept_key(&config.host_key.clone().unwrap_or_else(|| config.data_dir.join("host_key")))?;
+    let host_key =
+        files::kept_key(&config.host_key.clone().unwrap_or_else(|| config.data_dir.join("host_key")))?;
     let ready = Ready::new(Parts {
         listen: config.listen,
         host_key,
@@ -115,15 +116,20 @@ pub(crate) fn check(path: &Path, json: bool) -> Result<ExitCode, Failure> {
             };
             match read(&config.policy).map(|text| Policy::from_toml(&text)) {
                 Err(unreadable) => mistakes.push(unreadable),
-                Ok(Err(error)) => mistakes.extend(error.to_string().lines().map(|l| format!("{}: {l}", config.policy.display()))),
+                Ok(Err(error)) => mistakes
+                    .extend(error.to_string().lines().map(|l| format!("{}: {l}", config.policy.display()))),
                 Ok(Ok(policy)) => {
-                    warnings.extend(policy.warnings().iter().map(|w| format!("{}: {w}", config.policy.display())));
+                    warnings.extend(
+                        policy.warnings().iter().map(|w| format!("{}: {w}", config.policy.display())),
+                    );
                 }
             }
             match read(&config.users).map(|text| UserList::parse(&text)) {
                 Err(unreadable) => mistakes.push(unreadable),
                 Ok(Err(mistake)) => mistakes.push(format!("{}: {mistake}", config.users.display())),
-                Ok(Ok(list)) if list.len() == 0 => warnings.push(format!("{}: lists nobody", config.users.display())),
+                Ok(Ok(list)) if list.len() == 0 => {
+                    warnings.push(format!("{}: lists nobody", config.users.display()))
+                }
                 Ok(Ok(_)) => {}
             }
         }
@@ -161,14 +167,14 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 
 async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> Result<AuditLog, Failure> {
     let store = FileStore::open(data_dir.join("audit")).map_err(Failure::because("cannot open the log"))?;
-    let keys = FileKeys::open(data_dir.join("keys")).map_err(Failure::because("cannot open the log's keys"))?;
+    let keys =
+        FileKeys::open(data_dir.join("keys")).map_err(Failure::because("cannot open the log's keys"))?;
     let mut options = AuditLog::options();
     if let Some(path) = &checkpoints.minimum {
         let text = std::fs::read_to_string(path)
             .map_err(Failure::because(format!("cannot read checkpoint `{}`", path.display())))?;
-        let minimum: Checkpoint = text
-            .parse()
-            .map_err(Failure::because(format!("`{}` is no checkpoint", path.display())))?;
+        let minimum: Checkpoint =
+            text.parse().map_err(Failure::because(format!("`{}` is no checkpoint", path.display())))?;
         options = options.minimum(minimum);
     }
     if let Some(path) = &checkpoints.file {

@@ -62,7 +62,8 @@ impl UserList {
         for entry in parsed.users {
             let at = place(text, entry.name.span().start);
             let name = entry.name.into_inner();
-            if name.is_empty() || name.contains('+') || name.chars().any(char::is_control) || name.len() > 128 {
+            if name.is_empty() || name.contains('+') || name.chars().any(char::is_control) || name.len() > 128
+            {
                 return Err(format!("{at}: a name is 1 to 128 bytes without `+` and control characters"));
             }
             if users.iter().any(|(user, _)| user.id() == name) {
@@ -73,7 +74,9 @@ impl UserList {
             match PasswordHash::new(&password) {
                 Ok(hash) if hash.algorithm.as_str().starts_with("argon2") => {}
                 // The text itself is not repeated: it may be a password in the clear.
-                _ => return Err(format!("{at}: not an Argon2 hash; `session-proxy hash-password` makes one")),
+                _ => {
+                    return Err(format!("{at}: not an Argon2 hash; `session-proxy hash-password` makes one"));
+                }
             }
             let user = entry.roles.into_iter().fold(User::new(name), User::role);
             users.push((user, password));
@@ -255,7 +258,8 @@ mod tests {
         assert!(mistake.starts_with("line 3, column 12"), "{mistake}");
         assert!(!mistake.contains("hunter2"), "{mistake}");
         let good = hash("x").unwrap();
-        let twice = format!("[[user]]\nname=\"a\"\npassword=\"{good}\"\n[[user]]\nname=\"a\"\npassword=\"{good}\"\n");
+        let twice =
+            format!("[[user]]\nname=\"a\"\npassword=\"{good}\"\n[[user]]\nname=\"a\"\npassword=\"{good}\"\n");
         assert!(UserList::parse(&twice).unwrap_err().contains("line 5"));
         let plus = format!("[[user]]\nname=\"a+b\"\npassword=\"{good}\"\n");
         assert!(UserList::parse(&plus).unwrap_err().contains("line 2, column 6"));
@@ -266,7 +270,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.toml");
         let hashed = hash("right").unwrap();
-        std::fs::write(&path, format!("[[user]]\nname=\"a\"\npassword=\"{hashed}\"\nroles=[\"r\"]\n")).unwrap();
+        std::fs::write(&path, format!("[[user]]\nname=\"a\"\npassword=\"{hashed}\"\nroles=[\"r\"]\n"))
+            .unwrap();
         let file = UserFile::watch(path.clone(), |_| ()).unwrap();
         let passwords = Passwords(Arc::clone(&file));
         let here = IpAddr::from([127, 0, 0, 1]);

@@ -27,7 +27,12 @@ pub(crate) async fn run(stage: &Stage, log: &AuditLog) -> Result<(), Failure> {
         while let Some(hit) = hits.try_next().await.map_err(Failure::because("the search failed"))? {
             let field = |name: &str| hit.fields.get(name).and_then(|v| v.as_str()).unwrap_or("").to_owned();
             if hit.event_type == "command.started" || hit.event_type == "command.blocked" {
-                println!("   {}  {}  {}", hit.timestamp.format("%H:%M:%S%.3f"), hit.event_type, field("command").escape_debug());
+                println!(
+                    "   {}  {}  {}",
+                    hit.timestamp.format("%H:%M:%S%.3f"),
+                    hit.event_type,
+                    field("command").escape_debug()
+                );
             }
         }
     }
@@ -39,7 +44,9 @@ pub(crate) async fn run(stage: &Stage, log: &AuditLog) -> Result<(), Failure> {
     println!("\nServing on. Try, with password {}", stage.password);
     println!("  ssh -p {port} {USER}@127.0.0.1 'ls -l /'");
     println!("  ssh -p {port} {USER}@127.0.0.1 'ls; rm -rf /tmp/x'       # refused before anything runs");
-    println!("  ssh -p {port} {USER}@127.0.0.1                          # no shell: the permitted list instead");
+    println!(
+        "  ssh -p {port} {USER}@127.0.0.1                          # no shell: the permitted list instead"
+    );
     println!("  cargo run --release -p auditor -- --data-dir {} verify", stage.data_dir.display());
     println!("  cargo run --release -p auditor -- --data-dir {} search hello", stage.data_dir.display());
     println!("  edit {}/policy.toml and run the next command", stage.data_dir.display());

@@ -70,8 +70,12 @@ async fn serve_channel(mut channel: Channel<Msg>, handle: server::Handle, shell:
     let command = loop {
         match channel.wait().await {
             Some(ChannelMsg::Exec { command, .. }) => break command,
-            Some(ChannelMsg::RequestPty { .. } | ChannelMsg::RequestShell { .. } | ChannelMsg::SetEnv { .. }
-                | ChannelMsg::RequestSubsystem { .. }) => {
+            Some(
+                ChannelMsg::RequestPty { .. }
+                | ChannelMsg::RequestShell { .. }
+                | ChannelMsg::SetEnv { .. }
+                | ChannelMsg::RequestSubsystem { .. },
+            ) => {
                 let _ = handle.channel_failure(id).await;
             }
             Some(ChannelMsg::Close) | None => return,

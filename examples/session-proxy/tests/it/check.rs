@@ -35,7 +35,8 @@ host_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/
 
 fn files(config: &str, policy: &str, users: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for (name, text) in [("proxy.toml", config), ("policy.toml", policy), ("users.toml", users), ("secret", "s3cr3t\n")]
+    for (name, text) in
+        [("proxy.toml", config), ("policy.toml", policy), ("users.toml", users), ("secret", "s3cr3t\n")]
     {
         std::fs::write(dir.path().join(name), text).unwrap();
     }

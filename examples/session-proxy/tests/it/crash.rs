@@ -24,7 +24,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-#[ignore = "needs ssh: cargo xtask test"]
+#[ignore = "needs ssh and python3-cryptography: cargo xtask test"]
 fn soak_killed_proxies_lose_nothing_that_was_acknowledged() {
     let rounds = number("SOAK_ROUNDS", 50);
     let mut random = Random(number("SOAK_SEED", 1));
@@ -92,6 +92,7 @@ fn soak_killed_proxies_lose_nothing_that_was_acknowledged() {
         }
         verify(&data_dir).unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
+    super::stage::agree_with_python(&data_dir);
     let entries = entries(&data_dir);
     let recorded = |event_type: &str| -> std::collections::HashSet<String> {
         of_type(&entries, event_type)

@@ -3,7 +3,7 @@
 use super::stage::{Demo, entries, of_type, verify};
 
 #[test]
-#[ignore = "needs ssh: cargo xtask test"]
+#[ignore = "needs ssh and python3-cryptography: cargo xtask test"]
 fn the_demo_s_user_runs_what_is_permitted_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(&dir.path().join("demo"));
@@ -15,7 +15,10 @@ fn the_demo_s_user_runs_what_is_permitted_and_nothing_else() {
     assert!(std::fs::remove_file(&mark).is_ok(), "positive control");
 
     assert_eq!(demo.ssh().run("echo hello").unwrap().stdout_text(), "hello\n");
-    assert_eq!(demo.ssh().run("cat /etc/os-release").unwrap().stdout, std::fs::read("/etc/os-release").unwrap());
+    assert_eq!(
+        demo.ssh().run("cat /etc/os-release").unwrap().stdout,
+        std::fs::read("/etc/os-release").unwrap()
+    );
     assert_eq!(demo.ssh().run("ls -d /").unwrap().stdout_text(), "/\n");
     let blocked = demo.ssh().run(format!("echo x; touch {}", mark.display())).unwrap();
     assert_eq!(blocked.code(), Some(126));
@@ -33,13 +36,14 @@ fn the_demo_s_user_runs_what_is_permitted_and_nothing_else() {
     assert_eq!(of_type(&entries, "command.blocked").len(), 1);
     assert_eq!(of_type(&entries, "command.executed").len(), 3);
     assert_eq!(of_type(&entries, "session.started").len(), of_type(&entries, "session.ended").len());
+    super::stage::agree_with_python(&data_dir);
     assert_eq!(verify(&data_dir).unwrap().entries, entries.len() as u64);
     assert!(entries.iter().all(|entry| !entry.to_string().contains(&password)));
     assert!(!stopped.stderr_text().contains(&password));
 }
 
 #[test]
-#[ignore = "needs ssh: cargo xtask test"]
+#[ignore = "needs ssh and python3-cryptography: cargo xtask test"]
 fn the_data_directory_is_private_and_the_next_run_goes_on_in_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
@@ -64,7 +68,7 @@ fn the_data_directory_is_private_and_the_next_run_goes_on_in_it() {
 }
 
 #[test]
-#[ignore = "needs ssh: cargo xtask test"]
+#[ignore = "needs ssh and python3-cryptography: cargo xtask test"]
 fn one_flipped_bit_is_found_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(&dir.path().join("demo"));

@@ -21,7 +21,7 @@ cp -a "$SMALL/demo" "$CONTROL/after"
 "#;
 
 #[test]
-#[ignore = "needs ssh, unshare and bash: cargo xtask test"]
+#[ignore = "needs ssh, unshare, bash and python3-cryptography: cargo xtask test"]
 fn a_full_disk_ends_the_session_and_keeps_what_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let (small, control) = (dir.path().join("small"), dir.path().join("control"));
@@ -62,6 +62,7 @@ fn a_full_disk_ends_the_session_and_keeps_what_was_acknowledged() {
     std::fs::write(control.join("done"), "").unwrap();
     let after = control.join("after");
     demo.process.unwrap().wait(std::time::Duration::from_secs(30)).unwrap();
+    super::stage::agree_with_python(&after);
     super::stage::verify(&after).unwrap();
     let entries = super::stage::entries(&after);
     let started = super::stage::of_type(&entries, "command.started");

@@ -31,7 +31,10 @@ fn an_edited_policy_reaches_the_next_command_and_a_mistake_changes_nothing() {
     let data_dir = demo.data_dir.clone();
     demo.terminate();
     let entries = entries(&data_dir);
-    assert_eq!((of_type(&entries, "policy.changed").len(), of_type(&entries, "policy.rejected").len()), (1, 1));
+    assert_eq!(
+        (of_type(&entries, "policy.changed").len(), of_type(&entries, "policy.rejected").len()),
+        (1, 1)
+    );
 }
 
 #[test]

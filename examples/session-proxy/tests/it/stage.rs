@@ -97,6 +97,31 @@ pub(crate) fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
     reader(data_dir).verify(&VerifyOptions::new(), |_| ())
 }
 
+/// The independent reader in Python, which was written from the format's description alone, agrees: whole, and the same entries.
+pub(crate) fn agree_with_python(data_dir: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../audit-log/tests/reader/audit_log_reader.py");
+    let python = |verb: &str| {
+        let output = Command::new("/usr/bin/python3")
+            .arg(&script)
+            .arg(verb)
+            .arg("--log")
+            .arg(data_dir.join("audit"))
+            .arg("--keys")
+            .arg(data_dir.join("keys"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    python("verify");
+    let dumped: Vec<Value> = python("dump").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ours = entries(data_dir);
+    assert_eq!(dumped.len(), ours.len());
+    for (theirs, ours) in dumped.iter().zip(&ours) {
+        assert_eq!(&theirs["event"], ours);
+    }
+}
+
 fn reader(data_dir: &Path) -> Reader {
     Reader::open(
         FileStore::read_only(data_dir.join("audit")).unwrap(),
