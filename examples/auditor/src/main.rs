@@ -77,7 +77,7 @@ fn run(arguments: &Arguments, answer: &mut Answer) -> Result<u8, Failure> {
     match &arguments.command {
         Command::Verify { checkpoint, verifier_key } => {
             let finding =
-                open().and_then(|trail| verify(&trail, checkpoint.as_deref(), verifier_key.as_deref(), true));
+                open().and_then(|trail| verify(&trail, checkpoint.as_deref(), verifier_key.as_deref()));
             verified(finding, answer)
         }
         Command::Search(wanted) => search(&open()?, wanted, answer),
@@ -98,12 +98,7 @@ fn run(arguments: &Arguments, answer: &mut Answer) -> Result<u8, Failure> {
     }
 }
 
-fn verify(
-    trail: &Trail,
-    checkpoint: Option<&Path>,
-    verifier_key: Option<&Path>,
-    with_bar: bool,
-) -> Result<Finding, Failure> {
+fn verify(trail: &Trail, checkpoint: Option<&Path>, verifier_key: Option<&Path>) -> Result<Finding, Failure> {
     let minimum = checkpoint.map(verify::read_checkpoint).transpose()?;
     let kept_key = verifier_key.map(trail::read_verifier_key).transpose()?;
     let key_origin = if kept_key.is_some() { verify::KeyOrigin::Kept } else { verify::KeyOrigin::BesideLog };
@@ -115,7 +110,7 @@ fn verify(
     if let Some(minimum) = &minimum {
         options = options.minimum(minimum.clone());
     }
-    let bar = Bar::new(with_bar, trail.bytes_total);
+    let bar = Bar::new(trail.bytes_total);
     let report = trail.reader.verify(&options, |progress| bar.advance(progress))?;
     let recorded = trail.recorded(report.entries)?;
     Ok(Finding { report, recorded, minimum, verifier_key, key_origin })
@@ -220,7 +215,7 @@ fn sessions(trail: &Trail) -> Result<Sessions, Failure> {
 
 /// Prints the last checkpoint, but only of a log that is whole: an anchor for a forged log would vouch for the forgery.
 fn checkpoint(trail: &Trail, answer: &mut Answer) -> Result<u8, Failure> {
-    let finding = verify(trail, None, None, true)?;
+    let finding = verify(trail, None, None)?;
     let Some(checkpoint) = finding.report.checkpoint else {
         return Err(Failure::Unusable("the log is empty: there is no checkpoint yet".into()));
     };

@@ -67,8 +67,8 @@ pub(crate) fn read_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
-    pub(crate) fn new(wanted: bool, bytes_total: u64) -> Self {
-        let target = if wanted && io::stderr().is_terminal() {
+    pub(crate) fn new(bytes_total: u64) -> Self {
+        let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(5)
         } else {
             ProgressDrawTarget::hidden()
