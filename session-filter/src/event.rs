@@ -292,8 +292,13 @@ pub struct Line {
 impl Line {
     /// Takes a line from the wire. `redact` is applied to text before it is cut.
     pub fn new(bytes: &[u8], redact: impl FnOnce(&str) -> crate::policy::Redacted) -> Self {
-        let mut line =
-            Self { command: None, command_base64: None, command_bytes: None, command_sha256: None, redacted: false };
+        let mut line = Self {
+            command: None,
+            command_base64: None,
+            command_bytes: None,
+            command_sha256: None,
+            redacted: false,
+        };
         match std::str::from_utf8(bytes) {
             Ok(text) => {
                 let redacted = redact(text);

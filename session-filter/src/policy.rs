@@ -27,8 +27,8 @@
 //!
 //! The terms of a session come from all rules in force: the strictest of the stated `idle`, `longest` and `warn`; the
 //! most complete `record`; `managed` if any of them says so. A raw terminal is never combined with a list of commands:
-//! `unrestricted` counts only while no rule in force lists commands, and a policy in which both are written for the
-//! same user (or role) and target (or tag) does not load.
+//! `unrestricted` counts only where no rule for this user and target lists commands, in force or not, and a policy in
+//! which both are written for the same user (or role) and target (or tag) does not load.
 //!
 //! # Command patterns
 //!

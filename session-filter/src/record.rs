@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
 use crate::event::{CommandStarted, Detail, Event, Line, Outcome, Subject};
-use crate::verdict::Permit;
 use crate::policy::Redacted;
+use crate::verdict::Permit;
 
 /// Where events go. A session ends when its recorder fails.
 ///
@@ -111,8 +111,12 @@ impl Recorded<Permit> {
     ) -> Result<Self, RecordError> {
         let line = Line::new(permit.line().as_bytes(), redact);
         let argv = (!line.redacted).then(|| permit.commands().map(<[String]>::to_vec).collect());
-        let started =
-            CommandStarted { line, argv, rule: permit.rule().to_owned(), rule_line: permit.rule_line() as u64 };
+        let started = CommandStarted {
+            line,
+            argv,
+            rule: permit.rule().to_owned(),
+            rule_line: permit.rule_line() as u64,
+        };
         let event = Event::new(subject, Outcome::Success, Detail::CommandStarted(started), now)
             .correlated(correlation_id);
         recorder.record(event).await?;

@@ -3,6 +3,8 @@
 //! This binary is wiring: `session-filter` decides and relays, `audit-log` keeps the record. Each file beside this one holds
 //! one concern; what would be worth reusing belongs in those crates instead.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to a terminal")]
+
 mod config;
 mod control;
 mod demo;

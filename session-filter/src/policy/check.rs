@@ -300,9 +300,13 @@ fn rules_in_force<'a>(
     facts: &Facts,
 ) -> Result<Vec<&'a Rule>, Refusal> {
     let rules = policy.index.rules(&policy.index.pairs(user, target));
+    let rules = || rules.iter().filter_map(|rule| policy.rules.get(*rule));
+    // INVARIANT: a list of commands is never combined with a raw terminal, not even while the list's hours are over: who is held
+    // to a list by day would otherwise have a shell by night.
+    let has_list = rules().any(|rule| rule.mode != Mode::Unrestricted);
     let mut in_force = Vec::new();
     let mut unmet = None;
-    for rule in rules.iter().filter_map(|rule| policy.rules.get(*rule)) {
+    for rule in rules().filter(|rule| !has_list || rule.mode != Mode::Unrestricted) {
         match rule.when.as_ref().map_or(Ok(()), |when| when.holds(facts)) {
             Ok(()) => in_force.push(rule),
             Err(condition) => unmet = unmet.or(Some(condition)),
@@ -337,11 +341,7 @@ pub(super) fn try_grant(
     target: &Target,
     facts: &Facts,
 ) -> Result<Grant, Refusal> {
-    let mut rules = rules_in_force(policy, user, target, facts)?;
-    // INVARIANT: a list of commands is never combined with a raw terminal.
-    if rules.iter().any(|rule| rule.mode != Mode::Unrestricted) {
-        rules.retain(|rule| rule.mode != Mode::Unrestricted);
-    }
+    let rules = rules_in_force(policy, user, target, facts)?;
     let mode = if rules.iter().any(|rule| rule.mode == Mode::Unrestricted) {
         Mode::Unrestricted
     } else if rules.iter().any(|rule| rule.mode == Mode::Managed) {

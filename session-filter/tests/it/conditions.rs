@@ -214,6 +214,32 @@ fn the_terms_of_a_session_come_from_all_rules_in_force() {
 }
 
 #[test]
+fn a_list_whose_hours_are_over_does_not_leave_a_raw_terminal() {
+    let policy = Policy::from_toml(
+        r#"
+        [[permit]]
+        users = ["alice"]
+        targets = ["web-1"]
+        commands = ["id"]
+        when = { hours = "08:00-18:00" }
+
+        [[permit]]
+        users = ["role:admin"]
+        targets = ["web-1"]
+        mode = "unrestricted"
+        "#,
+    )
+    .unwrap();
+    let web = Target::new("web-1");
+    let midnight = Facts::at(DateTime::UNIX_EPOCH);
+    assert!(policy.grant(&User::new("alice").role("admin"), &web, &midnight).is_none());
+    assert_eq!(
+        policy.grant(&User::new("root").role("admin"), &web, &midnight).unwrap().mode,
+        Mode::Unrestricted
+    );
+}
+
+#[test]
 fn a_session_lasts_as_long_as_the_last_of_its_rules() {
     let policy = Policy::from_toml(
         r#"

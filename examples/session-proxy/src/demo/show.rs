@@ -77,11 +77,12 @@ async fn flip_and_verify(stage: &Stage) -> Result<(), Failure> {
         let Some(name) = path.file_name().filter(|_| path.is_file()) else { continue };
         let mut bytes = std::fs::read(&path).map_err(failed())?;
         let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-        if flipped.is_none() && path.extension().is_some_and(|e| e == "log") && written > 0 {
-            if let Some(byte) = bytes.get_mut(written / 2) {
-                *byte ^= 1;
-                flipped = Some(format!("{} at byte {}", name.to_string_lossy(), written / 2));
-            }
+        if flipped.is_none()
+            && path.extension().is_some_and(|e| e == "log")
+            && let Some(byte) = bytes.get_mut(written / 2)
+        {
+            *byte ^= 1;
+            flipped = Some(format!("{} at byte {}", name.to_string_lossy(), written / 2));
         }
         std::fs::write(copy.join(name), bytes).map_err(failed())?;
     }

@@ -38,7 +38,7 @@ fn soak_killed_proxies_lose_nothing_that_was_acknowledged() {
         let dead = AtomicBool::new(false);
         let wait = Duration::from_micros(random.next() % 150_000);
         // One kill in five comes while clients log in, the others while commands run.
-        let early = random.next() % 5 == 0;
+        let early = random.next().is_multiple_of(5);
         let answers = AtomicUsize::new(0);
         let seen: Vec<(Vec<String>, Vec<String>)> = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..3)

@@ -99,7 +99,8 @@ pub(crate) fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
 
 /// The independent reader in Python, which was written from the format's description alone, agrees: whole, and the same entries.
 pub(crate) fn agree_with_python(data_dir: &Path) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../audit-log/tests/reader/audit_log_reader.py");
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../audit-log/tests/reader/audit_log_reader.py");
     let python = |verb: &str| {
         let output = Command::new("/usr/bin/python3")
             .arg(&script)
