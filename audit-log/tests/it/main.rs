@@ -16,4 +16,6 @@ mod properties;
 mod python_reader;
 mod round_trip;
 mod simulated;
+mod sinks;
+mod torn;
 mod tree;
