@@ -80,7 +80,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Names of fields that may hold a secret, such as the text of a blocked line: a password typed at
-    /// the wrong moment lands there. Viewers hide them unless asked.
+    /// the wrong moment lands there. Viewers mark them, and can leave them out.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub sensitive: &'static [&'static str],
     /// What belongs to this type of event.

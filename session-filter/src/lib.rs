@@ -3,6 +3,8 @@
 #![deny(missing_docs)]
 
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod digest;
 pub mod event;
 pub mod facts;

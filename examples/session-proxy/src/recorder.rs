@@ -29,3 +29,28 @@ impl Recorder for AuditRecorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use audit_log::{FileKeys, FileStore, Reader};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_log_keeps_what_a_recorder_promises() {
+        let dir = tempfile::tempdir().unwrap();
+        let (audit, keys) = (dir.path().join("audit"), dir.path().join("keys"));
+        let log =
+            AuditLog::open(FileStore::open(&audit).unwrap(), FileKeys::open(&keys).unwrap()).await.unwrap();
+        let recorder = AuditRecorder(log.clone());
+        // Read from the files, as somebody else would after a crash.
+        let recorded = || async {
+            let reader =
+                Reader::open(FileStore::read_only(&audit).unwrap(), FileKeys::read_only(&keys).unwrap());
+            let entries = reader.read(..).unwrap().map(|entry| entry.unwrap().to_json());
+            entries.filter_map(|entry| entry.get("event_id")?.as_str()?.parse().ok()).collect()
+        };
+        session_filter::conformance::recorder(&recorder, recorded).await;
+        log.close().await.unwrap();
+    }
+}

@@ -9,6 +9,8 @@
 
 mod check;
 mod conditions;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod differential;
 mod digest;
 mod gate;
