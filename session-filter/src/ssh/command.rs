@@ -153,7 +153,16 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
             Verdict::Allow(permit) => permit,
             Verdict::Deny(denial) => return blocked(session, channel, line, &correlation_id, &denial).await,
         };
-        match prepare(session, &correlation_id, permit).await {
+        let prepared = tokio::select! {
+            biased;
+            end = session.ended() => Err(Unprepared::Ended(end)),
+            prepared = prepare(session, &correlation_id, permit) => prepared,
+        };
+        match prepared {
+            Err(Unprepared::Ended(end)) => {
+                not_sent(session, &correlation_id, end.code(), "not sent: the session ended").await;
+                return unavailable(session, channel, &format!("session ended: {}", end.message())).await;
+            }
             Err(Unprepared::Recorder) => {
                 session.end(End::RecorderFailed);
                 return unavailable(session, channel, &End::RecorderFailed.message()).await;
@@ -168,29 +177,26 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
                 return unavailable(session, channel, &message).await;
             }
             Ok(ready) => {
-                // While the record was written the session may have been ended, or the policy changed: then what was checked no
-                // longer counts.
-                let ended = session.has_ended();
-                if !ended && session.shared.gatekeeper.version() == version {
+                // While the record was written the policy may have changed: then what was checked no longer counts.
+                if session.shared.gatekeeper.version() == version {
                     return run(session, channel, ready, line, &correlation_id).await;
                 }
-                let (code, message) = match ended {
-                    true => ("session_ended", "not sent: the session ended after the check"),
-                    false => ("policy_changed", "not sent: the policy changed after the check"),
-                };
-                let event = session
-                    .journal
-                    .event(Outcome::Blocked, Detail::CommandExecuted(CommandExecuted::default()))
-                    .correlated(&correlation_id)
-                    .because(code, message);
-                session.journal.submit(event).await;
-                if ended {
-                    return unavailable(session, channel, "the session is ending").await;
-                }
+                let why = "not sent: the policy changed after the check";
+                not_sent(session, &correlation_id, "policy_changed", why).await;
             }
         }
     }
     unavailable(session, channel, "the policy keeps changing; try again").await;
+}
+
+/// Says of a command that is on record as started that it never was.
+async fn not_sent(session: &Session, correlation_id: &str, code: &str, message: &str) {
+    let event = session
+        .journal
+        .event(Outcome::Blocked, Detail::CommandExecuted(CommandExecuted::default()))
+        .correlated(correlation_id)
+        .because(code, message);
+    session.journal.submit(event).await;
 }
 
 async fn blocked(
@@ -238,6 +244,7 @@ struct Ready {
 }
 
 enum Unprepared {
+    Ended(End),
     Recorder,
     Target { code: &'static str, message: String },
 }
@@ -293,6 +300,11 @@ async fn run(
     let full = command.record() == OutputRecord::Full;
     let mut output = Output::new(session, correlation_id, full);
     let stdin_bytes = AtomicU64::new(0);
+    // The last look before the effect.
+    if session.has_ended() {
+        not_sent(session, correlation_id, "session_ended", "not sent: the session ended").await;
+        return unavailable(session, channel, "the session is ending").await;
+    }
     session.command_sent(&shown);
     let mut notices = session.notices();
 

@@ -132,6 +132,34 @@ fn a_terminated_session_tells_its_user_why_and_the_record_by_whom() {
 
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
+fn nothing_is_sent_after_the_end_of_its_session() {
+    let fixture = Fixture::new();
+    let mark = fixture.mark();
+    fixture.policy.set(policy(&format!(
+        "[[permit]]\nusers=[\"alice\"]\ntargets=[\"box\"]\ncommands=[\"touch {}\", \"echo ...\"]\n",
+        mark.display()
+    )));
+    let master = fixture.ssh().master().unwrap();
+    master.run("echo warm").unwrap();
+    let held = fixture.recorder.hold();
+    let running = master.spawn(format!("touch {}", mark.display())).unwrap();
+    fixture.wait_for("the command is with the recorder", |f| f.events_of("command.started").len() == 2);
+    let live = fixture.registry.list().remove(0);
+    assert!(fixture.registry.terminate(&live.session_id, Termination::new("bob", "enough")));
+    fixture.wait_for("it is given up", |f| f.events_of("command.executed").len() == 2);
+    drop(held);
+    assert_eq!(running.wait(Duration::from_secs(20)).unwrap().code(), Some(255));
+    fixture.wait_for("the session is over", |f| !f.events_of("session.ended").is_empty());
+    // Whatever had been sent would have run before this.
+    fixture.direct().run("true").unwrap();
+    assert!(!mark.exists());
+    let executed = fixture.events_of("command.executed").pop().unwrap();
+    assert_eq!((&executed["outcome"], &executed["reason"]), (&"blocked".into(), &"terminated".into()));
+    drop(master);
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
 fn idle_and_longest_cut_after_a_warning() {
     for (rule, warned, code) in [
         ("idle=\"2s\" warn=\"1s\"", "idle", "idle_limit"),
