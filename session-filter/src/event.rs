@@ -183,7 +183,6 @@ impl Detail {
     fn sensitive(&self) -> &'static [&'static str] {
         match self {
             Self::CommandBlocked(_) => &["command", "command_base64", "message"],
-            Self::RequestRefused(_) => &["asked"],
             _ => &[],
         }
     }

@@ -187,6 +187,27 @@ impl Fixture {
     }
 }
 
+/// In every test: no secret that it handled is in any event.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let key = std::fs::read_to_string(self.sshd.client_key_path()).unwrap();
+        let secret_of_key: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
+        for event in self.events_text() {
+            assert!(!event.contains(PASSWORD), "the password is on record: {event}");
+            assert!(
+                !secret_of_key.iter().any(|line| event.contains(line)),
+                "the private key is on record: {event}"
+            );
+        }
+        for session in self.registry.list() {
+            assert!(!format!("{session:?}").contains(PASSWORD));
+        }
+    }
+}
+
 pub(crate) fn assert_blocked(output: &Output) {
     assert_eq!(
         output.code(),
