@@ -113,17 +113,17 @@ impl Entry {
 
     /// To what it was done; the field `target_id`.
     pub fn target(self, id: impl Into<String>) -> Self {
-        self.field("target_id", id.into())
+        self.word("target_id", id.into())
     }
 
     /// In which session; the field `session_id`.
     pub fn session(self, id: impl Into<String>) -> Self {
-        self.field("session_id", id.into())
+        self.word("session_id", id.into())
     }
 
     /// How it ended: `success`, `failure`, `blocked` or `unknown`; the field `outcome`.
     pub fn outcome(self, outcome: impl Into<String>) -> Self {
-        self.field("outcome", outcome.into())
+        self.word("outcome", outcome.into())
     }
 
     /// When it happened by the caller's clock. Without it, the time at which the log takes the entry.
@@ -320,13 +320,16 @@ impl Object {
     }
 
     fn has(&self, name: &str) -> bool {
-        if self.names.is_empty() {
-            return false;
-        }
-        let mut quoted = Vec::with_capacity(name.len() + 2);
-        // Writing a string to memory does not fail; were it to, the name would not be found, and the reader keeps the later value.
-        let _ = serde_json::to_writer(&mut quoted, name);
-        self.names.iter().any(|(from, to)| self.text.get(*from..*to) == Some(&quoted))
+        // Most names stand in JSON as they are.
+        let is_plain = name.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+        let escaped = if is_plain { None } else { serde_json::to_string(name).ok() };
+        let bare = match &escaped {
+            Some(quoted) => {
+                quoted.strip_prefix('"').unwrap_or_default().strip_suffix('"').unwrap_or_default().as_bytes()
+            }
+            None => name.as_bytes(),
+        };
+        self.names.iter().any(|(from, to)| self.text.get(from + 1..to - 1) == Some(bare))
     }
 
     fn extend(&mut self, other: &Self) {

@@ -17,7 +17,9 @@ pub mod limits;
 mod log;
 pub mod merkle;
 mod note;
+mod options;
 mod proof;
+mod publisher;
 mod query;
 mod reader;
 mod record;
@@ -39,8 +41,9 @@ pub use error::{
     ProveError, ReadError, VerifierKeyError, VerifyError,
 };
 pub use keys::{EpochKey, FileKeys, KeyProvider, MemoryKeys, SubjectKey};
-pub use log::{AuditLog, Hits, Options};
+pub use log::{AuditLog, Hits};
 pub use note::{Checkpoint, Origin, VerifierKey};
+pub use options::Options;
 pub use proof::Proof;
 pub use query::Query;
 pub use reader::{Reader, SessionSummary};

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, io, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{
-    append::{Pending, Receipt},
+    append::{Pending, Receipt, Slot},
     crypto::{Hash, LogId, SaltKey, SaltLabel, SegmentCipher, TAG_BYTES, commitment, random, sha256},
     error::{AppendError, EntryError, KeyError},
     frame::{FRAME_HEADER_BYTES, FrameHeader, aad, finish, frame_bytes},
@@ -78,9 +78,19 @@ pub(crate) struct Writer {
     file_name: String,
 }
 
-/// A frame that is durable.
+/// A frame that is durable. Whoever waits for its entries is told by [`acknowledge`](Self::acknowledge), after the log shows them.
+#[must_use = "whoever waits is to be told"]
 pub(crate) struct Committed {
     pub(crate) checkpoint: Arc<Checkpoint>,
+    receipts: Vec<(Arc<Slot>, Receipt)>,
+}
+
+impl Committed {
+    pub(crate) fn acknowledge(self) {
+        for (slot, receipt) in self.receipts {
+            slot.resolve(Ok(receipt));
+        }
+    }
 }
 
 impl Writer {
@@ -130,7 +140,7 @@ impl Writer {
         entries
     }
 
-    /// Commits a batch in one frame and resolves its entries. An error is final: nothing may be written afterwards.
+    /// Commits a batch in one frame. An error is final: nothing may be written afterwards.
     pub(crate) fn commit(&mut self, batch: &mut Vec<Pending>) -> Result<Option<Committed>, WriteError> {
         self.learn_subjects(batch)?;
         if batch.is_empty() {
@@ -295,13 +305,13 @@ impl Writer {
         self.position.tree = tree;
         self.current = Some(current);
         let checkpoint = Arc::new(checkpoint);
-        for (pending, (seq, time_ms)) in batch.drain(..).zip(receipts) {
-            if let Some(slot) = pending.slot {
-                let at = DateTime::from_timestamp_millis(time_ms as i64).unwrap_or(pending.at);
-                slot.resolve(Ok(Receipt::new(seq, at, segment, frame, Arc::clone(&checkpoint))));
-            }
-        }
-        Ok(Committed { checkpoint })
+        let receipt = |(pending, (seq, time_ms)): (Pending, (u64, u64))| {
+            let at = DateTime::from_timestamp_millis(time_ms as i64).unwrap_or(pending.at);
+            let receipt = Receipt::new(seq, at, segment, frame, Arc::clone(&checkpoint));
+            pending.slot.map(|slot| (slot, receipt))
+        };
+        let receipts = batch.drain(..).zip(receipts).filter_map(receipt).collect();
+        Ok(Committed { checkpoint, receipts })
     }
 
     /// Appends placeholders for the frame header, then the leaves, to `self.frame`, and the records to `self.plaintext`.
@@ -315,7 +325,8 @@ impl Writer {
     ) -> Result<usize, WriteError> {
         let seed = Zeroizing::new(random::<32>()?);
         let seed_salts = SaltKey::new(&seed);
-        self.plaintext.zeroize();
+        // What is in the buffer was encrypted in place.
+        self.plaintext.clear();
         self.plaintext.extend_from_slice(seed.as_slice());
         self.frame.resize(prefix + FRAME_HEADER_BYTES, 0);
         let log = self.position.log;

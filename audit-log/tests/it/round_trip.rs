@@ -283,3 +283,24 @@ fn dropping_an_append_or_the_log_loses_nothing_that_was_taken() {
     let report = verify(&store, &keys).unwrap();
     assert_eq!((report.entries, report.end), (101, End::Stopped));
 }
+
+#[test]
+fn what_is_acknowledged_is_under_the_newest_checkpoint_at_once() {
+    let log = options().open_blocking(MemoryStore::new(), MemoryKeys::generate().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for number in 0..200 {
+                    // Through the writing thread and in this one.
+                    let append = log.append(entry(number));
+                    let receipt = if number % 2 == 0 {
+                        append.wait().unwrap()
+                    } else {
+                        futures::executor::block_on(append).unwrap()
+                    };
+                    assert!(log.checkpoint().size() > receipt.seq);
+                }
+            });
+        }
+    });
+}
