@@ -37,7 +37,7 @@ const HITS_AHEAD: usize = 64;
 pub(crate) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// An append-only, encrypted, provable log, open for writing. Clones are handles on the same log; dropping the last one stops it without a closing
-/// entry, after everything that was taken is written. Use [`close`](Self::close) to end it cleanly.
+/// entry, after everything that was taken is written, which blocks for one write. Use [`close`](Self::close) to end it cleanly.
 #[derive(Clone)]
 pub struct AuditLog {
     shared: Arc<Shared>,

@@ -69,7 +69,7 @@ impl Options {
         Self { segment_bytes: bytes, ..self }
     }
 
-    /// Bytes of entries that may wait to be written; beyond it, appends are refused with [`AppendError::Overloaded`].
+    /// Bytes of entries that may wait to be written; beyond it, appends are refused with [`AppendError::Overloaded`](crate::AppendError::Overloaded).
     pub fn queue_bytes_max(self, bytes: usize) -> Self {
         Self { queue_bytes_max: bytes, ..self }
     }
