@@ -6,7 +6,8 @@ use tempfile::TempDir;
 
 /// What was asked for on the command line.
 pub(crate) struct Asked {
-    pub(crate) effort: Effort,
+    effort: Effort,
+    only: Option<String>,
     dir: PathBuf,
 }
 
@@ -19,13 +20,15 @@ pub(crate) enum Effort {
     Quick,
 }
 
-const USAGE: &str = "options: --quick (a short run), --dir DIR (where to write; a local disk, not tmpfs)";
+const USAGE: &str =
+    "options: --quick (a short run), --only PART, --dir DIR (where to write; a local disk, not tmpfs)";
 
 impl Asked {
     /// Reads the command line. `None`: there is nothing to measure, because `cargo test` builds and starts benches too, and
     /// only `cargo bench` passes `--bench`.
     pub(crate) fn read() -> Option<Self> {
-        let mut asked = Self { effort: Effort::Full, dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")) };
+        let mut asked =
+            Self { effort: Effort::Full, only: None, dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")) };
         let (mut is_bench, mut is_test) = (false, false);
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
@@ -33,6 +36,7 @@ impl Asked {
                 "--bench" => is_bench = true,
                 "--test" => is_test = true,
                 "--quick" => asked.effort = Effort::Quick,
+                "--only" => asked.only = Some(args.next().expect(USAGE)),
                 "--dir" => asked.dir = args.next().map(PathBuf::from).expect(USAGE),
                 "--help" => {
                     println!("{USAGE}");
@@ -44,6 +48,11 @@ impl Asked {
             }
         }
         (is_bench && !is_test).then_some(asked)
+    }
+
+    /// Whether this part was asked for, by name or with everything.
+    pub(crate) fn wants(&self, part: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == part)
     }
 
     /// One value for a full run, another for a quick one.
@@ -128,8 +137,8 @@ impl Samples {
 
 /// A whole number with its thousands apart.
 pub(crate) fn count(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
+    let digits = format!("{:.0}", number.abs());
+    let mut text = if number < 0.0 { "−".to_owned() } else { String::new() };
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');

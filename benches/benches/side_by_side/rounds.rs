@@ -1,4 +1,5 @@
-//! Contenders measured in turn within one run, with the median and the range of their rates and of the ratios of rates.
+//! Contenders measured in turn within one run, with the median of their rates, and of the ratios of rates
+//! that were measured in the same round.
 
 use std::time::Duration;
 
@@ -75,8 +76,8 @@ impl Measured {
     }
 }
 
-/// Median and range, as `median (least–most)`.
+/// Median, and the range that eight rounds out of ten fall into.
 fn show(samples: &Samples, form: impl Fn(f64) -> String) -> String {
-    let [median, least, most] = [0.5, 0.0, 1.0].map(|part| form(samples.quantile(part)));
+    let [median, least, most] = [0.5, 0.1, 0.9].map(|part| form(samples.quantile(part)));
     format!("{median} ({least}–{most})")
 }
