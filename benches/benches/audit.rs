@@ -57,17 +57,20 @@ fn main() {
         asked.pick(61, 3)
     );
 
-    let parts: [(&str, fn(&Asked)); 5] = [
-        ("single", single),
-        ("many", many),
-        ("crowd", crowd),
-        ("receipts", receipts),
-        ("verification", verification),
-    ];
-    for (name, part) in parts {
-        if asked.wants(name) {
-            part(&asked);
-        }
+    if asked.wants("single") {
+        single(&asked);
+    }
+    if asked.wants("many") {
+        many(&asked);
+    }
+    if asked.wants("crowd") {
+        crowd(&asked);
+    }
+    if asked.wants("receipts") {
+        receipts(&asked);
+    }
+    if asked.wants("verification") {
+        verification(&asked);
     }
 }
 
