@@ -202,6 +202,7 @@ pub(crate) fn judge_tail(
     expected: (u32, u32, u64),
 ) -> Tail {
     let is_zero = |sector: &[u8]| sector.iter().all(|byte| *byte == 0);
+    let (segment, number, first_seq) = expected;
     if beyond.is_none() && is_zero(window) {
         return Tail::Clean;
     }
@@ -213,8 +214,18 @@ pub(crate) fn judge_tail(
     }
     let torn = Tail::Torn { remains_bytes: remains };
     let beyond = beyond.map(|offset| Tail::Altered { offset, what: "bytes after the end of the log" });
+    // A frame is begun only when the one before is durable, so a crash loses sectors of one frame, whose header stands in its first.
+    let later = window.chunks(SECTOR_BYTES).enumerate().skip(1).find_map(|(place, sector)| {
+        FrameHeader::decode(sector).is_ok_and(|later| later.segment == segment).then_some(Tail::Altered {
+            offset: (place * SECTOR_BYTES) as u64,
+            what: "a frame follows on one that is missing or incomplete",
+        })
+    });
     let first = window.chunks(SECTOR_BYTES).next().unwrap_or_default();
     if is_zero(first) {
+        if let Some(later) = later {
+            return later;
+        }
         // The sector with the frame header was lost; what is left of a frame is dense, unlike bytes that were changed one by one.
         for (place, sector) in window.chunks(SECTOR_BYTES).enumerate() {
             let filled = sector.iter().filter(|byte| **byte != 0).count();
@@ -227,13 +238,17 @@ pub(crate) fn judge_tail(
         return beyond.unwrap_or(torn);
     }
     if first.len() < FRAME_HEADER_BYTES {
-        return torn;
+        return if begins_header(first, expected) {
+            torn
+        } else {
+            Tail::Altered { offset: 0, what: "bytes that begin no frame" }
+        };
     }
     let header = match FrameHeader::decode(first) {
         Ok(header) => header,
         Err(what) => return Tail::Altered { offset: 0, what },
     };
-    if (header.segment, header.frame, header.first_seq) != expected {
+    if (header.segment, header.frame, header.first_seq) != (segment, number, first_seq) {
         return Tail::Altered { offset: 0, what: "a frame that does not belong here" };
     }
     let (extent, after) = window.split_at(header.frame_bytes.min(window.len()));
@@ -242,8 +257,26 @@ pub(crate) fn judge_tail(
         let what = "the frame hash does not match and no sector of the frame is missing";
         return Tail::Altered { offset: 0, what };
     }
+    if let Some(later) = later {
+        return later;
+    }
     if !is_zero(after) {
         return Tail::Altered { offset: extent.len() as u64, what: "bytes after an unfinished frame" };
     }
     beyond.unwrap_or(torn)
+}
+
+/// Whether a few bytes may be the beginning of the header of the frame that was due: what is known of it stands in them.
+fn begins_header(bytes: &[u8], (segment, frame, first_seq): (u32, u32, u64)) -> bool {
+    let known: [(usize, &[u8]); 5] = [
+        (0, MAGIC),
+        (12, &segment.to_be_bytes()),
+        (16, &frame.to_be_bytes()),
+        (24, &first_seq.to_be_bytes()),
+        (44, &[0; 4]),
+    ];
+    known.iter().all(|(offset, field)| {
+        let found = bytes.get(*offset..).unwrap_or_default();
+        found.iter().zip(*field).all(|(found, due)| found == due)
+    })
 }

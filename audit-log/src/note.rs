@@ -189,8 +189,12 @@ impl Checkpoint {
         Self { note, body_bytes: body.len(), origin: key.origin().clone(), size, root, signatures }
     }
 
-    pub(crate) fn signatures(&self) -> usize {
-        self.signatures.len()
+    /// Whether the note ends in one signature line, by the log itself, of the length of Ed25519.
+    pub(crate) fn has_one_signature(&self) -> bool {
+        let lines = self.note.get(self.body_bytes..).unwrap_or_default();
+        // An empty line comes before it.
+        lines.lines().count() == 2
+            && matches!(self.signatures.as_slice(), [(name, _, _)] if *name == self.origin)
     }
 }
 

@@ -109,7 +109,7 @@ impl Prover {
         }
         let Self { store, subtrees, scan } = self;
         let all = Until::Acknowledged(size);
-        while scan.next_frame::<ReadError>(all, &mut |_, frame| {
+        while scan.next_frame::<ReadError>(all, &mut |_, _, frame| {
             for leaf in frame.leaves().flatten() {
                 subtrees.push(leaf_hash(leaf));
             }
@@ -131,7 +131,7 @@ impl Prover {
 fn leaves(store: &Arc<dyn Store>, low: u64, high: u64) -> Result<Vec<Vec<u8>>, ReadError> {
     let mut found = Vec::new();
     let mut scan = FrameScan::new(Arc::clone(store), low);
-    while scan.next_frame::<ReadError>(Until::Acknowledged(high), &mut |_, frame| {
+    while scan.next_frame::<ReadError>(Until::Acknowledged(high), &mut |_, _, frame| {
         for (leaf, seq) in frame.leaves().flatten().zip(frame.header.first_seq..) {
             if (low..high).contains(&seq) {
                 found.push(leaf.to_vec());

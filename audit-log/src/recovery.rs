@@ -9,8 +9,8 @@ use crate::{
     frame::Tail,
     keys::KeyProvider,
     note::{Checkpoint, VerifierKey},
-    segment::{Previous, segment_name},
-    source::{SegmentSource, Step, checkpoint_fault},
+    segment::{CHECKPOINT_NAME, Previous, segment_name},
+    source::{SegmentSource, Step, checkpoint_fault, copy_fault},
     store::{Access, Store},
     walk::{Walk, Wrong},
     writer::Position,
@@ -53,18 +53,21 @@ pub(crate) fn recover(
     segments: u32,
     trusted: &Trusted,
 ) -> Result<Recovered, OpenError> {
+    // What was given from outside is no part of the log, so it is judged by itself.
+    if let Some(minimum) = &trusted.minimum {
+        minimum.verify(key).map_err(OpenError::Checkpoint)?;
+    }
     let (mut source, mut walk, header) = begin(store, segments, trusted)?;
     Opener::new(Arc::clone(keys)).segment(&header)?;
     let mut last_frame_offset = walk.offset;
-    let mut is_closed = false;
+    let mut is_stored_found = trusted.stored.is_none();
     let tail = loop {
         let why = match source.frame(walk.offset)? {
             Step::Frame(frame, _) => {
                 let place = walk.fault(&Wrong { seq: None, what: "" });
                 last_frame_offset = walk.offset;
                 let mut differs = None;
-                let taken = walk.frame(&frame, |leaf, tree| {
-                    is_closed = leaf.event_type == "log.closed";
+                let taken = walk.frame(&frame, |_, tree| {
                     for checkpoint in [&trusted.stored, &trusted.minimum].into_iter().flatten() {
                         if checkpoint.size() == tree.size() && *checkpoint.root() != tree.root() {
                             differs = Some(checkpoint.size());
@@ -79,6 +82,15 @@ pub(crate) fn recover(
                 if let Some(trusted) = differs {
                     return Err(OpenError::RolledBack { trusted, what: "its entries are others".to_owned() });
                 }
+                if let (Some(stored), Some(checkpoint)) = (&trusted.stored, &walk.checkpoint)
+                    && stored.size() == checkpoint.size()
+                {
+                    if stored.as_str() != checkpoint.as_str() {
+                        let what = "it is not the note of the frame at its size";
+                        return Err(OpenError::Tampered(checkpoint_fault(what, None)));
+                    }
+                    is_stored_found = true;
+                }
                 continue;
             }
             Step::End(why) => why,
@@ -90,7 +102,7 @@ pub(crate) fn recover(
         if walk.frame == 0 {
             return Err(OpenError::Tampered(walk.fault(&Wrong { seq: None, what: why })));
         }
-        break source.tail(walk.offset, walk.expected())?;
+        break source.tail(walk.offset, walk.expected(), walk.is_closed)?;
     };
     let remains_bytes = match tail {
         Tail::Clean => 0,
@@ -102,9 +114,22 @@ pub(crate) fn recover(
         }
     };
     let checkpoint = check_signatures(&walk, key, trusted)?;
+    if !is_stored_found {
+        return Err(OpenError::Tampered(checkpoint_fault("it is not the note of any frame", None)));
+    }
+    let reaches = |trusted: &Option<Checkpoint>| trusted.as_ref().map_or(0, Checkpoint::size) >= walk.copied;
+    if !reaches(&trusted.stored) && !reaches(&trusted.minimum) {
+        return Err(OpenError::Tampered(copy_fault(trusted.stored.as_ref(), walk.copied)));
+    }
     let (sha256, _) = source.hash(walk.offset, remains_bytes)?;
     let end = walk.offset.saturating_add(remains_bytes);
     harden(store, &source, walk.segment, last_frame_offset, end)?;
+    // Before anything is built upon it, the end that was found is copied: so the copy is never older than the run before.
+    if trusted.stored.as_ref().is_none_or(|stored| stored.size() < checkpoint.size()) {
+        let replaced = store.replace(CHECKPOINT_NAME, checkpoint.as_str().as_bytes());
+        replaced.map_err(|error| ReadError::io(CHECKPOINT_NAME, error))?;
+    }
+    let is_closed = walk.is_closed;
     let remains = (remains_bytes > 0).then_some(Remains {
         segment: walk.segment,
         offset: walk.offset,
@@ -212,9 +237,6 @@ fn check_signatures(walk: &Walk, key: &VerifierKey, trusted: &Trusted) -> Result
         && let Err(error) = stored.verify(key)
     {
         return Err(OpenError::Tampered(checkpoint_fault(&error.to_string(), None)));
-    }
-    if let Some(minimum) = &trusted.minimum {
-        minimum.verify(key).map_err(OpenError::Checkpoint)?;
     }
     for trusted in [&trusted.stored, &trusted.minimum].into_iter().flatten() {
         if trusted.size() > checkpoint.size() {

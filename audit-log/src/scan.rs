@@ -85,10 +85,12 @@ impl FrameScan {
     pub(crate) fn next_frame<E: From<ReadError>>(
         &mut self,
         until: Until,
-        visit: &mut dyn FnMut(&SegmentHeader, &Frame<'_>) -> Result<(), E>,
+        visit: &mut dyn FnMut(&SegmentHeader, u64, &Frame<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
         let mut tries = 0;
-        let mut is_fresh = false;
+        // Whether a writer lived before the bytes at hand were read; unknown for bytes that were read ahead.
+        let mut was_live = None;
+        let mut is_joined = false;
         loop {
             if until.excludes(self.next_seq) {
                 return Ok(false);
@@ -123,7 +125,7 @@ impl FrameScan {
                         let what = "a frame that does not belong here";
                         return Err(ReadError::Tampered(fault(header, what)).into());
                     }
-                    visit(header, &frame)?;
+                    visit(header, offset, &frame)?;
                     self.next_seq = found.first_seq.saturating_add(u64::from(found.entries));
                     self.offset = offset.saturating_add(found.frame_bytes as u64);
                     self.frame = number.saturating_add(1);
@@ -131,12 +133,13 @@ impl FrameScan {
                 }
                 Step::End(why) => why,
             };
-            // What is buffered may be older than what the writer has written since.
-            if !is_fresh {
-                is_fresh = true;
+            // The end is judged by bytes that were read after it was known whether somebody writes them.
+            let Some(is_live) = was_live else {
+                let is_live = self.store.has_writer().map_err(|error| ReadError::io("lock", error))?;
+                was_live = Some(is_live);
                 source.refresh();
                 continue;
-            }
+            };
             if let Some(mut next) =
                 SegmentSource::open(self.store.as_ref(), header.segment.saturating_add(1))?
             {
@@ -145,22 +148,23 @@ impl FrameScan {
                     self.source = Some((next, next_header));
                     self.offset = HEADER_BYTES as u64;
                     self.frame = 0;
+                    (was_live, is_joined) = (None, false);
                     continue;
                 }
-                if tries > 0 {
+                // The writer may have written between our look at the end and our look for a successor.
+                if is_joined {
                     return Err(ReadError::Tampered(fault(header, why)).into());
                 }
-                tries += 1;
+                is_joined = true;
                 source.refresh();
                 continue;
             }
             let expected = (header.segment, number, self.next_seq);
-            let tail = source.tail(offset, expected)?;
-            let is_live = self.store.has_writer().map_err(|error| ReadError::io("lock", error))?;
+            let tail = source.tail(offset, expected, false)?;
             if tail != Tail::Clean && is_live && tries < LIVE_TRIES {
                 tries += 1;
                 std::thread::sleep(LIVE_PAUSE);
-                source.refresh();
+                was_live = None;
                 continue;
             }
             return match tail {
@@ -212,7 +216,7 @@ impl Entries {
 
     fn fill(&mut self) -> Result<bool, ReadError> {
         let Self { frames, opener, query, from, until, ready, .. } = self;
-        frames.next_frame::<ReadError>(*until, &mut |header, frame| {
+        frames.next_frame::<ReadError>(*until, &mut |header, offset, frame| {
             opener.segment(header)?;
             let (segment, number) = (header.segment, frame.header.frame);
             let visited = opener.frame(frame, |leaf, record| {
@@ -234,7 +238,7 @@ impl Entries {
                 ContentFault::Keys(error) => ReadError::Keys(error),
                 ContentFault::Wrong(wrong) => ReadError::Tampered(Fault {
                     file: segment_name(segment),
-                    offset: 0,
+                    offset,
                     frame: Some(number),
                     seq: wrong.seq,
                     what: wrong.what.to_owned(),

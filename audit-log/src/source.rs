@@ -4,7 +4,7 @@ use crate::{
     crypto::{Hash, Hasher},
     error::{Fault, ReadError},
     frame::{FRAME_HEADER_BYTES, Frame, FrameHeader, Tail, judge_tail},
-    limits::{FRAME_BYTES_MAX, HEADER_BYTES, NOTE_BYTES_MAX},
+    limits::{FRAME_BYTES_MAX, HEADER_BYTES, NOTE_BYTES_MAX, SECTOR_BYTES},
     note::Checkpoint,
     segment::{
         CHECKPOINT_NAME, HeaderFault, LOCK_NAME, NEW_SUFFIX, Previous, SegmentHeader, segment_name,
@@ -27,16 +27,25 @@ impl Layout {
         let names = store.names().map_err(|error| ReadError::io(".", error))?;
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
         numbers.sort_unstable();
-        for (number, place) in numbers.iter().zip(0u32..) {
-            if *number != place {
-                return Err(ReadError::Tampered(Fault {
-                    file: segment_name(place),
-                    offset: 0,
-                    frame: None,
-                    seq: None,
-                    what: "the segment is missing".to_owned(),
-                }));
+        let mut segments = 0u32;
+        for number in numbers {
+            // A listing is no snapshot: while a writer makes segments it may show one and not the one before.
+            while segments < number {
+                if let Err(error) = store.open(&segment_name(segments), Access::Read) {
+                    if error.kind() != std::io::ErrorKind::NotFound {
+                        return Err(ReadError::io(&segment_name(segments), error));
+                    }
+                    return Err(ReadError::Tampered(Fault {
+                        file: segment_name(segments),
+                        offset: 0,
+                        frame: None,
+                        seq: None,
+                        what: "the segment is missing".to_owned(),
+                    }));
+                }
+                segments += 1;
             }
+            segments = number.saturating_add(1);
         }
         let is_known = |name: &str| {
             name == LOCK_NAME
@@ -48,8 +57,18 @@ impl Layout {
         };
         let mut unknown_files: Vec<String> = names.into_iter().filter(|name| !is_known(name)).collect();
         unknown_files.sort_unstable();
-        // INVARIANT: numbers are distinct u32 without gap from 0, so their count fits.
-        Ok(Self { segments: u32::try_from(numbers.len()).unwrap_or(u32::MAX), unknown_files })
+        Ok(Self { segments, unknown_files })
+    }
+
+    /// Bytes of all segments together.
+    pub(crate) fn bytes(&self, store: &dyn Store) -> Result<u64, ReadError> {
+        let mut bytes = 0u64;
+        for number in 0..self.segments {
+            if let Some(source) = SegmentSource::open(store, number)? {
+                bytes = bytes.saturating_add(source.bytes()?);
+            }
+        }
+        Ok(bytes)
     }
 }
 
@@ -72,6 +91,17 @@ pub(crate) fn stored_checkpoint(store: &dyn Store) -> Result<Option<Checkpoint>,
 
 pub(crate) fn checkpoint_fault(what: &str, seq: Option<u64>) -> Fault {
     Fault { file: CHECKPOINT_NAME.to_owned(), offset: 0, frame: None, seq, what: what.to_owned() }
+}
+
+/// What is wrong with a file `checkpoint` that does not reach `due` entries.
+pub(crate) fn copy_fault(found: Option<&Checkpoint>, due: u64) -> Fault {
+    let what = match found {
+        Some(found) => {
+            format!("it names {} entries, and {due} were copied here before the log went on", found.size())
+        }
+        None => format!("it is missing, and was written here when the log had {due} entries"),
+    };
+    checkpoint_fault(&what, None)
 }
 
 /// One segment, open for reading.
@@ -178,8 +208,13 @@ impl SegmentSource {
         })
     }
 
-    /// Judges what lies after the last valid frame of the last segment.
-    pub(crate) fn tail(&mut self, offset: u64, expected: (u32, u32, u64)) -> Result<Tail, ReadError> {
+    /// Judges what lies after the last valid frame of the last segment. After the closing entry nothing is ever written.
+    pub(crate) fn tail(
+        &mut self,
+        offset: u64,
+        expected: (u32, u32, u64),
+        is_closed: bool,
+    ) -> Result<Tail, ReadError> {
         let window = self.window(offset, FRAME_BYTES_MAX)?;
         let ends_in_window = window.len() < FRAME_BYTES_MAX;
         let window = window.to_vec();
@@ -189,7 +224,12 @@ impl SegmentSource {
             let after = offset.saturating_add(FRAME_BYTES_MAX as u64);
             self.first_filled(after)?.map(|place| place - offset)
         };
-        Ok(judge_tail(&window, ends_in_window, beyond, expected))
+        Ok(match judge_tail(&window, ends_in_window, beyond, expected) {
+            Tail::Torn { .. } if is_closed => {
+                Tail::Altered { offset: 0, what: "bytes after the end of a closed log" }
+            }
+            tail => tail,
+        })
     }
 
     /// Offset of the first non-zero byte from `offset` on.
@@ -231,12 +271,14 @@ impl SegmentSource {
     ) -> Result<Result<(), (u64, &'static str)>, ReadError> {
         self.refresh();
         let (hash, bytes) = self.hash(previous.valid_end, previous.remains_bytes)?;
-        if bytes != previous.remains_bytes || hash != previous.remains_sha256 {
+        let end = previous.valid_end.saturating_add(previous.remains_bytes);
+        let is_whole_sectors =
+            previous.remains_bytes.is_multiple_of(SECTOR_BYTES as u64) || end == self.bytes()?;
+        if bytes != previous.remains_bytes || hash != previous.remains_sha256 || !is_whole_sectors {
             let what = "what a crash left behind was changed since the next segment recorded it";
             return Ok(Err((previous.valid_end, what)));
         }
-        let after = previous.valid_end.saturating_add(previous.remains_bytes);
-        Ok(match self.first_filled(after)? {
+        Ok(match self.first_filled(end)? {
             Some(place) => Err((place, "bytes after the end of the segment")),
             None => Ok(()),
         })

@@ -5,14 +5,17 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
+
 use crate::{
     content::{ContentFault, Opener},
     error::{Fault, KeyError, NoteError, ReadError, VerifyError},
     frame::{Frame, FrameHeader, Tail},
     keys::KeyProvider,
-    note::{Checkpoint, VerifierKey},
+    leaf::Leaf,
+    note::{Checkpoint, Origin, VerifierKey},
     segment::{SegmentHeader, segment_name},
-    source::{Layout, SegmentSource, Step, checkpoint_fault, stored_checkpoint},
+    source::{Layout, SegmentSource, Step, checkpoint_fault, copy_fault, stored_checkpoint},
     store::Store,
     walk::{Walk, Wrong},
 };
@@ -83,6 +86,12 @@ pub struct Report {
     pub bytes: u64,
     /// The last checkpoint; `None` for an empty log.
     pub checkpoint: Option<Checkpoint>,
+    /// When the first entry was recorded, by the log's own clock.
+    pub first_recorded_at: Option<DateTime<Utc>>,
+    /// When the last entry was recorded.
+    pub last_recorded_at: Option<DateTime<Utc>>,
+    /// The key that signatures were checked with.
+    pub verifier_key: Option<VerifierKey>,
     /// How the log ends.
     pub end: End,
     /// Whether content was decrypted and compared with the leaves.
@@ -152,8 +161,10 @@ pub struct Progress {
     pub segments_total: u32,
     /// Entries checked so far.
     pub entries: u64,
-    /// Bytes read so far.
+    /// Bytes read so far, of [`bytes_total`](Self::bytes_total).
     pub bytes: u64,
+    /// Bytes of all segments that were there at the beginning.
+    pub bytes_total: u64,
 }
 
 /// A frame on its way to decryption.
@@ -201,21 +212,22 @@ pub(crate) fn verify(
         let (spent, spare) = mpsc::channel();
         let mut opener = Opener::new(Arc::clone(keys));
         let worker = scope.spawn(move || {
+            let mut failed = None;
             for job in waiting {
-                let failure = |fault| ContentFailure {
-                    fault,
-                    segment: job.segment.segment,
-                    offset: job.offset,
-                    frame: job.header.frame,
-                };
-                opener.segment(&job.segment).map_err(|error| failure(error.into()))?;
-                if let Ok(frame) = Frame::split(job.header, &job.bytes) {
-                    opener.frame(&frame, |_, _| Ok(())).map_err(failure)?;
+                if failed.is_none()
+                    && let Err(failure) = open(&mut opener, &job)
+                {
+                    let is_keys = matches!(failure.fault, ContentFault::Keys(_));
+                    failed = Some(failure);
+                    if !is_keys {
+                        break;
+                    }
+                    // Keys are said to be wrong only of a log that is sound without them, so reading goes on to its end.
                 }
                 // The reading side may be done already and need no more buffers.
                 let _ = spent.send(job.bytes);
             }
-            Ok(())
+            failed.map_or(Ok(()), Err)
         });
         let outcome = Verification::new(store, Some(keys), options, progress)
             .and_then(|verification| verification.run(Some((jobs, spare))));
@@ -237,6 +249,22 @@ pub(crate) fn verify(
     })
 }
 
+/// Decrypts a frame and compares its entries with their leaves.
+fn open(opener: &mut Opener, job: &Job) -> Result<(), ContentFailure> {
+    let failure = |fault| ContentFailure {
+        fault,
+        segment: job.segment.segment,
+        offset: job.offset,
+        frame: job.header.frame,
+    };
+    opener.segment(&job.segment).map_err(|error| failure(error.into()))?;
+    match Frame::split(job.header, &job.bytes) {
+        Ok(frame) => opener.frame(&frame, |_, _| Ok(())).map_err(failure),
+        // INVARIANT: the reading side has split these bytes before.
+        Err(_) => Ok(()),
+    }
+}
+
 type Decryption = (mpsc::SyncSender<Job>, mpsc::Receiver<Vec<u8>>);
 
 struct Verification<'a> {
@@ -246,10 +274,13 @@ struct Verification<'a> {
     progress: &'a mut dyn FnMut(Progress),
     layout: Layout,
     stored: Option<Checkpoint>,
+    /// Whether a frame has ended in exactly the note of the file `checkpoint`.
+    is_stored_found: bool,
     verifier_key: Option<VerifierKey>,
-    is_closed: bool,
+    first_time_ms: u64,
     frames: u64,
     bytes: u64,
+    bytes_total: u64,
 }
 
 impl<'a> Verification<'a> {
@@ -262,7 +293,19 @@ impl<'a> Verification<'a> {
         // The stored checkpoint is read first: whatever a live writer adds meanwhile comes after it.
         let stored = stored_checkpoint(store)?;
         let layout = Layout::read(store)?;
-        let verifier_key = options.verifier_key.clone();
+        let verifier_key = match (&options.verifier_key, keys) {
+            (Some(key), _) => Some(key.clone()),
+            (None, Some(keys)) => match keys.origin()? {
+                Some(origin) => Some(verifier_key(keys.as_ref(), origin)?),
+                None => None,
+            },
+            (None, None) => None,
+        };
+        // What was given from outside is no part of the log: where it does not hold, nothing is said about the log.
+        if let (Some(minimum), Some(key)) = (&options.minimum, &verifier_key) {
+            minimum.verify(key).map_err(VerifyError::Checkpoint)?;
+        }
+        let bytes_total = layout.bytes(store)?;
         Ok(Self {
             store,
             keys,
@@ -270,10 +313,12 @@ impl<'a> Verification<'a> {
             progress,
             layout,
             stored,
+            is_stored_found: false,
             verifier_key,
-            is_closed: false,
+            first_time_ms: 0,
             frames: 0,
             bytes: 0,
+            bytes_total,
         })
     }
 
@@ -286,20 +331,28 @@ impl<'a> Verification<'a> {
         let mut walk = Walk::begin_log(&header, hash).map_err(|wrong| {
             VerifyError::Tampered(Fault { offset: 0, frame: None, ..fault_of(&header, &wrong) })
         })?;
-        let (mut refreshed, mut tries) = (None, 0);
+        let mut tries = 0;
+        // Whether a writer lived before the bytes at hand were read; unknown for bytes that were read ahead.
+        let mut was_live = None;
         let end = loop {
             let why = match source.frame(walk.offset)? {
                 Step::Frame(frame, bytes) => {
                     self.take(&mut walk, &frame, bytes, &header, &mut decryption)?;
+                    (tries, was_live) = (0, None);
                     continue;
                 }
                 Step::End(why) => why,
             };
+            // The end is judged by bytes that were read after it was known whether somebody writes them.
+            let Some(is_live) = was_live else {
+                was_live = Some(self.is_live()?);
+                source.refresh();
+                continue;
+            };
             if let Some(mut next) = SegmentSource::open(self.store, walk.segment.saturating_add(1))? {
                 // The writer may have written between our look at the end and our look for a successor.
-                if refreshed != Some((walk.segment, walk.offset)) {
-                    refreshed = Some((walk.segment, walk.offset));
-                    source.refresh();
+                source.refresh();
+                if let Step::Frame(..) = source.frame(walk.offset)? {
                     continue;
                 }
                 self.bytes = self.bytes.saturating_add(source.bytes()?.saturating_sub(walk.offset));
@@ -309,18 +362,18 @@ impl<'a> Verification<'a> {
                 })?;
                 header = Arc::new(next_header);
                 source = next;
+                (tries, was_live) = (0, None);
                 continue;
             }
             let tail = if walk.frame == 0 {
                 Tail::Altered { offset: 0, what: why }
             } else {
-                source.tail(walk.offset, walk.expected())?
+                source.tail(walk.offset, walk.expected(), walk.is_closed)?
             };
-            let is_live = self.is_live()?;
             if tail != Tail::Clean && is_live && tries < LIVE_TRIES {
                 tries += 1;
                 std::thread::sleep(LIVE_PAUSE);
-                source.refresh();
+                was_live = None;
                 continue;
             }
             self.bytes = self.bytes.saturating_add(source.bytes()?.saturating_sub(walk.offset));
@@ -334,7 +387,7 @@ impl<'a> Verification<'a> {
                 Tail::Torn { remains_bytes } => {
                     End::Torn { file: segment_name(walk.segment), offset: walk.offset, bytes: remains_bytes }
                 }
-                Tail::Clean if self.is_closed => End::Closed,
+                Tail::Clean if walk.is_closed => End::Closed,
                 Tail::Clean => End::Stopped,
             };
         };
@@ -352,27 +405,43 @@ impl<'a> Verification<'a> {
         let offset = walk.offset;
         let before = walk.clone();
         let (stored, minimum) = (self.stored.as_ref(), self.options.minimum.as_ref());
-        let is_closed = &mut self.is_closed;
+        let mut differs = None;
         let taken = walk.frame(frame, |leaf, tree| {
-            *is_closed = leaf.event_type == "log.closed";
-            let differs = |trusted: Option<&Checkpoint>| {
+            let is_other = |trusted: Option<&Checkpoint>| {
                 trusted.is_some_and(|trusted| trusted.size() == tree.size() && *trusted.root() != tree.root())
             };
-            if differs(stored) {
-                return Err(Wrong {
-                    seq: Some(leaf.seq),
-                    what: "the log differs from the file `checkpoint`",
-                });
-            }
-            if differs(minimum) {
-                return Err(Wrong {
-                    seq: Some(leaf.seq),
-                    what: "the log differs from the trusted checkpoint",
-                });
-            }
+            let what = match (is_other(stored), is_other(minimum)) {
+                (true, _) => "the log differs from the file `checkpoint`",
+                (_, true) => "the log differs from the trusted checkpoint",
+                _ => return Ok(()),
+            };
+            differs.get_or_insert(Wrong { seq: Some(leaf.seq), what });
             Ok(())
         });
         taken.map_err(|wrong| VerifyError::Tampered(before.fault(&wrong)))?;
+        if let (Some(minimum), Some(origin)) = (minimum, &walk.origin)
+            && minimum.origin() != origin
+        {
+            return Err(VerifyError::Checkpoint(NoteError::OtherLog {
+                found: minimum.origin().clone(),
+                expected: origin.clone(),
+            }));
+        }
+        if let Some(wrong) = differs {
+            return Err(VerifyError::Tampered(before.fault(&wrong)));
+        }
+        if let (Some(stored), Some(checkpoint)) = (stored, &walk.checkpoint)
+            && stored.size() == checkpoint.size()
+        {
+            if stored.as_str() != checkpoint.as_str() {
+                let what = "it is not the note of the frame at its size";
+                return Err(VerifyError::Tampered(checkpoint_fault(what, None)));
+            }
+            self.is_stored_found = true;
+        }
+        if self.frames == 0 {
+            self.first_time_ms = first_time_ms(frame);
+        }
         if self.options.signatures == Signatures::Every {
             self.check_signature(walk, &before)?;
         }
@@ -383,6 +452,7 @@ impl<'a> Verification<'a> {
             segments_total: self.layout.segments,
             entries: walk.tree.size(),
             bytes: self.bytes,
+            bytes_total: self.bytes_total,
         });
         if let Some((jobs, spare)) = decryption {
             let mut copy = spare.try_recv().unwrap_or_default();
@@ -427,10 +497,11 @@ impl<'a> Verification<'a> {
         if self.verifier_key.is_none()
             && let (Some(keys), Some(checkpoint)) = (self.keys, &walk.checkpoint)
         {
-            let origin = keys.origin()?.unwrap_or_else(|| checkpoint.origin().clone());
-            let key = VerifierKey::new(origin, keys.public_key()?);
-            self.verifier_key =
-                Some(key.map_err(|error| KeyError::Wrong { what: format!("the public key: {error}") })?);
+            // The keys are not bound yet: a writer is killed between the first frame and the binding.
+            self.verifier_key = Some(verifier_key(keys.as_ref(), checkpoint.origin().clone())?);
+            if let (Some(minimum), Some(key)) = (&self.options.minimum, &self.verifier_key) {
+                minimum.verify(key).map_err(VerifyError::Checkpoint)?;
+            }
         }
         self.check_signature(&walk, &walk)?;
         let truncated = |trusted: &Checkpoint| trusted.size() > size;
@@ -449,23 +520,28 @@ impl<'a> Verification<'a> {
                     format!("the log is cut short: the file `checkpoint` names {} entries", stored.size());
                 return Err(at_end(&what));
             }
-        }
-        if let Some(minimum) = &self.options.minimum {
-            if let Some(key) = &self.verifier_key {
-                minimum.verify(key).map_err(VerifyError::Checkpoint)?;
-            }
-            if truncated(minimum) {
-                let what =
-                    format!("the log is cut short: the trusted checkpoint names {} entries", minimum.size());
-                return Err(at_end(&what));
+            if !self.is_stored_found {
+                let what = "it is not the note of any frame";
+                return Err(VerifyError::Tampered(checkpoint_fault(what, None)));
             }
         }
+        if let Some(minimum) = &self.options.minimum
+            && truncated(minimum)
+        {
+            let what =
+                format!("the log is cut short: the trusted checkpoint names {} entries", minimum.size());
+            return Err(at_end(&what));
+        }
+        self.check_copied(walk.copied)?;
         Ok(Report {
             entries: size,
             segments: walk.segment.saturating_add(1),
             frames: self.frames,
             bytes: self.bytes,
             checkpoint: walk.checkpoint,
+            first_recorded_at: time(self.first_time_ms),
+            last_recorded_at: time(walk.time_ms),
+            verifier_key: self.verifier_key.clone(),
             end,
             content: if self.keys.is_some() { Checked::Yes } else { Checked::NoKey },
             signature: if self.verifier_key.is_some() { Checked::Yes } else { Checked::NoKey },
@@ -494,6 +570,20 @@ impl<'a> Verification<'a> {
         }
     }
 
+    /// Checks that the file `checkpoint` is there and as new as any crash leaves it, unless a checkpoint from elsewhere says as much.
+    fn check_copied(&self, due: u64) -> Result<(), VerifyError> {
+        let reaches =
+            |checkpoint: &Option<Checkpoint>| checkpoint.as_ref().map_or(0, Checkpoint::size) >= due;
+        if reaches(&self.stored) || reaches(&self.options.minimum) {
+            return Ok(());
+        }
+        // A writer that began another run since has replaced what was read at first.
+        match stored_checkpoint(self.store)? {
+            Some(newer) if newer.size() >= due => Ok(()),
+            found => Err(VerifyError::Tampered(copy_fault(found.as_ref(), due))),
+        }
+    }
+
     fn empty(self) -> Result<Report, VerifyError> {
         if self.stored.is_some() || self.options.minimum.is_some() {
             return Err(VerifyError::Tampered(Fault {
@@ -511,12 +601,28 @@ impl<'a> Verification<'a> {
             frames: 0,
             bytes: 0,
             checkpoint: None,
+            first_recorded_at: None,
+            last_recorded_at: None,
+            verifier_key: self.verifier_key,
             end,
             content: Checked::Yes,
             signature: Checked::Yes,
             unknown_files: self.layout.unknown_files,
         })
     }
+}
+
+fn verifier_key(keys: &dyn KeyProvider, origin: Origin) -> Result<VerifierKey, KeyError> {
+    VerifierKey::new(origin, keys.public_key()?)
+        .map_err(|error| KeyError::Wrong { what: format!("the public key: {error}") })
+}
+
+fn first_time_ms(frame: &Frame<'_>) -> u64 {
+    frame.leaves().next().flatten().and_then(Leaf::decode).map_or(0, |leaf| leaf.time_ms)
+}
+
+fn time(ms: u64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(i64::try_from(ms).ok()?)
 }
 
 fn fault_of(header: &SegmentHeader, wrong: &Wrong) -> Fault {

@@ -39,6 +39,12 @@ pub(crate) struct Walk {
     pub(crate) origin: Option<Origin>,
     /// Checkpoint of the last frame.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Whether the last entry is `log.closed`.
+    pub(crate) is_closed: bool,
+    /// Size after the last frame, where that frame begins a run of the writer.
+    begun: Option<u64>,
+    /// Size that the file `checkpoint` reaches at the least: a run copies the checkpoint of its first frame before it takes entries.
+    pub(crate) copied: u64,
 }
 
 impl Walk {
@@ -55,6 +61,9 @@ impl Walk {
             time_ms: 0,
             origin: None,
             checkpoint: None,
+            is_closed: false,
+            begun: None,
+            copied: header.start.size(),
         }
     }
 
@@ -86,7 +95,8 @@ impl Walk {
         }
         let origin = self.origin.take();
         let checkpoint = self.checkpoint.take();
-        *self = Self { time_ms: self.time_ms, origin, checkpoint, ..Self::begin(header, hash) };
+        let (time_ms, is_closed, begun, copied) = (self.time_ms, self.is_closed, self.begun, self.copied);
+        *self = Self { time_ms, origin, checkpoint, is_closed, begun, copied, ..Self::begin(header, hash) };
         Ok(())
     }
 
@@ -102,6 +112,7 @@ impl Walk {
             return Err(Wrong::at(first_seq, "a frame that does not belong here"));
         }
         let mut entries = 0;
+        let mut begins_run = false;
         for bytes in frame.leaves() {
             let seq = self.tree.size();
             let leaf = bytes
@@ -111,6 +122,8 @@ impl Walk {
             self.check_leaf(&leaf, entries == 0)?;
             self.tree.push(leaf_hash(bytes));
             self.time_ms = leaf.time_ms;
+            self.is_closed = leaf.event_type == "log.closed";
+            begins_run |= matches!(leaf.event_type, "log.created" | "log.opened");
             entries += 1;
             on_leaf(&leaf, &self.tree)?;
         }
@@ -118,6 +131,8 @@ impl Walk {
             return Err(Wrong::at(first_seq, "the frame has another number of leaves than it says"));
         }
         self.take_checkpoint(frame.checkpoint).map_err(|what| Wrong::at(first_seq, what))?;
+        self.copied = self.begun.take().unwrap_or(self.copied);
+        self.begun = begins_run.then(|| self.tree.size());
         self.chain = sha256(&[&self.chain, &frame.hash]);
         self.frame = self.frame.checked_add(1).ok_or(Wrong::at(first_seq, "too many frames"))?;
         self.offset = self.offset.saturating_add(header.frame_bytes as u64);
@@ -138,6 +153,8 @@ impl Walk {
             "the leaf does not follow on the bytes before it"
         } else if leaf.predecessor.is_some() && seq != 0 {
             "the leaf names a predecessor log"
+        } else if (leaf.event_type == "log.created") != (seq == 0) {
+            "the log is not begun by its first entry"
         } else {
             return Ok(());
         };
@@ -150,7 +167,7 @@ impl Walk {
         if checkpoint.size() != self.tree.size() || *checkpoint.root() != self.tree.root() {
             return Err("the checkpoint names another tree");
         }
-        if checkpoint.signatures() != 1 {
+        if !checkpoint.has_one_signature() {
             return Err("the checkpoint has not exactly one signature");
         }
         match &self.origin {

@@ -54,6 +54,25 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Locks a directory against other writers; [`io::ErrorKind::WouldBlock`] when one has it.
+pub(crate) fn lock_directory(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    hold(&directory)?;
+    Ok(directory)
+}
+
+fn hold(file: &File) -> io::Result<()> {
+    // A reader that looks whether a writer lives holds a shared lock for an instant; that is no reason to give up.
+    for _ in 0..50 {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(2)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
 /// Writes a file under another name, makes it durable, and gives it its own.
 pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let new = directory.join(format!("{name}{NEW_SUFFIX}"));
@@ -74,24 +93,13 @@ impl Store for FileStore {
             .truncate(false)
             .mode(FILE_MODE)
             .open(path)?;
-        // A reader that looks whether a writer lives holds a shared lock for an instant; that is no reason to give up.
-        for _ in 0..50 {
-            match file.try_lock() {
-                Ok(()) => return Ok(Box::new(FileLock(file))),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(2)),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
-        Err(io::ErrorKind::WouldBlock.into())
+        let directory = lock_directory(&self.directory)?;
+        hold(&file)?;
+        Ok(Box::new(FileLock { _directory: directory, _file: file }))
     }
 
     fn has_writer(&self) -> io::Result<bool> {
-        let file = match File::open(self.path(LOCK_NAME)?) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        match file.try_lock_shared() {
+        match File::open(&self.directory)?.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),
@@ -142,7 +150,11 @@ impl Store for FileStore {
     }
 }
 
-struct FileLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+/// The locks live as long as the files are open. That on the directory counts: a file `lock` can be removed under a writer that lives.
+struct FileLock {
+    _directory: File,
+    _file: File,
+}
 
 impl StoreLock for FileLock {}
 

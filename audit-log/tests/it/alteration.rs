@@ -1,6 +1,6 @@
 use audit_log::{MemoryKeys, MemoryStore, Reader, VerifyError, VerifyOptions};
 
-use crate::logs::{append_all, killed, options, verify};
+use crate::logs::{append_all, frames, killed, note, options, verify};
 
 /// A log of two segments with a reopen and subjects, closed.
 fn closed() -> (MemoryStore, MemoryKeys) {
@@ -100,18 +100,6 @@ fn segments_that_are_missing_swapped_doubled_or_replayed_are_found() {
     tampered(&|store| store.insert(&names[1], other.content(&names[1]).unwrap()));
 }
 
-/// Offsets and lengths of the frames of a segment, as FORMAT.md gives them.
-fn frames(segment: &[u8]) -> Vec<(usize, usize)> {
-    let mut frames = Vec::new();
-    let mut offset = 2048;
-    while segment.get(offset..offset + 8) == Some(b"ALOGFRAM") {
-        let bytes = u32::from_be_bytes(segment[offset + 8..offset + 12].try_into().unwrap()) as usize;
-        frames.push((offset, bytes));
-        offset += bytes;
-    }
-    frames
-}
-
 #[test]
 fn frames_that_are_missing_swapped_doubled_or_replayed_are_found() {
     let (store, keys) = killed(40, 1);
@@ -160,8 +148,8 @@ fn a_log_cut_at_a_frame_is_found_by_the_checkpoint_beside_it_or_kept_elsewhere()
         matches!(&found, Err(VerifyError::Tampered(fault)) if fault.what.contains("cut short")),
         "{found:?}"
     );
-    // Without that file it takes a checkpoint from elsewhere, as the documentation says.
-    cut.remove("checkpoint");
+    // With an older copy it takes a checkpoint from elsewhere, as the documentation says.
+    cut.insert("checkpoint", note(&segment, 0));
     verify(&cut, &keys).unwrap();
     let found = Reader::open(cut, keys).verify(&VerifyOptions::new().minimum(whole), |_| {});
     assert!(matches!(found, Err(VerifyError::Tampered(_))));
@@ -201,4 +189,128 @@ fn a_newer_format_is_refused_with_a_sentence_and_not_called_tampering() {
     let refused = verify(&store, &keys).unwrap_err();
     assert!(matches!(refused, VerifyError::NewerFormat { version: 1, .. }), "{refused}");
     assert!(options().open_blocking(store, keys).unwrap_err().to_string().contains("format version 1"));
+}
+
+/// A log in one segment, as it is when its writer is killed.
+fn one_segment() -> (MemoryStore, MemoryKeys) {
+    let (store, keys) = (MemoryStore::new(), MemoryKeys::generate().unwrap());
+    let log = options().segment_bytes(64 << 10).open_blocking(store.clone(), keys.clone()).unwrap();
+    append_all(&log, 0..8, 1);
+    (store.snapshot(), keys)
+}
+
+#[test]
+fn a_sector_that_is_zeroed_before_later_frames_is_found_and_not_called_torn() {
+    let (store, keys) = one_segment();
+    let name = segments(&store).pop().unwrap();
+    let segment = store.content(&name).unwrap();
+    let frames = frames(&segment);
+    assert!(frames.len() > 4);
+    // The copy beside the log is the oldest that a crash can leave.
+    store.insert("checkpoint", note(&segment, 0));
+    for (offset, bytes) in &frames[1..frames.len() - 1] {
+        for sector in (*offset..offset + bytes).step_by(512) {
+            let mut altered = segment.clone();
+            altered[sector..sector + 512].fill(0);
+            let copy = store.snapshot();
+            copy.insert(&name, altered);
+            match verify(&copy, &keys) {
+                Err(VerifyError::Tampered(fault)) => {
+                    assert!((*offset..=offset + bytes).contains(&(fault.offset as usize)), "{fault}");
+                }
+                other => panic!("sector at {sector}: {other:?}"),
+            }
+            let opened = options().open_blocking(copy.clone(), keys.clone());
+            assert!(matches!(opened, Err(audit_log::OpenError::Tampered(_))), "sector at {sector}");
+            // A writer that lives, or whoever pretends to be one, makes no difference.
+            let lock = audit_log::Store::lock(&copy).unwrap();
+            assert!(
+                matches!(verify(&copy, &keys), Err(VerifyError::Tampered(_))),
+                "sector at {sector}, live"
+            );
+            drop(lock);
+        }
+    }
+}
+
+#[test]
+fn a_header_made_longer_to_cover_later_frames_is_found() {
+    use sha2::Digest as _;
+    let (store, keys) = one_segment();
+    let name = segments(&store).pop().unwrap();
+    let mut segment = store.content(&name).unwrap();
+    store.insert("checkpoint", note(&segment, 0));
+    let frames = frames(&segment);
+    let (offset, _) = frames[1];
+    let last = frames.last().unwrap();
+    let bytes = (last.0 + last.1 - offset) as u32;
+    let ciphertext = bytes - 64 - 32 - 100 - 100;
+    for (place, number) in [(8, bytes), (32, 100), (36, ciphertext), (40, 100)] {
+        segment[offset + place..][..4].copy_from_slice(&number.to_be_bytes());
+    }
+    let check = sha2::Sha256::digest(&segment[offset..offset + 48]);
+    segment[offset + 48..offset + 64].copy_from_slice(&check[..16]);
+    segment[offset + 512..offset + 1024].fill(0);
+    store.insert(&name, segment);
+    assert!(matches!(verify(&store, &keys), Err(VerifyError::Tampered(_))));
+}
+
+#[test]
+fn anything_after_the_end_of_a_closed_log_is_tampering() {
+    let (store, keys) = closed();
+    let name = segments(&store).pop().unwrap();
+    let segment = store.content(&name).unwrap();
+    let after_a_lost_sector = [vec![0; 512], vec![7; 1000]].concat();
+    for more in [b"hello".to_vec(), b"ALOGFRAM".to_vec(), after_a_lost_sector] {
+        let copy = store.snapshot();
+        copy.insert(&name, [&segment[..], &more].concat());
+        assert!(matches!(verify(&copy, &keys), Err(VerifyError::Tampered(_))), "{} bytes", more.len());
+        let opened = options().open_blocking(copy, keys.clone());
+        assert!(matches!(opened, Err(audit_log::OpenError::Tampered(_))), "{} bytes", more.len());
+    }
+    let copy = store.snapshot();
+    copy.insert(&name, [&segment[..], &[0; 5000]].concat());
+    verify(&copy, &keys).unwrap();
+}
+
+#[test]
+fn a_checkpoint_file_that_is_missing_or_older_than_any_crash_leaves_it_is_found() {
+    let (store, keys) = closed();
+    let kept = verify(&store, &keys).unwrap().checkpoint.unwrap();
+    let names = segments(&store);
+    let (first, last) = (store.content(&names[0]).unwrap(), store.content(&names[1]).unwrap());
+    let missing = store.snapshot();
+    missing.remove("checkpoint");
+    let older = store.snapshot();
+    older.insert("checkpoint", note(&first, 0));
+    for (copy, what) in [(missing, "missing"), (older, "older")] {
+        match verify(&copy, &keys) {
+            Err(VerifyError::Tampered(fault)) => assert_eq!(fault.file, "checkpoint", "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        let opened = options().open_blocking(copy.snapshot(), keys.clone());
+        assert!(matches!(opened, Err(audit_log::OpenError::Tampered(_))), "{what}");
+        // A checkpoint from elsewhere says more than the copy, and the next run makes the copy anew.
+        Reader::open(copy.clone(), keys.clone())
+            .verify(&VerifyOptions::new().minimum(kept.clone()), |_| {})
+            .unwrap();
+        options().minimum(kept.clone()).open_blocking(copy.clone(), keys.clone()).unwrap();
+        verify(&copy, &keys).unwrap();
+    }
+    store.insert("checkpoint", note(&last, 0));
+    verify(&store, &keys).unwrap();
+}
+
+#[test]
+fn an_altered_checkpoint_file_is_found_without_keys() {
+    let (store, _) = closed();
+    let content = store.content("checkpoint").unwrap();
+    for place in 0..content.len() {
+        let mut altered = content.clone();
+        altered[place] ^= 0x01;
+        let copy = store.snapshot();
+        copy.insert("checkpoint", altered);
+        let found = Reader::keyless(copy).verify(&VerifyOptions::new(), |_| {});
+        assert!(matches!(found, Err(VerifyError::Tampered(_))), "byte {place}: {found:?}");
+    }
 }

@@ -180,18 +180,22 @@ fn subject_keys_in_a_file_that_was_cut_off_anywhere_are_made_good() {
     log.append(Entry::new("x").actor("alice")).wait().unwrap();
     let before = std::fs::read(keys_path.join("subjects")).unwrap();
     drop(log);
+    let checkpoint = std::fs::read(log_path.join("checkpoint")).unwrap();
     // A batch for one more subject, of which no leaf is written, as when the crash comes before the frame.
     let log = open();
     log.append(Entry::new("x").actor("bob")).wait().unwrap();
     let both = std::fs::read(keys_path.join("subjects")).unwrap();
     drop(log);
-    let saved: Vec<_> = std::fs::read_dir(&log_path).unwrap().map(|file| file.unwrap().path()).collect();
-    for path in saved {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name == "segment-00000001.log" || name == "checkpoint" {
-            std::fs::remove_file(path).unwrap();
+    let put_back = || {
+        for file in std::fs::read_dir(&log_path).unwrap() {
+            let path = file.unwrap().path();
+            if !path.ends_with("segment-00000000.log") && !path.ends_with("lock") {
+                std::fs::remove_file(path).unwrap();
+            }
         }
-    }
+        std::fs::write(log_path.join("checkpoint"), &checkpoint).unwrap();
+    };
+    put_back();
     let mut torn = both.clone();
     torn[before.len() + 40..].fill(0);
     let cuts = (before.len()..both.len()).step_by(3).map(|cut| both[..cut].to_vec());
@@ -205,11 +209,6 @@ fn subject_keys_in_a_file_that_was_cut_off_anywhere_are_made_good() {
         let store = FileStore::read_only(&log_path).unwrap();
         let reader = Reader::open(store, FileKeys::read_only(&keys_path).unwrap());
         reader.verify(&VerifyOptions::new(), |_| {}).unwrap();
-        for file in std::fs::read_dir(&log_path).unwrap() {
-            let path = file.unwrap().path();
-            if !path.ends_with("segment-00000000.log") && !path.ends_with("lock") {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
+        put_back();
     }
 }

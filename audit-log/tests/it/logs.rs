@@ -58,3 +58,26 @@ pub(crate) fn verify(
 ) -> Result<audit_log::Report, audit_log::VerifyError> {
     Reader::open(store.clone(), keys.clone()).verify(&VerifyOptions::new(), |_| {})
 }
+
+/// Offsets and lengths of the frames of a segment, as FORMAT.md gives them.
+pub(crate) fn frames(segment: &[u8]) -> Vec<(usize, usize)> {
+    let mut frames = Vec::new();
+    let mut offset = 2048;
+    while segment.get(offset..offset + 8) == Some(b"ALOGFRAM") {
+        let bytes = number(segment, offset + 8);
+        frames.push((offset, bytes));
+        offset += bytes;
+    }
+    frames
+}
+
+/// The signed note in a frame of a segment.
+pub(crate) fn note(segment: &[u8], frame: usize) -> Vec<u8> {
+    let (offset, _) = frames(segment)[frame];
+    let from = offset + 64 + number(segment, offset + 32) + number(segment, offset + 36);
+    segment[from..from + number(segment, offset + 40)].to_vec()
+}
+
+fn number(segment: &[u8], place: usize) -> usize {
+    u32::from_be_bytes(segment[place..place + 4].try_into().unwrap()) as usize
+}

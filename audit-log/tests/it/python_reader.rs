@@ -7,7 +7,7 @@ use std::{
 
 use audit_log::{Entry, FileKeys, FileStore, Reader};
 
-use crate::logs::{append_all, options};
+use crate::logs::{append_all, frames, note, options};
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -78,18 +78,6 @@ fn last_segment(directory: &Path) -> PathBuf {
     names.pop().unwrap()
 }
 
-/// Offset and length of the last frame of a segment.
-fn last_frame(segment: &[u8]) -> (usize, usize) {
-    let mut offset = 2048;
-    let mut last = (0, 0);
-    while segment.get(offset..offset + 8) == Some(b"ALOGFRAM") {
-        let bytes = u32::from_be_bytes(segment[offset + 8..offset + 12].try_into().unwrap()) as usize;
-        last = (offset, bytes);
-        offset += bytes;
-    }
-    last
-}
-
 #[test]
 #[ignore = "needs python3-cryptography: cargo xtask test"]
 fn python_agrees_on_whole_logs() {
@@ -119,11 +107,12 @@ fn python_agrees_on_torn_logs_and_on_what_recovery_makes_of_them() {
     append_all(&log, 0..30, 10);
     let torn = copy(directory.path());
     drop(log);
-    // The copy of the checkpoint is of before the frame that is torn here.
-    std::fs::remove_file(torn.path().join("audit/checkpoint")).unwrap();
     let path = last_segment(torn.path());
     let segment = std::fs::read(&path).unwrap();
-    let (offset, bytes) = last_frame(&segment);
+    // The copy of the checkpoint is of before the frame that is torn here.
+    let first = std::fs::read(torn.path().join("audit/segment-00000000.log")).unwrap();
+    std::fs::write(torn.path().join("audit/checkpoint"), note(&first, 0)).unwrap();
+    let (offset, bytes) = frames(&segment).pop().unwrap();
     for lost in [offset, offset + 512, offset + bytes - 512] {
         let mut cut = segment.clone();
         cut[lost..lost + 512].fill(0);
@@ -158,4 +147,40 @@ fn python_finds_bytes_that_were_changed_in_every_segment() {
         std::fs::write(&path, &segment).unwrap();
     }
     expect(whole.path(), 0);
+}
+
+#[test]
+#[ignore = "needs python3-cryptography: cargo xtask test"]
+fn python_agrees_on_sectors_lost_before_later_frames_and_on_copies_that_are_missing_or_too_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    append_all(&log, 0..4, 1);
+    let killed = copy(directory.path());
+    log.close_blocking().unwrap();
+    let path = last_segment(killed.path());
+    let segment = std::fs::read(&path).unwrap();
+    std::fs::write(killed.path().join("audit/checkpoint"), note(&segment, 0)).unwrap();
+    expect(killed.path(), 0);
+    let (offset, bytes) = frames(&segment)[1];
+    for lost in (offset..offset + bytes).step_by(512) {
+        let mut altered = segment.clone();
+        altered[lost..lost + 512].fill(0);
+        std::fs::write(&path, &altered).unwrap();
+        expect(killed.path(), 1);
+    }
+    std::fs::write(&path, &segment).unwrap();
+    std::fs::remove_file(killed.path().join("audit/checkpoint")).unwrap();
+    expect(killed.path(), 1);
+
+    let path = last_segment(directory.path());
+    let segment = std::fs::read(&path).unwrap();
+    for more in [b"hello".to_vec(), b"ALOGFRAM".to_vec(), [vec![0; 512], vec![7; 1000]].concat()] {
+        std::fs::write(&path, [&segment[..], &more].concat()).unwrap();
+        expect(directory.path(), 1);
+    }
+    std::fs::write(&path, &segment).unwrap();
+    open(directory.path()).close_blocking().unwrap();
+    expect(directory.path(), 0);
+    std::fs::write(directory.path().join("audit/checkpoint"), note(&segment, 0)).unwrap();
+    expect(directory.path(), 1);
 }

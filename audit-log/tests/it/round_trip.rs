@@ -148,7 +148,7 @@ fn refuses_a_log_older_than_the_minimum_checkpoint() {
     let late = log.checkpoint();
     drop(log);
     // The copy beside the log may be as old as the log that was put back.
-    old.remove("checkpoint");
+    old.insert("checkpoint", early.to_string().into_bytes());
     let refused = options().minimum(late.clone()).open_blocking(old.snapshot(), keys.clone());
     assert!(matches!(refused, Err(OpenError::RolledBack { .. })), "{refused:?}");
     let reader = Reader::open(old.clone(), keys.clone());
@@ -303,4 +303,22 @@ fn what_is_acknowledged_is_under_the_newest_checkpoint_at_once() {
             });
         }
     });
+}
+
+#[test]
+fn a_lock_file_that_is_removed_lets_no_second_writer_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log_path, keys_path) = (directory.path().join("audit"), directory.path().join("keys"));
+    let open = |keys: &std::path::Path| {
+        options().open_blocking(FileStore::open(&log_path).unwrap(), FileKeys::open(keys).unwrap())
+    };
+    let log = open(&keys_path).unwrap();
+    log.append(entry(1)).wait().unwrap();
+    std::fs::remove_file(log_path.join("lock")).unwrap();
+    assert!(matches!(open(&keys_path), Err(OpenError::Locked)));
+    let reader =
+        Reader::open(FileStore::read_only(&log_path).unwrap(), FileKeys::read_only(&keys_path).unwrap());
+    assert_eq!(reader.verify(&VerifyOptions::new(), |_| {}).unwrap().end, End::Live);
+    drop(log);
+    open(&keys_path).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use audit_log::{End, MemoryKeys, MemoryStore, Outcome, Reader, Store as _, VerifyError, VerifyOptions};
 
-use crate::logs::{append_all, options, verify};
+use crate::logs::{append_all, frames, note, options, verify};
 
 const SEGMENT: &str = "segment-00000000.log";
 
@@ -12,16 +12,10 @@ fn log() -> (MemoryStore, MemoryKeys, usize, usize) {
     let log = options().segment_bytes(32 << 10).open_blocking(store.clone(), keys.clone()).unwrap();
     append_all(&log, 0..20, 10);
     let image = store.snapshot();
-    image.remove("checkpoint");
     let segment = image.content(SEGMENT).unwrap();
-    let mut offset = 2048;
-    loop {
-        let bytes = u32::from_be_bytes(segment[offset + 8..offset + 12].try_into().unwrap()) as usize;
-        if segment[offset + bytes] == 0 {
-            return (image, keys, offset, bytes);
-        }
-        offset += bytes;
-    }
+    image.insert("checkpoint", note(&segment, 0));
+    let (offset, bytes) = frames(&segment).pop().unwrap();
+    (image, keys, offset, bytes)
 }
 
 #[test]
@@ -107,4 +101,26 @@ fn an_unfinished_write_of_a_writer_that_lives_is_no_fault() {
     assert!(report.entries < whole);
     drop(lock);
     assert!(matches!(verify(&store, &keys).unwrap().end, End::Torn { .. }));
+}
+
+#[test]
+fn a_few_bytes_at_the_end_are_torn_only_as_the_beginning_of_the_frame_that_was_due() {
+    let (store, keys, offset, _) = log();
+    let segment = store.content(SEGMENT).unwrap();
+    for end in offset + 1..offset + 64 {
+        let cut = segment[..end].to_vec();
+        let copy = store.snapshot();
+        copy.insert(SEGMENT, cut.clone());
+        assert_eq!(verify(&copy, &keys).unwrap().outcome(), Outcome::TornTail, "cut at {end}");
+        for place in [offset, offset + 12, offset + 19, offset + 24].into_iter().filter(|place| *place < end)
+        {
+            let mut altered = cut.clone();
+            altered[place] ^= 1;
+            copy.insert(SEGMENT, altered);
+            assert!(
+                matches!(verify(&copy, &keys), Err(VerifyError::Tampered(_))),
+                "cut at {end}, byte {place}"
+            );
+        }
+    }
 }

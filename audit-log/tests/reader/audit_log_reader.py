@@ -230,6 +230,7 @@ class Log:
         self.tree, self.time, self.log_id, self.origin, self.note = Tree(), 0, None, None, None
         self.place, self.torn, self.wrong_keys = ("", 0, None), None, None
         self.wanted, self.roots, self.notes = set(), {0: sha256(b"")}, {}
+        self.closed, self.begun, self.copied = False, None, 0
 
     def require(self, condition, why):
         if not condition:
@@ -241,14 +242,14 @@ class Log:
         return os.path.join(self.directory, name)
 
     def writer_lives(self):
+        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with open(self.path("lock"), "rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return False
+            fcntl.flock(directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
         except BlockingIOError:
             return True
-        except FileNotFoundError:
-            return False
+        finally:
+            os.close(directory)
 
     def verify(self, minimum=None):
         derived, names = None, set(os.listdir(self.directory))
@@ -281,6 +282,13 @@ class Log:
             self.require(self.notes.get(derived.size) == derived.raw, "it is not the note of any frame")
         if minimum:
             self.contains(minimum, "the given checkpoint")
+        if max(note.size if note else 0 for note in (derived, minimum)) < self.copied:
+            self.place = ("checkpoint", 0, None)
+            try:  # a live writer may have begun another run since it was read
+                newer = Note(read_bytes(self.path("checkpoint"))).size
+            except (OSError, ValueError):
+                newer = 0
+            self.require(newer >= self.copied, "it is missing or older than any crash leaves it")
         if self.wrong_keys:  # only now: structure and signature hold, so it is the keys that are wrong
             raise Unusable(self.wrong_keys)
 
@@ -295,6 +303,8 @@ class Log:
                 # The last frame was signed by this key, so it is not the key that is wrong.
                 self.require(not self.note, "its signature does not hold")
                 raise Unusable("checkpoint: %s" % (str(error) or "its signature does not hold")) from None
+        if name != "checkpoint" and self.origin not in (None, note.origin):
+            raise Unusable("%s: it is of another log, `%s`" % (name, note.origin))
         self.require(self.origin in (None, note.origin), "it is of another log, `%s`" % note.origin)
         self.require(note.size <= self.tree.size,
                      "it names %d entries, the log has %d: the log was truncated" % (note.size, self.tree.size))
@@ -302,7 +312,7 @@ class Log:
 
     def segment(self, number, last, previous):
         """Checks one segment. Returns what the next header has to name: bytes, end of frames, chain, problem there."""
-        name, frame, tries = "segment-%08d.log" % number, 0, 0
+        name, frame, tries, live = "segment-%08d.log" % number, 0, 0, None
         data = read_bytes(self.path(name))
         self.place = (name, 0, None)
         header, chain = self.header(data, number, previous)
@@ -312,7 +322,7 @@ class Log:
             try:
                 if frame == 0 or any(data[at:at + SECTOR]):
                     at, chain = self.frame(data, at, number, frame, chain, header)
-                    frame, tries = frame + 1, 0
+                    frame, tries, live = frame + 1, 0, None
                     continue
             except Tampered as error:
                 problem = error
@@ -320,19 +330,21 @@ class Log:
                     raise
             if not last:
                 return data, at, chain, problem
+            if live is None:  # judged by bytes that were read after it was known whether somebody writes them
+                live = self.writer_lives()
+                data = read_bytes(self.path(name))
+                continue
             try:
                 self.torn = self.tail(data, at, number, frame, problem)
-                if not self.torn:
+                if not self.torn or not live:
                     return None
             except Tampered:
-                if not self.writer_lives() or tries == 20:
+                if not live or tries == 20:
                     raise
-            if not self.writer_lives():
-                return None
             if tries == 20:  # a frame that a live writer has not finished
                 self.torn = None
                 return None
-            tries += 1
+            tries, live = tries + 1, None
             time.sleep(0.05)
             data = read_bytes(self.path(name))
 
@@ -437,6 +449,11 @@ class Log:
         if key and not self.wrong_keys:
             events = self.contents(key, sealed, number, frame, commitments)
         first, self.tree, self.time, self.note, self.note_place = self.tree.size, tree, when, note, self.place
+        kinds = [kind for _, kind, _ in commitments]
+        self.closed = kinds[-1] == "log.closed"
+        if self.begun is not None:  # a run copies the checkpoint of its first frame before it writes another
+            self.copied = self.begun
+        self.begun = tree.size if {"log.created", "log.opened"} & set(kinds) else None
         if tree.size in self.wanted:
             self.notes[tree.size] = raw_note
         for index, event in enumerate(events or []):
@@ -452,6 +469,7 @@ class Log:
         when, leaf_epoch, kind = leaf.number(8), leaf.number(4), leaf.take(leaf.number(1)).decode("latin-1")
         self.require(leaf_epoch == epoch, "the leaf has another epoch than its segment")
         self.require(re.fullmatch(r"[a-z0-9._-]{1,128}", kind), "not a type")
+        self.require((kind == "log.created") == (seq == 0), "the log is not begun by its first entry")
         commitments = [leaf.take(32)]
         subjects = leaf.number(1)
         self.require(subjects <= 16, "more than 16 subjects")
@@ -505,9 +523,19 @@ class Log:
         if not any(rest):
             return None
         torn = "%s, offset %d, frame %d, sequence %d: a frame that was never finished" % (*self.place, self.tree.size)
+        self.require(not self.closed, "bytes after the end of a closed log")
         sectors = [rest[at:at + SECTOR] for at in range(0, len(rest), SECTOR)]
+        for index, sector in enumerate(sectors[1:FRAME_MAX // SECTOR], 1):
+            if (sector[:8] == b"ALOGFRAM" and sector[12:16] == number.to_bytes(4, "big")
+                    and sha256(sector[:48])[:16] == sector[48:64]):
+                self.place = (self.place[0], end + index * SECTOR, frame)
+                self.require(False, "a frame follows on one that is missing or incomplete")
         if any(sectors[0]):
             if len(rest) < 64:
+                due = {0: b"ALOGFRAM", 12: number.to_bytes(4, "big"), 16: frame.to_bytes(4, "big"),
+                       24: self.tree.size.to_bytes(8, "big"), 44: bytes(4)}
+                for place, field in due.items():
+                    self.require(field.startswith(rest[place:place + len(field)]), "bytes that begin no frame")
                 return torn
             size = self.frame_header(data, end, number, frame)[0]
             if any(rest[size:]) or (size <= len(rest) and all(map(any, sectors[:size // SECTOR]))):
@@ -567,7 +595,7 @@ def main():
     except Tampered as problem:
         print("tampered: %s" % ascii(str(problem))[1:-1], file=sys.stderr)
         return 1
-    except (Unusable, OSError, ValueError) as problem:
+    except (Unusable, OSError, ValueError, MemoryError, RecursionError) as problem:
         print("error: %s" % ascii(str(problem))[1:-1], file=sys.stderr)
         return 2
     if options.command == "verify":
