@@ -6,6 +6,8 @@
 //! field is ever empty. What belongs to one type of event stands beside these and is listed at its
 //! [`Detail`].
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -15,11 +17,14 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::policy::Mode;
+use crate::policy::{Mode, Redacted};
 
 /// Longest piece of a command line, in bytes, that an event carries. A longer one is cut; its whole length
 /// and SHA-256 are recorded beside it.
 pub const RECORDED_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest sentence for people, in bytes, that an event carries.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -54,8 +59,8 @@ pub struct Subject {
     pub source_ip: Option<IpAddr>,
 }
 
-/// One audit-worthy fact.
-#[derive(Debug, Clone, Serialize)]
+/// One audit-worthy fact. `Debug` shows what it is about, not what was typed or printed: that may be a secret.
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct Event {
     /// UUIDv7, unique per event.
@@ -88,6 +93,19 @@ pub struct Event {
     pub detail: Detail,
 }
 
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("event_id", &self.event_id)
+            .field("event_type", &self.event_type)
+            .field("timestamp", &self.timestamp)
+            .field("subject", &self.subject)
+            .field("outcome", &self.outcome)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Event {
     /// A new event; `event_id` is drawn, `event_type` and `sensitive` follow from `detail`.
     pub fn new(subject: Subject, outcome: Outcome, detail: Detail, now: DateTime<Utc>) -> Self {
@@ -112,17 +130,19 @@ impl Event {
         self
     }
 
-    /// Gives the machine-readable code and the sentence for people.
+    /// Gives the machine-readable code and the sentence for people, cut at [`MESSAGE_BYTES_MAX`].
     #[must_use]
     pub fn because(mut self, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        self.reason = Some(reason.into()).filter(|text| !text.is_empty());
-        self.message = Some(message.into()).filter(|text| !text.is_empty());
+        let (reason, message) = (reason.into(), message.into());
+        self.reason = Some(cut_at_char(&reason, 128).to_owned()).filter(|text| !text.is_empty());
+        self.message =
+            Some(cut_at_char(&message, MESSAGE_BYTES_MAX).to_owned()).filter(|text| !text.is_empty());
         self
     }
 }
 
 /// What belongs to one type of event. The dotted name stands at each variant.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Detail {
@@ -183,17 +203,23 @@ impl Detail {
     fn sensitive(&self) -> &'static [&'static str] {
         match self {
             Self::CommandBlocked(_) => &["command", "command_base64", "message"],
+            // People type passwords at name prompts, and a second command on a channel is a command line.
+            Self::Login(Login { succeeded: false, .. }) => &["login_name"],
+            Self::RequestRefused(RequestRefused { request: "exec", .. }) => &["asked"],
             _ => &[],
         }
     }
 }
 
 /// Fields of `login.failed` and `login.succeeded`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct Login {
     /// `password`.
     pub method: &'static str,
+    /// The name as typed, where the login failed. It is no `actor_id`: nobody has shown to be that person, or that there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_name: Option<String>,
     #[serde(skip)]
     pub(crate) succeeded: bool,
 }
@@ -201,12 +227,12 @@ pub struct Login {
 impl Login {
     /// A login by `method` that succeeded.
     pub fn succeeded(method: &'static str) -> Self {
-        Self { method, succeeded: true }
+        Self { method, login_name: None, succeeded: true }
     }
 
-    /// A login by `method` that failed.
-    pub fn failed(method: &'static str) -> Self {
-        Self { method, succeeded: false }
+    /// A login by `method` under `login_name` that failed.
+    pub fn failed(method: &'static str, login_name: Option<String>) -> Self {
+        Self { method, login_name: login_name.filter(|name| !name.is_empty()), succeeded: false }
     }
 }
 
@@ -216,15 +242,12 @@ impl Login {
 pub struct SessionStarted {
     /// How commands run in this session.
     pub mode: Mode,
-    /// The client's identification, such as `SSH-2.0-OpenSSH_9.2`, escaped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
 }
 
 impl SessionStarted {
     /// A session in `mode`.
-    pub fn new(mode: Mode, client: Option<String>) -> Self {
-        Self { mode, client }
+    pub fn new(mode: Mode) -> Self {
+        Self { mode }
     }
 }
 
@@ -266,15 +289,15 @@ impl TargetAddress {
     }
 }
 
-/// A command line as an event carries it: text where it is text, Base64 where it is not UTF-8, cut at
+/// A command line as an event carries it: text where it reads as text, Base64 elsewhere, cut at
 /// [`RECORDED_LINE_BYTES_MAX`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct Line {
     /// The line as the client sent it, perhaps cut or redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// The line, where it is not UTF-8.
+    /// The line, where it is not UTF-8 or mostly control characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_base64: Option<String>,
     /// Length of the whole line, where it was cut.
@@ -289,8 +312,28 @@ pub struct Line {
 }
 
 impl Line {
-    /// Takes a line from the wire. `redact` is applied to text before it is cut.
-    pub fn new(bytes: &[u8], redact: impl FnOnce(&str) -> crate::policy::Redacted) -> Self {
+    /// Takes a line from the wire.
+    ///
+    /// `redact` sees the line as it was typed and, where the grammar understands it, as the words it stands for: `pass"wo"rd=x`
+    /// hides a secret from an expression that looks for `password=`. When only the words give it away, they are what is
+    /// recorded. A line that is not UTF-8 is redacted as it reads with replacement characters.
+    pub fn new(bytes: &[u8], redact: impl Fn(&str) -> Redacted) -> Self {
+        let (text, is_utf8) = match String::from_utf8_lossy(bytes) {
+            Cow::Borrowed(text) => (Cow::Borrowed(text), true),
+            lossy @ Cow::Owned(_) => (lossy, false),
+        };
+        let typed = redact(&text);
+        if typed.changed {
+            return Self::redacted(&typed.text);
+        }
+        if let Ok(lexed) = crate::grammar::lex(bytes) {
+            let words: Vec<&str> = lexed.commands().iter().flatten().map(AsRef::as_ref).collect();
+            let joined = redact(&words.join(" "));
+            if joined.changed || words.iter().any(|word| redact(word).changed) {
+                let each: Vec<String> = words.iter().map(|word| redact(word).text).collect();
+                return Self::redacted(&redact(&each.join(" ")).text);
+            }
+        }
         let mut line = Self {
             command: None,
             command_base64: None,
@@ -298,37 +341,32 @@ impl Line {
             command_sha256: None,
             redacted: false,
         };
-        match std::str::from_utf8(bytes) {
-            Ok(text) => {
-                let redacted = redact(text);
-                line.redacted = redacted.changed;
-                let kept = cut_at_char(&redacted.text, RECORDED_LINE_BYTES_MAX);
-                if kept.len() < redacted.text.len() {
-                    line.cut(bytes);
-                }
-                line.command = Some(kept.to_owned());
-            }
-            Err(_) => {
-                let kept = bytes.get(..RECORDED_LINE_BYTES_MAX).unwrap_or(bytes);
-                if kept.len() < bytes.len() {
-                    line.cut(bytes);
-                }
-                line.command_base64 = Some(BASE64.encode(kept));
-            }
+        if bytes.len() > RECORDED_LINE_BYTES_MAX {
+            line.command_bytes = Some(bytes.len() as u64);
+            line.command_sha256 = Some(crate::digest::hex(&Sha256::digest(bytes)));
+        }
+        if is_utf8 && reads_as_text(cut_at_char(&text, RECORDED_LINE_BYTES_MAX)) {
+            line.command = Some(cut_at_char(&text, RECORDED_LINE_BYTES_MAX).to_owned());
+        } else {
+            line.command_base64 = Some(BASE64.encode(bytes.get(..RECORDED_LINE_BYTES_MAX).unwrap_or(bytes)));
         }
         line
     }
 
-    fn cut(&mut self, whole: &[u8]) {
-        self.command_bytes = Some(whole.len() as u64);
-        if !self.redacted {
-            self.command_sha256 = Some(crate::digest::hex(&Sha256::digest(whole)));
-        }
+    /// Neither length nor hash of the whole: the hash of a password can be guessed.
+    fn redacted(text: &str) -> Self {
+        let command = Some(cut_at_char(text, RECORDED_LINE_BYTES_MAX).to_owned());
+        Self { command, command_base64: None, command_bytes: None, command_sha256: None, redacted: true }
+    }
+
+    /// The line for a person, as far as it is on record.
+    pub fn shown(&self) -> &str {
+        self.command.as_deref().unwrap_or("(not text)")
     }
 }
 
 /// Fields of `command.started`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct CommandStarted {
     /// The line as the client sent it.
@@ -345,7 +383,7 @@ pub struct CommandStarted {
 }
 
 /// Fields of `command.blocked`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct CommandBlocked {
     /// The line as the client sent it. It may hold a password: see [`Event::sensitive`].
@@ -357,7 +395,7 @@ pub struct CommandBlocked {
 }
 
 /// Fields of `command.output`: a piece of what a command wrote.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct CommandOutput {
     /// `stdout` or `stderr`.
@@ -380,12 +418,12 @@ pub enum Stream {
     Stderr,
 }
 
-/// Bytes as an event carries them: text where it is UTF-8, Base64 otherwise.
-#[derive(Debug, Clone, Serialize)]
+/// Bytes as an event carries them: text where they read as text, Base64 otherwise.
+#[derive(Clone, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Piece {
-    /// UTF-8.
+    /// UTF-8 that is not mostly control characters.
     Text {
         /// The bytes as text, control characters included.
         text: String,
@@ -401,14 +439,14 @@ impl Piece {
     /// Takes bytes as they came.
     pub fn new(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Self::Text { text: text.to_owned() },
-            Err(_) => Self::Base64 { base64: BASE64.encode(bytes) },
+            Ok(text) if reads_as_text(text) => Self::Text { text: text.to_owned() },
+            _ => Self::Base64 { base64: BASE64.encode(bytes) },
         }
     }
 }
 
 /// Fields of `command.executed`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct CommandExecuted {
     /// The command line, again, so that a search for it finds how it ended.
@@ -433,7 +471,7 @@ pub struct CommandExecuted {
 }
 
 /// What is kept of an output stream: its size, hash, first and last part.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct StreamRecord {
     /// Size of the whole.
@@ -460,7 +498,7 @@ impl StreamRecord {
 }
 
 /// Fields of `request.refused`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct RequestRefused {
     /// The SSH request or channel type, such as `pty-req`, `env`, `direct-tcpip`.
@@ -493,6 +531,19 @@ impl PolicyChanged {
     pub fn new(policy_sha256: impl Into<String>) -> Self {
         Self { policy_sha256: policy_sha256.into() }
     }
+}
+
+/// Whether JSON writes it in at most half as much again: a stream of NUL bytes is UTF-8, and would grow six times.
+fn reads_as_text(text: &str) -> bool {
+    let grown: usize = text
+        .bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+            0..0x20 => 5,
+            _ => 0,
+        })
+        .sum();
+    grown <= text.len() / 2 + 16
 }
 
 /// The longest prefix of at most `bytes_max` bytes that ends at a character boundary.

@@ -88,10 +88,17 @@ impl Recorder for MemoryRecorder {
 
 /// Proof that `T` is on record. Only this module makes one, and only after the recorder said so, so what takes
 /// a `Recorded<Permit>` cannot act on an unrecorded command.
-#[derive(Debug)]
 #[must_use = "a recorded permit that is not used leaves a command on record that never ran"]
 pub struct Recorded<T> {
     inner: T,
+    shown: String,
+}
+
+/// A command line may hold a secret, so it is not shown.
+impl<T: std::fmt::Debug> std::fmt::Debug for Recorded<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorded").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 impl Recorded<Permit> {
@@ -106,10 +113,11 @@ impl Recorded<Permit> {
         subject: Subject,
         correlation_id: &str,
         permit: Permit,
-        redact: impl FnOnce(&str) -> Redacted,
+        redact: impl Fn(&str) -> Redacted,
         now: DateTime<Utc>,
     ) -> Result<Self, RecordError> {
         let line = Line::new(permit.line().as_bytes(), redact);
+        let shown = line.shown().to_owned();
         let argv = (!line.redacted).then(|| permit.commands().map(<[String]>::to_vec).collect());
         let started = CommandStarted {
             line,
@@ -120,13 +128,18 @@ impl Recorded<Permit> {
         let event = Event::new(subject, Outcome::Success, Detail::CommandStarted(started), now)
             .correlated(correlation_id);
         recorder.record(event).await?;
-        Ok(Self { inner: permit })
+        Ok(Self { inner: permit, shown })
     }
 
     /// The exact bytes to send, once.
     #[cfg_attr(not(feature = "ssh"), allow(dead_code))]
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.inner.into_bytes()
+    }
+
+    /// The command line as it is on record: cut, and redacted where a rule says so.
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// What is kept of the command's output.

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::event::cut_at_char;
 use crate::policy::Mode;
 
-/// One live session, as it was when [`Registry::list`] looked.
-#[derive(Debug, Clone, Serialize)]
+/// One live session, as it was when [`Registry::list`] looked. `Debug` counts what runs and does not show it.
+#[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct LiveSession {
     /// The session's id, as in every event of it.
@@ -33,6 +34,23 @@ pub struct LiveSession {
     pub running: Vec<String>,
 }
 
+impl std::fmt::Debug for LiveSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveSession")
+            .field("session_id", &self.session_id)
+            .field("actor_id", &self.actor_id)
+            .field("target_id", &self.target_id)
+            .field("source_ip", &self.source_ip)
+            .field("mode", &self.mode)
+            .field("started", &self.started)
+            .field("running", &self.running.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Longest name and reason of a [`Termination`], in bytes.
+pub const TERMINATION_BYTES_MAX: usize = 512;
+
 /// Why a session is to end, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,9 +62,10 @@ pub struct Termination {
 }
 
 impl Termination {
-    /// `by` ends the session; the user sees `reason`.
+    /// `by` ends the session; the user sees `reason`. Both are cut at [`TERMINATION_BYTES_MAX`].
     pub fn new(by: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { by: by.into(), reason: reason.into() }
+        let cut = |text: String| cut_at_char(&text, TERMINATION_BYTES_MAX).to_owned();
+        Self { by: cut(by.into()), reason: cut(reason.into()) }
     }
 }
 

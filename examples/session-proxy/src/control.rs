@@ -50,7 +50,16 @@ impl Control {
     }
 
     pub(crate) async fn serve(self) {
-        while let Ok((stream, _)) = self.listener.accept().await {
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // A shortage of descriptors passes; whoever ends sessions must still be heard then.
+                    eprintln!("session-proxy: control socket: {error}");
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    continue;
+                }
+            };
             let registry = self.registry.clone();
             tokio::spawn(async move {
                 // A client that breaks off has nobody to tell.

@@ -1,14 +1,36 @@
 //! Session events into the audit log.
 
-use audit_log::{AuditLog, Entry};
+use std::sync::Arc;
+
+use audit_log::{AppendError, AuditLog, Entry};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use session_filter::event::Event;
 use session_filter::record::{RecordError, Recorder};
+use tokio::sync::watch;
 
 /// Appends every event to the log; durable means under a signed checkpoint on disk.
 #[derive(Clone)]
-pub(crate) struct AuditRecorder(pub(crate) AuditLog);
+pub(crate) struct AuditRecorder {
+    log: AuditLog,
+    broken: Arc<watch::Sender<Option<String>>>,
+}
+
+impl AuditRecorder {
+    pub(crate) fn new(log: AuditLog) -> Self {
+        Self { log, broken: Arc::new(watch::channel(None).0) }
+    }
+
+    /// Resolves when the log takes nothing more until it is opened again, with the reason.
+    pub(crate) async fn broken(&self) -> String {
+        let mut broken = self.broken.subscribe();
+        match broken.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The sender is ours.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
 
 impl Recorder for AuditRecorder {
     fn record(&self, event: Event) -> BoxFuture<'static, Result<(), RecordError>> {
@@ -22,8 +44,16 @@ impl Recorder for AuditRecorder {
         match entry {
             Ok(entry) => {
                 // Enqueued here, in the order of calls; the future only waits.
-                let append = self.0.append(entry);
-                Box::pin(async move { append.await.map(|_| ()).map_err(|e| RecordError::new(e.to_string())) })
+                let append = self.log.append(entry);
+                let broken = Arc::clone(&self.broken);
+                Box::pin(async move {
+                    append.await.map(|_| ()).map_err(|error| {
+                        if matches!(error, AppendError::Poisoned { .. }) {
+                            broken.send_replace(Some(error.to_string()));
+                        }
+                        RecordError::new(error.to_string())
+                    })
+                })
             }
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
@@ -42,7 +72,7 @@ mod tests {
         let (audit, keys) = (dir.path().join("audit"), dir.path().join("keys"));
         let log =
             AuditLog::open(FileStore::open(&audit).unwrap(), FileKeys::open(&keys).unwrap()).await.unwrap();
-        let recorder = AuditRecorder(log.clone());
+        let recorder = AuditRecorder::new(log.clone());
         // Read from the files, as somebody else would after a crash.
         let recorded = || async {
             let reader =

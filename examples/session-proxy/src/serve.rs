@@ -12,7 +12,7 @@ use session_filter::record::Recorder as _;
 use session_filter::registry::Registry;
 use session_filter::source::FileEvent;
 use session_filter::ssh::keys::PrivateKey;
-use session_filter::ssh::{Inventory, Proxy};
+use session_filter::ssh::{Inventory, Limits, Proxy};
 use session_filter::{FilePolicy, Policy, PolicyGate, PolicySource};
 use tokio::net::TcpListener;
 
@@ -38,6 +38,7 @@ pub(crate) struct Parts {
 pub(crate) struct Ready {
     pub(crate) address: SocketAddr,
     pub(crate) log: AuditLog,
+    recorder: AuditRecorder,
     listener: TcpListener,
     proxy: Proxy,
     control: control::Control,
@@ -48,7 +49,7 @@ impl Ready {
     pub(crate) async fn new(parts: Parts) -> Result<Self, Failure> {
         files::private_dir(&parts.data_dir)?;
         let log = open_log(&parts.data_dir, &parts.checkpoints).await?;
-        let recorder = AuditRecorder(log.clone());
+        let recorder = AuditRecorder::new(log.clone());
         let users = UserFile::watch(parts.users, |news| match news {
             Ok(users) => eprintln!("session-proxy: users changed: {users} now"),
             Err(mistake) => eprintln!("session-proxy: users not changed: {mistake}"),
@@ -63,22 +64,35 @@ impl Ready {
             .authenticator(Passwords(users))
             .gatekeeper(door)
             .targets(parts.inventory)
-            .recorder(recorder)
+            .recorder(recorder.clone())
             .registry(registry.clone())
+            .limits(limits_for_descriptors()?)
             .build();
         let listener = TcpListener::bind(parts.listen)
             .await
             .map_err(Failure::because(format!("cannot listen on {}", parts.listen)))?;
         let address = listener.local_addr().map_err(Failure::because("cannot listen"))?;
         let control = control::Control::bind(parts.control_socket, registry)?;
-        Ok(Self { address, log, listener, proxy, control })
+        Ok(Self { address, log, recorder, listener, proxy, control })
     }
 
     /// Serves until `stop` resolves; then every session has ended, and the log is closed.
     pub(crate) async fn serve_until(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let control = tokio::spawn(self.control.serve());
+        let recorder = self.recorder.clone();
+        let mut broken = None;
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                // Nothing can run any more. Whoever supervises this process may start it anew, which opens the log again.
+                reason = recorder.broken() => broken = Some(reason),
+            }
+        };
         let served = self.proxy.serve_until(self.listener, stop).await;
         control.abort();
+        if let Some(reason) = broken {
+            return Err(Failure::new(format!("stopped, since nothing can be recorded: {reason}")));
+        }
         self.log.close().await.map_err(Failure::because("the log was not closed cleanly"))?;
         served.map_err(Failure::because("cannot accept connections any more"))
     }
@@ -189,6 +203,33 @@ async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> 
     }
     let log = options.open(store, keys).await.map_err(Failure::because("cannot open the log"))?;
     Ok(log)
+}
+
+/// Limits that the descriptors of this process suffice for: three for a connection (two towards the client, one towards the target).
+fn limits_for_descriptors() -> Result<Limits, Failure> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limits = Limits::default();
+    let mut allowed = getrlimit(Resource::Nofile);
+    if allowed.current != allowed.maximum {
+        allowed.current = allowed.maximum;
+        // The soft limit is made for programs that use `select`; this is none.
+        let _ = setrlimit(Resource::Nofile, allowed);
+    }
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let fit = usize::try_from(descriptors.saturating_sub(64) / 3).unwrap_or(usize::MAX);
+    if fit == 0 {
+        return Err(Failure::new(format!(
+            "{descriptors} open files are too few to serve anybody (ulimit -n)"
+        )));
+    }
+    if fit < limits.connections_max {
+        eprintln!(
+            "session-proxy: {descriptors} open files (ulimit -n) suffice for {fit} connections at a time"
+        );
+        limits.connections_max = fit;
+        limits.unauthenticated_max = limits.unauthenticated_max.min(fit.div_ceil(2));
+    }
+    Ok(limits)
 }
 
 /// Watches the policy; changes and mistakes are told on standard error and recorded.

@@ -1,7 +1,9 @@
 //! The users file: names, password hashes, roles; watched while the proxy runs.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -57,7 +59,12 @@ pub(crate) struct UserList {
 impl UserList {
     /// Parses a users file; a mistake is named with line and column.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let parsed: UsersToml = toml::from_str(text).map_err(|e| e.to_string())?;
+        // The error's own text draws the line it stands on, which may hold a password in the clear.
+        let parsed: UsersToml = toml::from_str(text).map_err(|e| match e.span() {
+            Some(span) => format!("{}: {}", place(text, span.start), e.message().replace('\n', " ")),
+            None => e.message().to_owned(),
+        })?;
+        let mut names = HashSet::new();
         let mut users: Vec<(User, String)> = Vec::new();
         for entry in parsed.users {
             let at = place(text, entry.name.span().start);
@@ -66,7 +73,7 @@ impl UserList {
             {
                 return Err(format!("{at}: a name is 1 to 128 bytes without `+` and control characters"));
             }
-            if users.iter().any(|(user, _)| user.id() == name) {
+            if !names.insert(name.clone()) {
                 return Err(format!("{at}: `{name}` is listed twice"));
             }
             let at = place(text, entry.password.span().start);
@@ -125,47 +132,30 @@ impl UserFile {
             decoy: hash("no password has this hash")?,
         });
         let watched = Arc::downgrade(&file);
-        tokio::spawn(async move {
-            let (mut held, mut candidate, mut mistaken) = (text, None::<String>, None::<String>);
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                let Some(file) = watched.upgrade() else { return };
-                let now = match read(&path) {
-                    Ok(text) => text,
-                    Err(error) => {
-                        let error = format!("{}: {error}; the last good list stays in force", path.display());
-                        if mistaken.as_ref() != Some(&error) {
-                            tell(Err(error.clone()));
-                            mistaken = Some(error);
+        // On a thread of its own: a file system that stalls must not stall the sessions.
+        std::thread::Builder::new()
+            .name("users-file".to_owned())
+            .spawn(move || {
+                let mut watch = Watch { held: text, candidate: None, mistaken: None };
+                loop {
+                    std::thread::sleep(LOOK_EVERY);
+                    let Some(file) = watched.upgrade() else { return };
+                    match watch.look(&path) {
+                        None => {}
+                        Some(Ok(list)) => {
+                            let users = list.len();
+                            *file.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
+                            file.version.send_modify(|version| *version += 1);
+                            tell(Ok(users));
                         }
-                        continue;
-                    }
-                };
-                if now == held {
-                    candidate = None;
-                    continue;
-                }
-                // Taken only when read twice the same: an editor may be in the middle of writing.
-                if candidate.as_ref() != Some(&now) {
-                    candidate = Some(now);
-                    continue;
-                }
-                match UserList::parse(&now) {
-                    Ok(list) => {
-                        let users = list.len();
-                        *file.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
-                        file.version.send_modify(|version| *version += 1);
-                        tell(Ok(users));
-                        mistaken = None;
-                    }
-                    Err(error) => {
-                        tell(Err(format!("{}: {error}; the last good list stays in force", path.display())));
+                        Some(Err(mistake)) => {
+                            let place = path.display();
+                            tell(Err(format!("{place}: {mistake}; the last good list stays in force")));
+                        }
                     }
                 }
-                held = now;
-                candidate = None;
-            }
-        });
+            })
+            .map_err(Failure::because("cannot watch the users file"))?;
         Ok(file)
     }
 
@@ -189,6 +179,42 @@ impl UserFile {
 
     fn list(&self) -> Arc<UserList> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What was seen of the file so far.
+struct Watch {
+    held: String,
+    candidate: Option<String>,
+    mistaken: Option<String>,
+}
+
+impl Watch {
+    /// Looks once; something only when there is news.
+    fn look(&mut self, path: &Path) -> Option<Result<UserList, String>> {
+        let now = match read(path) {
+            Ok(text) => text,
+            Err(error) => {
+                if self.mistaken.as_ref() == Some(&error) {
+                    return None;
+                }
+                self.mistaken = Some(error.clone());
+                return Some(Err(error));
+            }
+        };
+        self.mistaken = None;
+        if now == self.held {
+            self.candidate = None;
+            return None;
+        }
+        // Taken only when read twice the same: an editor may be in the middle of writing.
+        if self.candidate.as_ref() != Some(&now) {
+            self.candidate = Some(now);
+            return None;
+        }
+        self.candidate = None;
+        self.held = now;
+        Some(UserList::parse(&self.held))
     }
 }
 
@@ -239,7 +265,15 @@ pub(crate) fn hash_from_stdin() -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    // Without waiting: opening a FIFO would, for ever.
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::from_ne_bytes(rustix::fs::OFlags::NONBLOCK.bits().to_ne_bytes()))
+        .open(path)
+        .map_err(|e| e.to_string())?;
+    if !file.metadata().map_err(|e| e.to_string())?.is_file() {
+        return Err("not a file".to_owned());
+    }
     let mut text = String::new();
     file.take(USERS_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
     if text.len() as u64 > USERS_BYTES_MAX {
@@ -261,6 +295,8 @@ mod tests {
         let twice =
             format!("[[user]]\nname=\"a\"\npassword=\"{good}\"\n[[user]]\nname=\"a\"\npassword=\"{good}\"\n");
         assert!(UserList::parse(&twice).unwrap_err().contains("line 5"));
+        let broken = UserList::parse("[[user]]\nname = \"a\"\npassword = \"hunter2\n").unwrap_err();
+        assert!(broken.starts_with("line 3") && !broken.contains("hunter2"), "{broken}");
         let plus = format!("[[user]]\nname=\"a+b\"\npassword=\"{good}\"\n");
         assert!(UserList::parse(&plus).unwrap_err().contains("line 2, column 6"));
     }
@@ -282,5 +318,21 @@ mod tests {
         assert_eq!(file.changed(0).await, 1);
         assert_eq!(file.find("a"), None);
         assert_eq!(passwords.password("a", "right", here).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_fifo_in_the_file_s_place_is_refused_and_stalls_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        std::fs::write(&path, "# nobody\n").unwrap();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let file = UserFile::watch(path.clone(), move |news| drop(tell.send(news))).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        while !told.recv().await.unwrap().unwrap_err().contains("not a file") {}
+        let hashed = hash("right").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, format!("[[user]]\nname=\"a\"\npassword=\"{hashed}\"\n")).unwrap();
+        assert_eq!(file.changed(0).await, 1);
     }
 }

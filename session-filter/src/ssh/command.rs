@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::link::Link;
 use super::relay::{
-    ClientWriter, Output, Reply, downstream, notify, reply, say_on, signal_name, stop, upstream,
+    ClientWriter, Output, Reply, Stopped, downstream, notify, reply, say_on, signal_name, stop, upstream,
 };
 use super::session::{End, LinkFailure, Session};
 use super::text::printable;
@@ -149,7 +149,7 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
     let correlation_id = Uuid::now_v7().to_string();
     for _ in 0..=RECHECKS_MAX {
         let version = session.shared.gatekeeper.version();
-        let permit = match session.shared.gatekeeper.check(&session.request, line, Utc::now()).await {
+        let permit = match session.shared.check(&session.request, line).await {
             Verdict::Allow(permit) => permit,
             Verdict::Deny(denial) => return blocked(session, channel, line, &correlation_id, &denial).await,
         };
@@ -179,7 +179,7 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
             Ok(ready) => {
                 // While the record was written the policy may have changed: then what was checked no longer counts.
                 if session.shared.gatekeeper.version() == version {
-                    return run(session, channel, ready, line, &correlation_id).await;
+                    return run(session, channel, ready, &correlation_id).await;
                 }
                 let why = "not sent: the policy changed after the check";
                 not_sent(session, &correlation_id, "policy_changed", why).await;
@@ -208,8 +208,12 @@ async fn blocked(
 ) {
     session.command_blocked();
     let recorded = Line::new(line, |text| session.shared.gatekeeper.redact(text));
-    // The sentence quotes the line, so a redacted line needs a redacted sentence.
-    let message = session.shared.gatekeeper.redact(&denial.to_string()).text;
+    let sentence = session.shared.gatekeeper.redact(&denial.to_string());
+    // The sentence quotes the line, cut and escaped, so an expression may miss there what it finds in the line itself.
+    let message = match recorded.redacted || sentence.changed {
+        true => format!("redacted; {}", denial.code()),
+        false => sentence.text,
+    };
     let detail = CommandBlocked { line: recorded, position: denial.position().map(|at| at as u64) };
     let event = session
         .journal
@@ -286,15 +290,8 @@ enum Ended {
     NoAnswer,
 }
 
-async fn run(
-    session: &Arc<Session>,
-    channel: &mut ClientChannel,
-    ready: Ready,
-    line: &[u8],
-    correlation_id: &str,
-) {
-    let shown = session.shared.gatekeeper.redact(&String::from_utf8_lossy(line)).text;
-    let shown = crate::event::cut_at_char(&shown, crate::event::RECORDED_LINE_BYTES_MAX).to_owned();
+async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, correlation_id: &str) {
+    let shown = ready.command.shown().to_owned();
     let started = Instant::now();
     let Ready { command, link, target } = ready;
     let full = command.record() == OutputRecord::Full;
@@ -308,6 +305,7 @@ async fn run(
     session.command_sent(&shown);
     let mut notices = session.notices();
 
+    let mut stopped = Stopped::Confirmed;
     let ended = match link.send(&target, command).await {
         Err(_) => Ended::NoAnswer,
         Ok(()) => {
@@ -339,9 +337,11 @@ async fn run(
                     // The user hears why while the command is being stopped.
                     let text = format!("session ended: {}", end.message());
                     let said = tokio::time::timeout(patience, say_on(&channel.write, &text));
-                    let _ = tokio::join!(stop(&mut from_target, &to_target, patience), said);
+                    stopped = tokio::join!(stop(&mut from_target, &to_target, patience), said).0;
                 }
-                Ended::ClientClosed | Ended::NoAnswer => stop(&mut from_target, &to_target, patience).await,
+                Ended::ClientClosed | Ended::NoAnswer => {
+                    stopped = stop(&mut from_target, &to_target, patience).await;
+                }
             }
             ended
         }
@@ -379,7 +379,15 @@ async fn run(
     let mut event =
         session.journal.event(outcome, Detail::CommandExecuted(executed)).correlated(correlation_id);
     if let Some((code, message)) = &reason {
-        event = event.because(*code, message.clone());
+        event = event.because(
+            *code,
+            match stopped {
+                Stopped::Confirmed => message.clone(),
+                Stopped::Unconfirmed => {
+                    format!("{message}; the target did not confirm that it stopped: it may still be running")
+                }
+            },
+        );
     }
     // In order with what follows, but nobody waits: the command itself has been on record since before it ran.
     session.journal.submit(event).await;

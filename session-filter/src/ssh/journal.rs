@@ -81,7 +81,7 @@ impl Journal {
         &self,
         correlation_id: &str,
         permit: Permit,
-        redact: impl FnOnce(&str) -> Redacted,
+        redact: impl Fn(&str) -> Redacted,
     ) -> Result<Recorded<Permit>, RecordError> {
         self.check()?;
         Recorded::command(&*self.recorder, self.subject.clone(), correlation_id, permit, redact, Utc::now())

@@ -10,6 +10,8 @@ pub struct Limits {
     pub login_grace: Duration,
     /// Connections that are not logged in yet; further ones are closed at once.
     pub unauthenticated_max: usize,
+    /// Of these, how many from one source address (IPv6: from one /64), so that no stranger keeps out everybody else.
+    pub unauthenticated_per_source_max: usize,
     /// Connections in all; further ones are closed at once.
     pub connections_max: usize,
     /// Failed logins per connection; then it is closed.
@@ -17,6 +19,8 @@ pub struct Limits {
     /// Failed logins per user name and source address within [`Limits::login_failure_window`]; then that pair is
     /// refused until the window has passed. Nobody else is locked out.
     pub login_failures_max: usize,
+    /// Failed logins per source address, whatever the names, within the same window.
+    pub login_failures_per_source_max: usize,
     /// Window of [`Limits::login_failures_max`].
     pub login_failure_window: Duration,
     /// Sessions of one user at a time.
@@ -27,6 +31,8 @@ pub struct Limits {
     pub refusals_max: u64,
     /// Time for connecting and logging in to the target, and for each answer from it before a command runs.
     pub target_timeout: Duration,
+    /// Time for the gatekeeper (and the facts it asks for) to answer; silence is a denial.
+    pub gatekeeper_timeout: Duration,
     /// Time for the last words to reach the client and for running commands to be told to stop.
     pub farewell: Duration,
     /// Interval at which a live session's admission is evaluated again, besides at once on every policy change.
@@ -41,15 +47,18 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             login_grace: Duration::from_secs(30),
-            unauthenticated_max: 64,
+            unauthenticated_max: 256,
+            unauthenticated_per_source_max: 64,
             connections_max: 1024,
             login_attempts_max: 4,
             login_failures_max: 20,
+            login_failures_per_source_max: 200,
             login_failure_window: Duration::from_secs(60),
             sessions_per_user_max: 64,
             channels_max: 32,
             refusals_max: 1000,
             target_timeout: Duration::from_secs(10),
+            gatekeeper_timeout: Duration::from_secs(5),
             farewell: Duration::from_millis(400),
             reevaluate_every: Duration::from_secs(5),
             keepalive_every: Duration::from_secs(60),

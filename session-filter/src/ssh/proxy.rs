@@ -1,10 +1,12 @@
 //! The proxy: accepts connections and sees each one to its end.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::Utc;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::{Disconnect, MethodKind, MethodSet, SshId, server};
 use std::borrow::Cow;
@@ -17,9 +19,11 @@ use super::login::{Authenticator, Failures, NoAuthenticator};
 use super::server::{Doorman, Standing};
 use super::session::End;
 use super::target::{CredentialSource, Dialer, Inventory, TargetResolver, TcpDialer};
-use crate::gate::{DenyAll, Gatekeeper};
+use super::text::printable;
+use crate::gate::{Decision, DenyAll, Gatekeeper, SessionRequest};
 use crate::record::{NoRecorder, Recorder};
 use crate::registry::Registry;
+use crate::verdict::{Denial, Refusal, Verdict};
 
 /// What all connections of a proxy share.
 pub(crate) struct Shared {
@@ -32,6 +36,28 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
     pub(crate) failures: Failures,
+}
+
+impl Shared {
+    /// The gatekeeper's decision; silence is a denial.
+    pub(crate) async fn admit(&self, request: &SessionRequest) -> Decision {
+        let asked = self.gatekeeper.admit(request, Utc::now());
+        tokio::time::timeout(self.limits.gatekeeper_timeout, asked).await.unwrap_or_else(|_| {
+            Decision::Deny(Refusal::new(
+                "gatekeeper_timeout",
+                "whether this is permitted cannot be found out now",
+            ))
+        })
+    }
+
+    /// The gatekeeper's verdict; silence is a denial.
+    pub(crate) async fn check(&self, request: &SessionRequest, line: &[u8]) -> Verdict {
+        let asked = self.gatekeeper.check(request, line, Utc::now());
+        tokio::time::timeout(self.limits.gatekeeper_timeout, asked).await.unwrap_or_else(|_| {
+            let why = "whether it is permitted cannot be found out now";
+            Verdict::Deny(Denial::new(line, "gatekeeper_timeout", why))
+        })
+    }
 }
 
 /// Collects what a [`Proxy`] needs. What is left out denies: no users, no rules, no targets, no recorder.
@@ -142,7 +168,11 @@ impl ProxyBuilder {
             dialer: self.dialer,
             recorder: self.recorder,
             registry: self.registry,
-            failures: Failures::new(limits.login_failures_max, limits.login_failure_window),
+            failures: Failures::new(
+                limits.login_failures_max,
+                limits.login_failures_per_source_max,
+                limits.login_failure_window,
+            ),
             limits,
         };
         Proxy { shared: Arc::new(shared), config: Arc::new(config) }
@@ -196,6 +226,7 @@ impl Proxy {
     ) -> std::io::Result<()> {
         let unauthenticated = Arc::new(Semaphore::new(self.shared.limits.unauthenticated_max));
         let connections = Arc::new(Semaphore::new(self.shared.limits.connections_max));
+        let strangers = Strangers::default();
         let (stop, stopping) = watch::channel(false);
         let mut serving = tokio::task::JoinSet::new();
         tokio::pin!(shutdown);
@@ -215,12 +246,14 @@ impl Proxy {
                 Err(error) => break Err(error),
             };
             // Beyond the limits a connection is closed at once; whoever waits in line waits in the kernel.
-            let (Ok(connection), Ok(stranger)) = (
+            let (Ok(connection), Ok(place), Some(source_place)) = (
                 Arc::clone(&connections).try_acquire_owned(),
                 Arc::clone(&unauthenticated).try_acquire_owned(),
+                strangers.enter(peer.ip(), self.shared.limits.unauthenticated_per_source_max),
             ) else {
                 continue;
             };
+            let stranger = (place, source_place);
             let (shared, config, stopping) =
                 (Arc::clone(&self.shared), Arc::clone(&self.config), stopping.clone());
             serving.spawn(async move {
@@ -264,19 +297,24 @@ async fn serve_connection(
     config: Arc<server::Config>,
     stream: TcpStream,
     peer: SocketAddr,
-    stranger: tokio::sync::OwnedSemaphorePermit,
+    stranger: (tokio::sync::OwnedSemaphorePermit, StrangerPlace),
     mut stopping: watch::Receiver<bool>,
 ) {
     // A dual-stack listener reports IPv4 peers as mapped addresses; policies are written about the plain ones.
     let source: IpAddr = peer.ip().to_canonical();
     // The protocol library waits for a peer to close; a second handle on the socket is what makes the end certain.
-    let socket = Socket(stream.as_fd().try_clone_to_owned().ok().map(std::net::TcpStream::from));
+    // Without one (no descriptor is left) the limits could not be enforced, so there is no connection.
+    let Ok(second) = stream.as_fd().try_clone_to_owned() else { return };
+    let socket = Socket(std::net::TcpStream::from(second));
     // Latency matters for keystrokes and short commands; without it things only get slower.
     let _ = stream.set_nodelay(true);
     let (standing, mut seen) = watch::channel(Standing::Stranger);
     let doorman = Doorman::new(Arc::clone(&shared), source, standing);
     let limits = shared.limits.clone();
 
+    // One deadline for everything up to the login.
+    let grace = tokio::time::sleep(limits.login_grace);
+    tokio::pin!(grace);
     let running = tokio::select! {
         running = tokio::time::timeout(limits.login_grace, server::run_stream(config, stream, doorman)) => running,
         _ = stopping.wait_for(|stop| *stop) => return,
@@ -291,7 +329,7 @@ async fn serve_connection(
             None
         }
         session = logged_in(&mut seen) => session,
-        () = tokio::time::sleep(limits.login_grace) => None,
+        () = &mut grace => None,
         _ = stopping.wait_for(|stop| *stop) => None,
     };
     let session = match session {
@@ -302,9 +340,11 @@ async fn serve_connection(
             if !gone {
                 let _ = running.await;
             }
-            if let Standing::Session(session) = seen.borrow().clone() {
-                session.end(End::ClientLeft);
-                tokio::spawn(async move { session.close().await });
+            let standing = seen.borrow().clone();
+            if let Standing::Session(session) = standing {
+                let is_stopping = *stopping.borrow();
+                session.end(if is_stopping { End::Shutdown } else { End::ClientLeft });
+                session.close().await;
             }
             return;
         }
@@ -328,7 +368,11 @@ async fn serve_connection(
         gone = tokio::time::timeout(limits.farewell / 2, &mut running).await.is_ok();
     }
     if !gone {
-        let farewell = handle.disconnect(Disconnect::ByApplication, end.message(), "en".to_owned());
+        let farewell = handle.disconnect(
+            Disconnect::ByApplication,
+            printable(&end.message()).into_owned(),
+            "en".to_owned(),
+        );
         let _ = tokio::time::timeout(limits.farewell, farewell).await;
     }
     session.close().await;
@@ -336,6 +380,45 @@ async fn serve_connection(
         let _ = tokio::time::timeout(limits.farewell, running).await;
     }
     drop(socket);
+}
+
+/// Connections that are not logged in yet, per source.
+#[derive(Clone, Default)]
+struct Strangers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Strangers {
+    fn enter(&self, address: IpAddr, places: usize) -> Option<StrangerPlace> {
+        // Whoever has one IPv6 address usually has a whole /64.
+        let source = match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(std::net::Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+            v4 => v4,
+        };
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(source).or_default();
+        if *count >= places {
+            return None;
+        }
+        *count += 1;
+        Some(StrangerPlace { strangers: self.clone(), source })
+    }
+}
+
+/// One connection's place among the strangers; dropping it frees the place.
+struct StrangerPlace {
+    strangers: Strangers,
+    source: IpAddr,
+}
+
+impl Drop for StrangerPlace {
+    fn drop(&mut self) {
+        let mut held = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.source);
+            }
+        }
+    }
 }
 
 /// Resolves when a session has begun. A refused connection never becomes one.
@@ -350,13 +433,11 @@ async fn logged_in(seen: &mut watch::Receiver<Standing>) -> Option<Arc<super::se
 }
 
 /// Shuts the connection down for good when dropped, whatever the peer does.
-struct Socket(Option<std::net::TcpStream>);
+struct Socket(std::net::TcpStream);
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some(stream) = &self.0 {
-            // Already closed is just as well.
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
+        // Already closed is just as well.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 }

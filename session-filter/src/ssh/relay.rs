@@ -121,7 +121,7 @@ pub(crate) async fn stop(
     from_target: &mut ChannelReadHalf,
     to_target: &ChannelWriteHalf<client::Msg>,
     patience: std::time::Duration,
-) {
+) -> Stopped {
     let asked = async {
         let _ = to_target.signal(Sig::TERM).await;
         let _ = to_target.eof().await;
@@ -132,25 +132,31 @@ pub(crate) async fn stop(
     };
     let stopped = async {
         while let Some(message) = from_target.wait().await {
-            if matches!(
-                message,
-                ChannelMsg::ExitStatus { .. }
-                    | ChannelMsg::ExitSignal { .. }
-                    | ChannelMsg::Close
-                    | ChannelMsg::Failure
-            ) {
-                return;
+            match message {
+                ChannelMsg::ExitStatus { .. } | ChannelMsg::ExitSignal { .. } | ChannelMsg::Failure => {
+                    return Stopped::Confirmed;
+                }
+                _ => {}
             }
         }
+        Stopped::Unconfirmed
     };
     let patient = tokio::time::timeout(patience, async {
         tokio::select! {
-            () = asked => {}
-            () = stopped => {}
+            () = asked => Stopped::Unconfirmed,
+            stopped = stopped => stopped,
         }
     });
-    let _ = patient.await;
+    let stopped = patient.await.unwrap_or(Stopped::Unconfirmed);
     let _ = tokio::time::timeout(STOP_EVERY, to_target.close()).await;
+    stopped
+}
+
+/// Whether the target said that a command has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    Confirmed,
+    Unconfirmed,
 }
 
 /// How long a command has to follow the polite signal, and how often it then gets the other one.

@@ -1,11 +1,11 @@
 //! The client side: login, and every door a client may knock at.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use chrono::Utc;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, server};
 use tokio::sync::watch;
@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::command::{self, ClientChannel};
 use super::journal::Journal;
-use super::login::{LOGIN_NAME_BYTES_MAX, LoginName};
+use super::login::{LOGIN_NAME_BYTES_MAX, LoginName, Trial};
 use super::proxy::Shared;
 use super::session::Session;
 use super::text::printable;
-use crate::event::{Detail, Login, Outcome, RequestRefused, Subject, cut_at_char};
+use crate::event::{Detail, Line, Login, Outcome, RequestRefused, Subject, cut_at_char};
 use crate::gate::{Decision, SessionRequest};
 use crate::identity::{Target, User};
 use crate::record::RecordError;
@@ -37,9 +37,10 @@ pub(crate) enum Standing {
 pub(crate) struct Doorman {
     shared: Arc<Shared>,
     source: IpAddr,
-    client: Option<String>,
     standing: watch::Sender<Standing>,
     channels: Arc<AtomicUsize>,
+    /// Channels on which something was asked for already: each runs one thing.
+    asked: HashSet<ChannelId>,
     /// Of a connection that was logged in but not admitted, with the number of requests refused on it since.
     turned_away: Option<(Journal, u64)>,
 }
@@ -48,24 +49,28 @@ type Answer = Result<(), russh::Error>;
 
 impl Doorman {
     pub(crate) fn new(shared: Arc<Shared>, source: IpAddr, standing: watch::Sender<Standing>) -> Self {
-        Self { shared, source, client: None, standing, channels: Arc::default(), turned_away: None }
+        Self { shared, source, standing, channels: Arc::default(), asked: HashSet::new(), turned_away: None }
     }
 
     async fn login(&mut self, name: &str, password: &str) -> Result<Standing, LoginFailure> {
-        let Some(login) = LoginName::parse(name) else {
-            return Err(LoginFailure::new(None, "bad_name", "not a login name"));
+        let fail = |code, message, worth_recording| LoginFailure {
+            name: cut_at_char(name, LOGIN_NAME_BYTES_MAX).to_owned(),
+            code,
+            message,
+            worth_recording,
         };
         let failures = &self.shared.failures;
-        let fail = |code, message| LoginFailure::new(Some(login.user.clone()), code, message);
-        if !failures.may_try(&login.user, self.source, Instant::now()) {
-            return Err(fail(
-                "too_many_failures",
-                "too many failed logins from this address; wait and try again",
-            ));
+        let Some(login) = LoginName::parse(name) else {
+            let first = failures.failed("", self.source, Instant::now());
+            return Err(fail("bad_name", "not a login name", first));
+        };
+        if let Trial::Refuse { is_first } = failures.may_try(&login.user, self.source, Instant::now()) {
+            let message = "too many failed logins; wait and try again";
+            return Err(fail("too_many_failures", message, is_first));
         }
         let Some(user) = self.shared.authenticator.password(&login.user, password, self.source).await else {
             failures.failed(&login.user, self.source, Instant::now());
-            return Err(fail("bad_credential", "name or password is wrong"));
+            return Err(fail("bad_credential", "name or password is wrong", true));
         };
         failures.succeeded(&login.user, self.source);
         Ok(self
@@ -100,16 +105,9 @@ impl Doorman {
         let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
         let login = journal.event(Outcome::Success, Detail::Login(Login::succeeded("password")));
         journal.submit(login).await;
-        let session = Session::begin(
-            Arc::clone(&self.shared),
-            request,
-            journal,
-            destination,
-            admission,
-            version,
-            self.client.take(),
-        )
-        .await?;
+        let session =
+            Session::begin(Arc::clone(&self.shared), request, journal, destination, admission, version)
+                .await?;
         Ok(Standing::Session(session))
     }
 
@@ -126,15 +124,14 @@ impl Doorman {
         let ask = |target: Target| {
             let request = SessionRequest::new(user.clone(), target, self.source, session_id);
             async {
-                let decision = self.shared.gatekeeper.admit(&request, Utc::now()).await;
+                let decision = self.shared.admit(&request).await;
                 (request, decision)
             }
         };
         let target = match named {
             Some(id) => match self.shared.targets.resolve(id).await {
                 Some(destination) => destination.target,
-                // The same words as for a target that exists but does not admit: names are not to be guessed.
-                None => return Err(Refused::new("no_rule", "no rule admits you to that target").on(id)),
+                None => return Err(Refused::new("no_such_target", NO_RULE).on(id)),
             },
             None => {
                 let mut admitted = Vec::new();
@@ -167,23 +164,28 @@ impl Doorman {
                     Err(Refused::new("target_gone", "the target is not in the inventory any more").on(&id))
                 }
             },
-            (_, Decision::Deny(refusal) | Decision::NeedsApproval(refusal)) => Err(Refused {
-                code: refusal.code().to_owned(),
-                message: refusal.to_string(),
-                target: Some(id),
-            }),
+            (_, Decision::Deny(refusal) | Decision::NeedsApproval(refusal)) => {
+                // Where no rule so much as mentions the user, the words are those for a target that does not exist: names are not
+                // to be guessed.
+                let message = match refusal.code() {
+                    "no_entry" => NO_RULE.to_owned(),
+                    _ => refusal.to_string(),
+                };
+                Err(Refused { code: refusal.code().to_owned(), message, target: Some(id) })
+            }
         }
     }
 
     async fn record_failure(&self, failure: LoginFailure) {
-        let subject = Subject {
-            actor_id: failure.user.filter(|name| !name.is_empty()),
-            target_id: None,
-            session_id: None,
-            source_ip: Some(self.source),
-        };
+        if !failure.worth_recording {
+            return;
+        }
+        // The name is what somebody typed. It is no actor: nobody has shown to be that person, and strangers must not make the log
+        // know as many people as they can think of.
+        let subject = Subject { source_ip: Some(self.source), ..Subject::default() };
         let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
-        let event = journal.event(Outcome::Failure, Detail::Login(Login::failed("password")));
+        let name = self.shared.gatekeeper.redact(&printable(&failure.name)).text;
+        let event = journal.event(Outcome::Failure, Detail::Login(Login::failed("password", Some(name))));
         // Refused either way; when it cannot be recorded, nothing more can be refused.
         let _ = journal.record(event.because(failure.code, failure.message)).await;
     }
@@ -211,16 +213,13 @@ impl Doorman {
 }
 
 struct LoginFailure {
-    user: Option<String>,
+    name: String,
     code: &'static str,
     message: &'static str,
+    worth_recording: bool,
 }
 
-impl LoginFailure {
-    fn new(user: Option<String>, code: &'static str, message: &'static str) -> Self {
-        Self { user, code, message }
-    }
-}
+const NO_RULE: &str = "no rule admits you to that target";
 
 struct Refused {
     code: String,
@@ -413,6 +412,35 @@ impl Handler for Doorman {
     ) -> Answer {
         self.refuse("env", Some(name)).await;
         session.channel_failure(channel)
+    }
+
+    // A first exec or shell request is answered by the channel's own task, which reads it from the channel.
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        line: &[u8],
+        session: &mut server::Session,
+    ) -> Answer {
+        if self.asked.insert(channel) {
+            return Ok(());
+        }
+        let line = Line::new(line, |text| self.shared.gatekeeper.redact(text));
+        self.refuse("exec", Some(line.shown())).await;
+        session.channel_failure(channel)
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut server::Session) -> Answer {
+        if self.asked.insert(channel) {
+            return Ok(());
+        }
+        self.refuse("shell", None).await;
+        session.channel_failure(channel)
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, _: &mut server::Session) -> Answer {
+        self.asked.remove(&channel);
+        Ok(())
     }
 
     async fn subsystem_request(

@@ -70,7 +70,7 @@ pub(crate) struct Session {
     mode: Mutex<Mode>,
     destination: Destination,
     clock: Mutex<SessionClock>,
-    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    link: tokio::sync::Mutex<Option<(Arc<Link>, Lease)>>,
     end: watch::Sender<Option<End>>,
     notices: broadcast::Sender<String>,
     registration: Registration,
@@ -95,14 +95,11 @@ impl Session {
         destination: Destination,
         admission: Admission,
         version: u64,
-        client: Option<String>,
     ) -> Result<Arc<Self>, RecordError> {
         let mode = admission.mode();
         let now = Utc::now();
         journal
-            .record(
-                journal.event(Outcome::Success, Detail::SessionStarted(SessionStarted::new(mode, client))),
-            )
+            .record(journal.event(Outcome::Success, Detail::SessionStarted(SessionStarted::new(mode))))
             .await?;
         let (end, _) = watch::channel(None);
         let ending = end.clone();
@@ -229,15 +226,19 @@ impl Session {
     /// The session's connection to its target; made at the first command and kept.
     pub(crate) async fn link(&self) -> Result<Arc<Link>, LinkFailure> {
         let mut held = self.link.lock().await;
-        if let Some(link) = held.as_ref().filter(|link| !link.is_closed()) {
+        if let Some((link, _)) = held.as_ref().filter(|(link, _)| !link.is_closed()) {
             return Ok(Arc::clone(link));
         }
-        let link = Arc::new(self.connect().await?);
-        *held = Some(Arc::clone(&link));
+        if let Some((_, lease)) = held.take() {
+            lease.release().await;
+        }
+        let (link, lease) = self.connect().await?;
+        let link = Arc::new(link);
+        *held = Some((Arc::clone(&link), lease));
         Ok(link)
     }
 
-    async fn connect(&self) -> Result<Link, LinkFailure> {
+    async fn connect(&self) -> Result<(Link, Lease), LinkFailure> {
         let mut address = TargetAddress::new(self.destination.address());
         // Durable before the target sees a login.
         self.journal
@@ -245,12 +246,12 @@ impl Session {
             .await
             .map_err(LinkFailure::Recorder)?;
         match self.try_connect(&mut address).await {
-            Ok(link) => {
+            Ok((link, lease)) => {
                 address.host_key = Some(link.host_key.clone());
                 self.journal
                     .submit(self.journal.event(Outcome::Success, Detail::TargetConnected(address)))
                     .await;
-                Ok(link)
+                Ok((link, lease))
             }
             Err(failure) => {
                 let event = self.journal.event(Outcome::Failure, Detail::TargetFailed(address));
@@ -260,7 +261,7 @@ impl Session {
         }
     }
 
-    async fn try_connect(&self, address: &mut TargetAddress) -> Result<Link, LinkFailure> {
+    async fn try_connect(&self, address: &mut TargetAddress) -> Result<(Link, Lease), LinkFailure> {
         let destination = &self.destination;
         let timeout = self.shared.limits.target_timeout;
         // Before dialling: a target without a known key is not even contacted.
@@ -273,6 +274,7 @@ impl Session {
             .await
             .map_err(|_| LinkFailure::Credential("no credential: its source does not answer".to_owned()))?
             .map_err(|e| LinkFailure::Credential(e.to_string()))?;
+        let lease = Lease::new(&self.shared, &self.request, destination);
         address.account = Some(credential.account.clone());
         let opened = async {
             let stream = tokio::time::timeout(timeout, self.shared.dialer.dial(destination))
@@ -282,9 +284,9 @@ impl Session {
             Link::open(stream, accepted, credential, timeout).await
         };
         match opened.await {
-            Ok(link) => Ok(link),
+            Ok(link) => Ok((link, lease)),
             Err(error) => {
-                self.shared.credentials.release(&self.request, destination).await;
+                lease.release().await;
                 Err(LinkFailure::Link(error))
             }
         }
@@ -348,7 +350,7 @@ impl Session {
     }
 
     async fn reevaluate(&self) {
-        match self.shared.gatekeeper.admit(&self.request, Utc::now()).await {
+        match self.shared.admit(&self.request).await {
             Decision::Allow(admission) => {
                 *lock(&self.mode) = admission.mode();
                 lock(&self.clock).revise(admission.limits(), admission.valid_until(), Utc::now());
@@ -371,11 +373,11 @@ impl Session {
         self.settle(farewell).await;
         let end = self.end.borrow().clone().unwrap_or(End::ClientLeft);
         if let Ok(mut held) = tokio::time::timeout(farewell, self.link.lock()).await
-            && let Some(link) = held.take()
+            && let Some((link, lease)) = held.take()
         {
             let _ = tokio::time::timeout(farewell, link.close()).await;
             drop(link);
-            self.shared.credentials.release(&self.request, &self.destination).await;
+            lease.release().await;
         }
         // Whoever held out until now has lost its target and ends with its connection.
         self.settle(farewell).await;
@@ -398,6 +400,37 @@ impl Session {
         self.journal.submit(event).await;
         // When the recorder fails here there is nobody left to tell; the host's log does.
         let _ = self.journal.flush().await;
+    }
+}
+
+/// A credential that was given for this session, and has to be released once, whatever becomes of the task that holds it.
+struct Lease(Option<(Arc<Shared>, SessionRequest, Destination)>);
+
+impl Lease {
+    fn new(shared: &Arc<Shared>, request: &SessionRequest, destination: &Destination) -> Self {
+        Self(Some((Arc::clone(shared), request.clone(), destination.clone())))
+    }
+
+    async fn release(mut self) {
+        if let Some((shared, request, destination)) = self.0.take() {
+            Self::release_now(&shared, &request, &destination).await;
+        }
+    }
+
+    /// A source that does not answer is not waited for: the session's end must not depend on it.
+    async fn release_now(shared: &Shared, request: &SessionRequest, destination: &Destination) {
+        let released = shared.credentials.release(request, destination);
+        let _ = tokio::time::timeout(shared.limits.target_timeout, released).await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some((shared, request, destination)) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { Self::release_now(&shared, &request, &destination).await });
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use russh::keys::ssh_key::known_hosts::{KnownHosts, Marker};
+use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{HashAlg, PrivateKey, PublicKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
@@ -77,18 +77,20 @@ impl HostKeys {
         let keys = match self {
             Self::Pinned(keys) => keys.clone(),
             Self::KnownHosts(path) => {
-                let text =
-                    std::fs::read_to_string(path).map_err(|e| HostKeyError::Unreadable(e.to_string()))?;
-                let mut revoked = Vec::new();
-                for entry in KnownHosts::new(&text).flatten() {
-                    if entry.marker() == Some(&Marker::Revoked) {
-                        revoked.push(entry.public_key().key_data().clone());
-                    }
-                }
+                let unreadable = |e: &dyn std::fmt::Display| HostKeyError::Unreadable(e.to_string());
+                let text = std::fs::read_to_string(path).map_err(|e| unreadable(&e))?;
+                let revoked = revoked(&text)?;
+                let negated = |line: &str| {
+                    line.split_ascii_whitespace()
+                        .next()
+                        .is_some_and(|hosts| hosts.split(',').any(|h| h.starts_with('!')))
+                };
                 let listed = russh::keys::known_hosts::known_host_keys_path(host, port, path)
-                    .map_err(|e| HostKeyError::Unreadable(e.to_string()))?;
+                    .map_err(|e| unreadable(&e))?;
                 listed
                     .into_iter()
+                    // The library does not know negated host patterns; a line that has one counts for nobody.
+                    .filter(|(number, _)| !text.lines().nth(number.saturating_sub(1)).is_none_or(negated))
                     .map(|(_, key)| key)
                     .filter(|key| !revoked.contains(key.key_data()))
                     .collect()
@@ -96,6 +98,30 @@ impl HostKeys {
         };
         if keys.is_empty() { Err(HostKeyError::NoneKnown(format!("{host}:{port}"))) } else { Ok(keys) }
     }
+}
+
+/// Keys marked `@revoked`, for whatever host. A marked line that cannot be understood makes the whole file useless: it might be
+/// the one that revokes the key at hand.
+fn revoked(known_hosts: &str) -> Result<Vec<KeyData>, HostKeyError> {
+    let mut keys = Vec::new();
+    for (number, line) in (1..).zip(known_hosts.lines()) {
+        let mut fields = line.split_ascii_whitespace();
+        match fields.next() {
+            Some("@revoked") => {}
+            Some("@cert-authority") | None => continue,
+            Some(marker) if marker.starts_with('@') => {
+                return Err(HostKeyError::Unreadable(format!("line {number} has an unknown marker")));
+            }
+            Some(_) => continue,
+        }
+        let key = match (fields.next(), fields.next(), fields.next()) {
+            (Some(_), Some(algorithm), Some(key)) => PublicKey::from_openssh(&format!("{algorithm} {key}")),
+            _ => return Err(HostKeyError::Unreadable(format!("line {number} revokes no key"))),
+        };
+        let key = key.map_err(|e| HostKeyError::Unreadable(format!("line {number} revokes no key: {e}")))?;
+        keys.push(key.key_data().clone());
+    }
+    Ok(keys)
 }
 
 /// SHA-256 fingerprint of a key, as `ssh-keygen -l` prints it.
@@ -245,5 +271,52 @@ impl CredentialSource for Inventory {
             .ok_or_else(|| {
                 CredentialError::new(format!("`{}` is not in the inventory", destination.target.id()))
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn accepted(known_hosts: &str) -> Result<usize, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("known_hosts");
+        std::fs::write(&path, known_hosts).unwrap();
+        let keys = HostKeys::KnownHosts(path).accepted("web-1", 22);
+        keys.map(|keys| keys.len()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_listed_key_is_accepted_and_nothing_else_is() {
+        assert_eq!(accepted(&format!("web-1 {KEY}\n")), Ok(1));
+        assert_eq!(accepted(&format!("web-2,web-1 {KEY}\n")), Ok(1));
+        for none in [
+            format!("web-2 {KEY}\n"),
+            String::new(),
+            format!("web-1,!web-1 {KEY}\n"),
+            format!("@cert-authority web-1 {KEY}\n"),
+        ] {
+            assert!(accepted(&none).unwrap_err().contains("no host key is known"), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_revoked_key_is_refused_however_its_line_is_spaced() {
+        for revoked in [
+            format!("@revoked * {KEY}"),
+            format!("@revoked\t*\t{}", KEY.replace(' ', "\t")),
+            format!("@revoked  *  {KEY} comment"),
+            format!("  @revoked * {KEY}"),
+        ] {
+            assert!(accepted(&format!("web-1 {KEY}\n{revoked}\n")).is_err(), "{revoked}");
+        }
+        for broken in ["@revoked *", "@revoked * ssh-ed25519 nonsense", "@else * x y"] {
+            assert!(
+                accepted(&format!("web-1 {KEY}\n{broken}\n")).unwrap_err().contains("line 2"),
+                "{broken}"
+            );
+        }
     }
 }

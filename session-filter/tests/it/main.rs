@@ -20,6 +20,7 @@ mod model;
 mod other_shells;
 mod policy_text;
 mod quoting;
+mod redaction;
 mod session_clock;
 mod sources;
 #[cfg(feature = "ssh")]

@@ -135,3 +135,37 @@ fn the_log_verifies_while_the_proxy_writes() {
     });
     demo.terminate();
 }
+
+/// Output that grows when it is written as JSON still fits the log, digest and full recording alike.
+#[test]
+#[ignore = "needs ssh: cargo xtask test"]
+fn output_of_any_bytes_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(&dir.path().join("demo"));
+    let bytes = dir.path().join("bytes");
+    let mut content = vec![0_u8; 100_000];
+    content.extend((0..=255).cycle().take(100_000));
+    content.extend(b"\x1b]0;title\x07".repeat(5_000));
+    std::fs::write(&bytes, &content).unwrap();
+    let policy = demo.data_dir.join("policy.toml");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    for (changes, record) in ["digest", "full"].into_iter().enumerate() {
+        let rule = format!("\"ls ...\", \"cat {}\"]\nrecord = \"{record}\"\n#", bytes.display());
+        std::fs::write(&policy, text.replace("\"ls ...\"", &rule)).unwrap();
+        wait_for("the change is taken", || demo.stderr().matches("policy changed").count() > changes);
+        let output = demo.ssh().run(format!("cat {}", bytes.display())).unwrap();
+        assert_eq!((output.code(), &output.stdout == &content), (Some(0), true), "{}", output.stderr_text());
+    }
+    let data_dir = demo.data_dir.clone();
+    demo.terminate();
+    let entries = entries(&data_dir);
+    let recorded: u64 = of_type(&entries, "command.output")
+        .iter()
+        .map(|piece| match piece["text"].as_str() {
+            Some(text) => text.len() as u64,
+            None => (piece["base64"].as_str().unwrap().trim_end_matches('=').len() * 3 / 4) as u64,
+        })
+        .sum();
+    assert_eq!(recorded, content.len() as u64);
+    assert_eq!(of_type(&entries, "command.executed").len(), 2);
+}

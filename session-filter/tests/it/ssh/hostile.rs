@@ -366,6 +366,8 @@ fn one_channel_runs_one_command() {
         assert_eq!(stdout, b"first\n");
     });
     assert_eq!(fixture.events_of("command.started").len(), 1);
+    let refused = fixture.events_of("request.refused");
+    assert_eq!((&refused[0]["request"], &refused[0]["asked"]), (&"exec".into(), &"echo second".into()));
 }
 
 #[test]
@@ -391,6 +393,43 @@ fn strangers_are_shown_out_after_the_grace_time() {
 
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
+fn strangers_from_one_address_leave_room_for_others() {
+    let mut limits = Limits::default();
+    limits.unauthenticated_per_source_max = 3;
+    let fixture = Fixture::with(POLICY, SshdOptions::new(), limits);
+    fixture.runtime.block_on(async {
+        let mut idlers = Vec::new();
+        for _ in 0..10 {
+            idlers.push(tokio::net::TcpStream::connect(("127.0.0.1", fixture.port)).await.unwrap());
+        }
+        // Those beyond the limit are closed at once.
+        let mut closed = 0;
+        for idler in &mut idlers[3..] {
+            let mut all = Vec::new();
+            let _ = idler.read_to_end(&mut all).await;
+            closed += 1;
+        }
+        assert_eq!(closed, 7);
+        drop(idlers);
+    });
+    fixture.assert_alive();
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_target_that_does_not_admit_reads_like_one_that_does_not_exist() {
+    let fixture = Fixture::with_policy("[[permit]]\nusers=[\"bob\"]\ntargets=[\"box\"]\ncommands=[\"id\"]\n");
+    let told = |name: &str| fixture.ssh().user(name).run("id").unwrap().stderr_text();
+    assert_eq!(told("alice+box"), told("alice+no-such-box"));
+    let refused = fixture.events_of("session.refused");
+    assert_eq!(
+        (&refused[0]["reason"], &refused[1]["reason"]),
+        (&"no_entry".into(), &"no_such_target".into())
+    );
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
 fn wrong_passwords_are_refused_recorded_and_limited_per_user_and_source() {
     let mut limits = Limits::default();
     limits.login_failures_max = 3;
@@ -409,6 +448,8 @@ fn wrong_passwords_are_refused_recorded_and_limited_per_user_and_source() {
     let failed = fixture.events_of("login.failed");
     assert_eq!(failed.len(), 4);
     assert_eq!(failed[0]["reason"], "bad_credential");
+    // The typed name is no actor: strangers must not make the log know people.
+    assert_eq!((&failed[0]["login_name"], failed[0].get("actor_id")), (&"alice".into(), None));
     assert_eq!(failed[3]["reason"], "too_many_failures");
     assert!(
         fixture

@@ -95,6 +95,10 @@ fn removing_the_user_ends_the_session_and_its_command() {
 /// The process on the target is gone. OpenSSH refuses to signal the commands of an account that is root (it has no
 /// privilege separation there), and nothing else ends a process without a terminal; then at least it was asked to.
 fn assert_stopped(fixture: &Fixture, seconds: &str) {
+    if fixture.sshd.user() == "root" {
+        let executed = fixture.events_of("command.executed").pop().unwrap();
+        assert!(executed["message"].as_str().unwrap().contains("may still be running"), "{executed}");
+    }
     fixture.wait_for("the process is gone", |f| {
         !sleeping(seconds)
             || (f.sshd.user() == "root"
