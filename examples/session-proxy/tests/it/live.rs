@@ -154,7 +154,7 @@ fn output_of_any_bytes_is_recorded() {
         std::fs::write(&policy, text.replace("\"ls ...\"", &rule)).unwrap();
         wait_for("the change is taken", || demo.stderr().matches("policy changed").count() > changes);
         let output = demo.ssh().run(format!("cat {}", bytes.display())).unwrap();
-        assert_eq!((output.code(), &output.stdout == &content), (Some(0), true), "{}", output.stderr_text());
+        assert_eq!((output.code(), output.stdout == content), (Some(0), true), "{}", output.stderr_text());
     }
     let data_dir = demo.data_dir.clone();
     demo.terminate();
