@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::facts::Facts;
 use crate::limits::MFA_SKEW_MAX;
+use crate::policy::mistake::excerpt;
 
 /// The condition that keeps a rule from being in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -285,7 +286,7 @@ fn day(name: &str) -> Result<Weekday, String> {
         "fri" => Ok(Weekday::Fri),
         "sat" => Ok(Weekday::Sat),
         "sun" => Ok(Weekday::Sun),
-        other => Err(format!("`{other}` is not a day (mon, tue, wed, thu, fri, sat, sun)")),
+        other => Err(format!("`{}` is not a day (mon, tue, wed, thu, fri, sat, sun)", excerpt(other))),
     }
 }
 
@@ -300,8 +301,9 @@ pub(crate) struct Hours {
 impl Hours {
     /// `08:00-18:00`, `22:00-06:00`, `00:00-24:00`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (start, end) =
-            text.split_once('-').ok_or_else(|| format!("`{text}` is not a window such as 08:00-18:00"))?;
+        let (start, end) = text
+            .split_once('-')
+            .ok_or_else(|| format!("`{}` is not a window such as 08:00-18:00", excerpt(text)))?;
         let (start, end) = (minute(start)?, minute(end)?);
         if start == 24 * 60 {
             return Err("a window cannot start at 24:00".to_owned());
@@ -314,7 +316,7 @@ impl Hours {
 }
 
 fn minute(text: &str) -> Result<u32, String> {
-    let wrong = || format!("`{text}` is not a time such as 08:00");
+    let wrong = || format!("`{}` is not a time such as 08:00", excerpt(text));
     let (hour, minute) = text.trim().split_once(':').ok_or_else(wrong)?;
     let number = |digits: &str| match digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         true => digits.parse::<u32>().ok(),

@@ -13,7 +13,7 @@ use self::fields::Fields;
 use super::condition::FactNeeds;
 use super::index::{Index, Selector};
 use super::lint::{self, Finding};
-use super::mistake::{Mistake, Places, PolicyError, Warning};
+use super::mistake::{COLLECTED_MAX, Mistake, Places, PolicyError, Warning, excerpt};
 use super::pattern::Pattern;
 use super::{Mode, Rule};
 use crate::limits::{
@@ -41,8 +41,11 @@ pub(super) fn parse(text: &str) -> Result<Parsed, PolicyError> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let place = |span: Option<Range<usize>>| span.map_or(0, |span| span.start);
-        let mut mistakes: Vec<Mistake> =
-            errors.iter().map(|error| places.mistake(place(error.span()), error.message())).collect();
+        let mut mistakes: Vec<Mistake> = errors
+            .iter()
+            .take(COLLECTED_MAX)
+            .map(|error| places.mistake(place(error.span()), error.message()))
+            .collect();
         // One slip makes the rest of its line unreadable, too.
         mistakes.sort();
         mistakes.dedup_by_key(|mistake| mistake.line);
@@ -86,7 +89,9 @@ const MODES: &str = "`exec-only`, `managed` or `unrestricted`";
 
 impl<'a> Reader<'a> {
     fn mistake(&mut self, offset: usize, message: impl Into<String>) {
-        self.mistakes.push(self.places.mistake(offset, message));
+        if self.mistakes.len() < COLLECTED_MAX {
+            self.mistakes.push(self.places.mistake(offset, message));
+        }
     }
 
     fn warn(&mut self, offset: usize, message: impl Into<String>) {
@@ -162,13 +167,13 @@ impl<'a> Reader<'a> {
         for acknowledgement in acknowledged.iter().filter(|entry| !entry.used.get()) {
             self.warn(
                 acknowledgement.offset,
-                format!("nothing here needs `{}` acknowledged", acknowledgement.program),
+                format!("nothing here needs `{}` acknowledged", excerpt(&acknowledgement.program)),
             );
         }
         if let Some(when) = &when {
             self.needs = self.needs.union(when.needs());
         }
-        let (line, _) = self.places.at(offset);
+        let line = self.places.line(offset);
         self.rules.push(Rule {
             line,
             mode,
@@ -207,16 +212,16 @@ impl<'a> Reader<'a> {
             if name.is_empty() || name.trim() != name {
                 self.mistake(
                     offset,
-                    format!("`{item}` names nobody and nothing (empty, or spaces around it)"),
+                    format!("`{}` names nobody and nothing (empty, or spaces around it)", excerpt(item)),
                 );
             } else if name != "*" && name.contains('*') {
                 self.mistake(
                     offset,
-                    format!("`{item}`: wildcards are not known in `{key}` (only `*` alone)"),
+                    format!("`{}`: wildcards are not known in `{key}` (only `*` alone)", excerpt(item)),
                 );
             }
             match selectors.contains(&selector) {
-                true => self.warn(offset, format!("`{item}` is named twice")),
+                true => self.warn(offset, format!("`{}` is named twice", excerpt(item))),
                 false => selectors.push(selector),
             }
         }
@@ -274,19 +279,20 @@ impl<'a> Reader<'a> {
             self.mistake(*offset, format!("`commands` has more than {RULE_COMMANDS_MAX} entries"));
         }
         for (text, offset) in items.into_iter().take(RULE_COMMANDS_MAX) {
-            let (line, _) = self.places.at(offset);
+            let line = self.places.line(offset);
+            let shown = excerpt(text);
             let pattern = match Pattern::parse(text, self.rules.len(), line) {
                 Ok(pattern) => pattern,
                 Err(fault) => {
                     let place = self.inside(offset, text, fault.position);
-                    self.mistake(place, format!("`{text}`: {}", fault.message));
+                    self.mistake(place, format!("`{shown}`: {}", fault.message));
                     continue;
                 }
             };
             if pattern.program.contains('/') && !pattern.program.starts_with('/') {
                 self.warn(
                     offset,
-                    format!("`{text}`: what `{}` is depends on the directory", pattern.program),
+                    format!("`{shown}`: what `{}` is depends on the directory", excerpt(&pattern.program)),
                 );
             }
             match lint::examine(&pattern, mode) {
@@ -298,8 +304,9 @@ impl<'a> Reader<'a> {
                     match entry {
                         Some(entry) => entry.used.set(true),
                         None => {
+                            let name = excerpt(name);
                             let message = format!(
-                                "`{text}`: `{name}` {reason}; if that is meant, add to this rule \
+                                "`{shown}`: `{name}` {reason}; if that is meant, add to this rule \
                                  acknowledge = [\"{name} {reason}\"]"
                             );
                             self.mistake(offset, message.replace('\\', "\\\\"));
@@ -307,7 +314,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Some(Finding::Doubtful(reason)) => {
-                    self.warn(offset, format!("`{text}`: `{}` {reason}", pattern.base_name()))
+                    self.warn(offset, format!("`{shown}`: `{}` {reason}", excerpt(pattern.base_name())))
                 }
                 None => {}
             }
@@ -336,7 +343,7 @@ impl<'a> Reader<'a> {
                     // The last line says what is wrong; those before draw the expression.
                     let message = error.to_string();
                     let what = message.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                    self.mistake(offset, format!("not a regular expression: {what}"));
+                    self.mistake(offset, format!("not a regular expression: {}", excerpt(what)));
                 }
             }
         }
@@ -354,7 +361,7 @@ impl<'a> Reader<'a> {
 
     fn unknown(&mut self, fields: &Fields<'_>, of: &str) {
         for (key, offset) in fields.rest() {
-            self.mistake(offset, format!("`{key}` is not a key of {of}"));
+            self.mistake(offset, format!("`{}` is not a key of {of}", excerpt(key)));
         }
     }
 

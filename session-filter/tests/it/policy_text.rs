@@ -60,6 +60,46 @@ fn deeply_nested_text_is_a_mistake_and_not_a_crash() {
 }
 
 #[test]
+fn messages_stay_short_whatever_is_wrong() {
+    let long = "é".repeat(100_000);
+    let rule = |rest: &str| format!("[[permit]]\nusers=['a']\ntargets=['t']\n{rest}\n");
+    for text in [
+        rule(&format!("commands=['ls > {long}']")),
+        rule(&format!("commands=['id']\nidle='{long}'")),
+        rule(&format!("commands=['id']\nwhen={{zone='{long}'}}")),
+        rule(&format!("commands=['id']\nwhen={{hours='{long}', days='{long}'}}")),
+        rule(&format!("commands=['id']\n'{long}'=1")),
+        rule(&format!("commands=['/{}/vi']", "x".repeat(10_000))),
+        format!("redact=['({long}']"),
+        format!(
+            "[[permit]]\nusers=['{long}', ' {long}']\ntargets=['t']\nmode='unrestricted'\ncommands=['id']"
+        ),
+        format!("{long} = {long}"),
+    ] {
+        let error = Policy::from_toml(&text).unwrap_err();
+        assert!(error.to_string().len() < 3 * 1024, "{} bytes", error.to_string().len());
+        assert!(error.mistakes().iter().all(|mistake| mistake.message.len() <= 2 * 1024 + 3));
+    }
+    let many: String = (0..1000).map(|n| format!("'vi {} {n}',", "é".repeat(2000))).collect();
+    let error = Policy::from_toml(&rule(&format!("commands=[{many}]"))).unwrap_err();
+    assert_eq!(error.mistakes().len(), session_filter::limits::MISTAKES_MAX);
+    let shown = error.to_string();
+    assert!(shown.len() < 20 * 1024, "{} bytes", shown.len());
+    assert!(shown.lines().last().unwrap().starts_with("… and "), "{shown}");
+}
+
+#[test]
+fn one_long_line_full_of_rules_and_mistakes_is_read_in_one_go() {
+    let rule = "{users=['a'],targets=['t'],commands=['id','df','w','vi','vi','vi']},";
+    let error = Policy::from_toml(&format!("permit=[{}]", rule.repeat(9_000))).unwrap_err();
+    let places = error.mistakes().iter().map(|mistake| (mistake.line, mistake.column)).take(3);
+    assert_eq!(places.collect::<Vec<_>>(), [(1, 60), (1, 65), (1, 70)]);
+    let accents = "permit=[{users=['é','é'],targets=['t'],commands=['vi','é','vi']}]";
+    let error = Policy::from_toml(accents).unwrap_err();
+    assert_eq!(error.mistakes().iter().map(|mistake| mistake.column).collect::<Vec<_>>(), [50, 59]);
+}
+
+#[test]
 fn the_digest_names_the_text() {
     let policy = Policy::from_toml("").unwrap();
     // SHA-256 of nothing.

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Reader;
+use super::{Reader, excerpt};
 use crate::limits::DURATION_MAX;
 use crate::policy::condition::{Days, Hours, When};
 
@@ -184,7 +184,7 @@ impl Reader<'_> {
             self.mistake(zone.span().start, "`zone` means nothing without `days` or `hours`");
         }
         let zone = self.text(&mut fields, "zone", |name| {
-            name.parse::<Tz>().map_err(|_| format!("`{name}` is not an IANA time zone"))
+            name.parse::<Tz>().map_err(|_| format!("`{}` is not an IANA time zone", excerpt(name)))
         });
         let from = self.moment(&mut fields, "from");
         let until = self.moment(&mut fields, "until");
@@ -218,7 +218,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     let network = match (text.parse::<IpNet>(), text.parse::<std::net::IpAddr>()) {
         (Ok(network), _) => network,
         (Err(_), Ok(address)) => IpNet::from(address),
-        _ => return Err(format!("`{text}` is not a network such as 10.0.0.0/8")),
+        _ => return Err(format!("`{}` is not a network such as 10.0.0.0/8", excerpt(text))),
     };
     match network.trunc() == network {
         true => Ok(network),
@@ -229,13 +229,16 @@ fn network(text: &str) -> Result<IpNet, String> {
 fn country(text: &str) -> Result<String, String> {
     match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
         true => Ok(text.to_owned()),
-        false => Err(format!("`{text}` is not a country code such as IN (ISO 3166-1 alpha-2, capitals)")),
+        false => Err(format!(
+            "`{}` is not a country code such as IN (ISO 3166-1 alpha-2, capitals)",
+            excerpt(text)
+        )),
     }
 }
 
 /// `90s`, `10m`, `1h30m`, `2d`; more than nothing and at most [`DURATION_MAX`].
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration such as 90s, 10m, 1h30m, 2d");
+    let wrong = || format!("`{}` is not a duration such as 90s, 10m, 1h30m, 2d", excerpt(text));
     let mut seconds = 0u64;
     let mut digits = String::new();
     let mut last_unit = u64::MAX;
@@ -263,9 +266,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     match (digits.is_empty() && !text.is_empty(), duration.is_zero(), duration <= DURATION_MAX) {
         (false, _, _) => Err(wrong()),
         (_, true, _) => Err("the duration is zero".to_owned()),
-        (_, _, false) => {
-            Err(format!("`{text}` is longer than {} days", DURATION_MAX.as_secs() / (24 * 60 * 60)))
-        }
+        (_, _, false) => Err(format!(
+            "`{}` is longer than {} days",
+            excerpt(text),
+            DURATION_MAX.as_secs() / (24 * 60 * 60)
+        )),
         _ => Ok(duration),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Reader, Scope};
+use super::{Reader, Scope, excerpt};
 use crate::policy::index::Selector;
 use crate::policy::pattern::{ArgPattern, Pattern};
 use crate::policy::{Mode, Rule};
@@ -51,8 +51,8 @@ fn raw_beside_list(reader: &mut Reader<'_>) {
 fn shown(selector: &Selector, label: &str) -> String {
     match selector {
         Selector::Any => "`*`".to_owned(),
-        Selector::Id(id) => format!("`{id}`"),
-        Selector::Label(name) => format!("`{label}{name}`"),
+        Selector::Id(id) => format!("`{}`", excerpt(id)),
+        Selector::Label(name) => format!("`{label}{}`", excerpt(name)),
     }
 }
 
@@ -70,7 +70,10 @@ fn repetitions(reader: &mut Reader<'_>) {
         if let Some(before) =
             earlier.find(|before| before.covers(pattern) && rule_covers(reader, before.rule, pattern.rule))
         {
-            found.push((*offset, format!("`{}` is already permitted by line {}", pattern.text, before.line)));
+            found.push((
+                *offset,
+                format!("`{}` is already permitted by line {}", excerpt(&pattern.text), before.line),
+            ));
         }
         if same.len() < EARLIER_MAX {
             same.push(pattern);
