@@ -18,9 +18,7 @@ fn an_edited_policy_reaches_the_next_command_and_a_mistake_changes_nothing() {
     let master = demo.ssh().master().unwrap();
     assert_eq!(master.run("uname").unwrap().code(), Some(126));
 
-    let text = std::fs::read_to_string(&policy).unwrap();
-    std::fs::write(&policy, text.replace("\"ls ...\"", "\"ls ...\", \"uname\"")).unwrap();
-    wait_for("the change is taken", || demo.stderr().contains("policy changed"));
+    demo.permit("uname");
     assert_eq!(master.run("uname").unwrap().code(), Some(0));
 
     std::fs::write(&policy, "[[permit]]\nusers = [\"alice\"]\ntargets = 7\n").unwrap();
@@ -42,10 +40,7 @@ fn an_edited_policy_reaches_the_next_command_and_a_mistake_changes_nothing() {
 fn a_user_removed_from_the_list_is_out() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(&dir.path().join("demo"));
-    let policy = demo.data_dir.join("policy.toml");
-    let text = std::fs::read_to_string(&policy).unwrap();
-    std::fs::write(&policy, text.replace("\"ls ...\"", "\"ls ...\", \"sleep *\"")).unwrap();
-    wait_for("the change is taken", || demo.stderr().contains("policy changed"));
+    demo.permit("sleep *");
     let running = demo.ssh().spawn("sleep 600").unwrap();
     wait_for("it runs", || String::from_utf8_lossy(&sessions(&demo, &["list"]).stdout).contains("sleep 600"));
 
@@ -94,10 +89,7 @@ fn sessions_are_listed_and_ended_through_the_control_socket() {
 fn sigterm_in_mid_session_leaves_a_reason_and_a_complete_log() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(&dir.path().join("demo"));
-    let policy = demo.data_dir.join("policy.toml");
-    let text = std::fs::read_to_string(&policy).unwrap();
-    std::fs::write(&policy, text.replace("\"ls ...\"", "\"ls ...\", \"sleep *\"")).unwrap();
-    wait_for("the change is taken", || demo.stderr().contains("policy changed"));
+    demo.permit("sleep *");
     let running = demo.ssh().spawn("sleep 600").unwrap();
     wait_for("it runs", || String::from_utf8_lossy(&sessions(&demo, &["list"]).stdout).contains("sleep 600"));
     let data_dir = demo.data_dir.clone();

@@ -13,4 +13,5 @@ mod crash;
 mod demo;
 mod disk_full;
 mod live;
+mod serve;
 mod stage;

@@ -59,6 +59,16 @@ impl Demo {
             .key(target["key_file"].as_str().unwrap())
     }
 
+    /// Adds a pattern to the demo's policy and waits until it is in force.
+    pub(crate) fn permit(&self, pattern: &str) {
+        let policy = self.data_dir.join("policy.toml");
+        let text = std::fs::read_to_string(&policy).unwrap();
+        let changes = || self.stderr().matches("policy changed").count();
+        let before = changes();
+        std::fs::write(&policy, text.replace("\"ls ...\"", &format!("\"ls ...\", {pattern:?}"))).unwrap();
+        wait_for("the change is taken", || changes() > before);
+    }
+
     pub(crate) fn socket(&self) -> &str {
         self.line["control_socket"].as_str().unwrap()
     }
