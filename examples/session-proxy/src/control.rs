@@ -55,7 +55,7 @@ impl Control {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // A shortage of descriptors passes; whoever ends sessions must still be heard then.
-                    eprintln!("session-proxy: control socket: {error}");
+                    crate::say!("control socket: {error}");
                     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
                     continue;
                 }

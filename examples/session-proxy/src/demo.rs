@@ -35,8 +35,8 @@ pub(crate) struct Stage {
 
 pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
-        eprintln!(
-            "session-proxy: warning: running as root: the demo's target runs permitted commands as root; \
+        crate::say!(
+            "warning: running as root: the demo's target runs permitted commands as root; \
              an ordinary user will do"
         );
     }

@@ -5,6 +5,16 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to a terminal")]
 
+/// Says a line on standard error, in one write, so that lines of several threads do not mix.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let line = format!("session-proxy: {}\n", format_args!($($text)*));
+        // Nobody reads it any more: that is no reason to stop.
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), line.as_bytes());
+    }};
+}
+pub(crate) use say;
+
 mod config;
 mod control;
 mod demo;
@@ -103,7 +113,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("session-proxy: cannot start: {error}");
+            crate::say!("cannot start: {error}");
             return ExitCode::from(2);
         }
     };
@@ -127,7 +137,7 @@ fn main() -> ExitCode {
     // Tasks that still hold a dead peer's connection are not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     result.unwrap_or_else(|error| {
-        eprintln!("session-proxy: {error}");
+        crate::say!("{error}");
         ExitCode::FAILURE
     })
 }

@@ -51,12 +51,12 @@ impl Ready {
         let log = open_log(&parts.data_dir, &parts.checkpoints).await?;
         let recorder = AuditRecorder::new(log.clone());
         let users = UserFile::watch(parts.users, |news| match news {
-            Ok(users) => eprintln!("session-proxy: users changed: {users} now"),
-            Err(mistake) => eprintln!("session-proxy: users not changed: {mistake}"),
+            Ok(users) => crate::say!("users changed: {users} now"),
+            Err(mistake) => crate::say!("users not changed: {mistake}"),
         })?;
         let policy = Arc::new(watch_policy(&parts.policy, recorder.clone())?);
         for warning in policy.policy().warnings() {
-            eprintln!("session-proxy: policy: {warning}");
+            crate::say!("policy: {warning}");
         }
         let registry = Registry::new();
         let door = Door { users: Arc::clone(&users), policy: PolicyGate::new(policy) };
@@ -114,7 +114,7 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
         inventory,
     })
     .await?;
-    eprintln!("session-proxy: serving on {}", ready.address);
+    crate::say!("serving on {}", ready.address);
     ready.serve_until(stop_signal()?).await
 }
 
@@ -223,9 +223,7 @@ fn limits_for_descriptors() -> Result<Limits, Failure> {
         )));
     }
     if fit < limits.connections_max {
-        eprintln!(
-            "session-proxy: {descriptors} open files (ulimit -n) suffice for {fit} connections at a time"
-        );
+        crate::say!("{descriptors} open files (ulimit -n) suffice for {fit} connections at a time");
         limits.connections_max = fit;
         limits.unauthenticated_max = limits.unauthenticated_max.min(fit.div_ceil(2));
     }
@@ -240,15 +238,15 @@ fn watch_policy(path: &Path, recorder: AuditRecorder) -> Result<FilePolicy, Fail
     let tell = move |news: &FileEvent| {
         let event = match news {
             FileEvent::Replaced(policy) => {
-                eprintln!("session-proxy: policy changed");
+                crate::say!("policy changed");
                 for warning in policy.warnings() {
-                    eprintln!("session-proxy: policy: {warning}");
+                    crate::say!("policy: {warning}");
                 }
                 let detail = Detail::PolicyChanged(PolicyChanged::new(policy.digest()));
                 Event::new(Subject::default(), Outcome::Success, detail, Utc::now())
             }
             FileEvent::Rejected(error) => {
-                eprintln!("session-proxy: policy not changed, the old one stays in force: {name}: {error}");
+                crate::say!("policy not changed, the old one stays in force: {name}: {error}");
                 Event::new(Subject::default(), Outcome::Failure, Detail::PolicyRejected {}, Utc::now())
                     .because("mistakes", error.to_string())
             }
@@ -257,7 +255,7 @@ fn watch_policy(path: &Path, recorder: AuditRecorder) -> Result<FilePolicy, Fail
         let recorded = recorder.record(event);
         runtime.spawn(async move {
             if let Err(error) = recorded.await {
-                eprintln!("session-proxy: a change of policy could not be recorded: {error}");
+                crate::say!("a change of policy could not be recorded: {error}");
             }
         });
     };
