@@ -70,8 +70,10 @@
 //! # Programs that run programs
 //!
 //! Editors, pagers, interpreters, `find -exec`, `tar --to-command` and their like turn a permitted command into any
-//! command. A pattern that can reach such a feature does not load unless `acknowledge` holds an entry that begins with
-//! the program's name. See [`lint`] for which features are known.
+//! command. A pattern that can reach such a feature does not load unless an entry of `acknowledge` in the same rule names
+//! the program and what it does: `find runs programs` covers `-exec`, and not `-delete`; `find anything` covers both. A
+//! program that is a danger however it is called takes any words: `vi grants a shell`. The mistake says what to write. See
+//! [`lint`] for which features are known.
 
 mod check;
 mod condition;

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use self::fields::Fields;
 use super::condition::FactNeeds;
 use super::index::{Index, Selector};
-use super::lint::{self, Finding};
+use super::lint;
 use super::mistake::{COLLECTED_MAX, Mistake, Places, PolicyError, Warning, excerpt};
 use super::pattern::Pattern;
 use super::{Mode, Rule};
@@ -84,6 +84,9 @@ struct Reader<'a> {
     pattern_offsets: Vec<usize>,
     needs: FactNeeds,
 }
+
+/// How many ways from a program to others a mistake spells out.
+const REASONS_SHOWN_MAX: usize = 3;
 
 const MODES: &str = "`exec-only`, `managed` or `unrestricted`";
 
@@ -258,8 +261,13 @@ impl<'a> Reader<'a> {
         let mut entries = Vec::new();
         for (entry, offset) in self.strings(value, "acknowledge") {
             match entry.split_once(' ') {
-                Some((program, reason)) if !program.is_empty() && !reason.trim().is_empty() => {
-                    entries.push(Acknowledgement { program: program.to_owned(), offset, used: false.into() });
+                Some((program, words)) if !program.is_empty() && !words.trim().is_empty() => {
+                    entries.push(Acknowledgement {
+                        program: program.to_owned(),
+                        words: words.trim().to_owned(),
+                        offset,
+                        used: false.into(),
+                    });
                 }
                 _ => self.mistake(
                     offset,
@@ -295,32 +303,45 @@ impl<'a> Reader<'a> {
                     format!("`{shown}`: what `{}` is depends on the directory", excerpt(&pattern.program)),
                 );
             }
-            match lint::examine(&pattern, mode) {
-                Some(Finding::Reaches(reason)) => {
-                    let name = pattern.base_name();
-                    let entry = acknowledged
-                        .iter()
-                        .find(|entry| entry.program == name || entry.program == pattern.program);
-                    match entry {
-                        Some(entry) => entry.used.set(true),
-                        None => {
-                            let name = excerpt(name);
-                            let message = format!(
-                                "`{shown}`: `{name}` {reason}; if that is meant, add to this rule \
-                                 acknowledge = [\"{name} {reason}\"]"
-                            );
-                            self.mistake(offset, message.replace('\\', "\\\\"));
-                        }
-                    }
-                }
-                Some(Finding::Doubtful(reason)) => {
-                    self.warn(offset, format!("`{shown}`: `{}` {reason}", excerpt(pattern.base_name())))
-                }
-                None => {}
-            }
+            self.acknowledged(&pattern, mode, acknowledged, offset);
             self.patterns.push(pattern);
             self.pattern_offsets.push(offset);
         }
+    }
+
+    /// Every way from the pattern's program to others must be covered by one of the acknowledgements.
+    fn acknowledged(&mut self, pattern: &Pattern, mode: Mode, entries: &[Acknowledgement], offset: usize) {
+        let name = pattern.base_name();
+        let findings = lint::examine(pattern, mode);
+        // Who must acknowledge graver things needs no warning about a pager.
+        for doubt in findings.doubts.iter().filter(|_| findings.reaches.is_empty()) {
+            self.warn(offset, format!("`{}`: `{}` {doubt}", excerpt(&pattern.text), excerpt(name)));
+        }
+        let mut bare = findings.reaches;
+        bare.retain(|reason| {
+            let covering = entries.iter().filter(|entry| {
+                (entry.program == name || entry.program == pattern.program)
+                    && lint::covers(pattern, &entry.words, reason)
+            });
+            covering.map(|entry| entry.used.set(true)).count() == 0
+        });
+        if bare.is_empty() {
+            return;
+        }
+        let name = excerpt(name);
+        let said = bare.get(..REASONS_SHOWN_MAX).unwrap_or(&bare).join("; ");
+        let (more, entries) = match bare.len() <= REASONS_SHOWN_MAX {
+            true => {
+                let quoted: Vec<String> = bare.iter().map(|reason| format!("\"{name} {reason}\"")).collect();
+                ("", quoted.join(", "))
+            }
+            false => ("; and more", format!("\"{name} {}\"", lint::ANYTHING)),
+        };
+        let message = format!(
+            "`{}`: `{name}` {said}{more}; if that is meant, add to this rule acknowledge = [{entries}]",
+            excerpt(&pattern.text),
+        );
+        self.mistake(offset, message.replace('\\', "\\\\"));
     }
 
     fn redactions(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Regex> {
@@ -424,6 +445,7 @@ impl<'a> Reader<'a> {
 /// An entry of `acknowledge`.
 struct Acknowledgement {
     program: String,
+    words: String,
     offset: usize,
     used: std::cell::Cell<bool>,
 }

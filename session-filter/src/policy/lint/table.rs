@@ -1,6 +1,6 @@
 //! The table of programs that run programs.
 
-use super::Reach::{Always, Bundle, Operand, Prefix, Short, Terminal, Word};
+use super::Reach::{Always, Assignment, Bundle, Operand, Operands, Prefix, Short, Terminal, Word};
 use super::{Feature, Program};
 
 macro_rules! table {
@@ -16,7 +16,7 @@ macro_rules! table {
 table! {
     // Shells and what runs a command line.
     ["sh", "ash", "bash", "busybox", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "lksh", "mksh", "nu", "oksh", "osh",
-     "pdksh", "posh", "pwsh", "rbash", "rc", "rksh", "rssh", "lshell", "tcsh", "toybox", "xonsh", "yash", "zsh"]
+     "pdksh", "posh", "pwsh", "rbash", "rc", "rksh", "rssh", "lshell", "sash", "tcsh", "toybox", "coreutils", "cmd", "powershell", "vtysh", "cli", "clish", "ksshell", "xonsh", "yash", "zsh"]
         { Always => "is a shell or contains one" }
     [".", "alias", "bind", "builtin", "command", "complete", "eval", "exec", "enable", "fc", "mapfile", "readarray",
      "shopt", "source", "trap", "hash", "export", "declare", "readonly", "set"]
@@ -25,14 +25,18 @@ table! {
     // Runs the command that its arguments name.
     ["ansible", "ansible-playbook", "at", "batch", "capsh", "catchsegv", "cgexec", "chrt", "chroot", "cpulimit", "daemonize",
      "dbus-launch", "dbus-run-session", "dumb-init", "env", "envdir", "expect", "faketime", "fakeroot", "firejail", "flock",
-     "gosu", "heaptrack", "hyperfine", "ionice", "ld-linux.so", "linux32", "linux64", "ltrace", "nice", "nohup",
+     "gosu", "heaptrack", "hyperfine", "ionice", "ld.so", "linux32", "linux64", "ltrace", "nice", "nohup",
      "nsenter", "numactl", "parallel", "perf", "pexec", "proot", "proxychains", "rlwrap", "run-one", "run-parts",
      "runuser", "s6-setuidgid", "sem", "setarch", "setlock", "setpriv", "setsid", "setuidgid", "softlimit", "ssh-agent",
      "sshpass", "stap", "start-stop-daemon", "stdbuf", "strace", "su-exec", "systemd-inhibit", "systemd-run",
      "taskset", "time", "timeout", "tini", "tmate", "torify", "torsocks", "unbuffer", "unshare", "valgrind", "watch",
-     "xargs", "xvfb-run", "i386", "x86_64", "uname26"]
+     "xargs", "xvfb-run", "i386", "x86_64", "uname26", "run0", "systemd-cat", "systemd-socket-activate", "chpst", "prlimit", "aa-exec",
+     "choom", "openvt", "eatmydata", "multitime", "trickle", "uclampset", "pee", "chronic", "ifne", "gtester", "xdotool",
+     "run-mailcap", "runcon", "bwrap", "nsjail", "minijail0", "cset", "schedtool", "nocache", "catatonit", "execlineb", "xe", "apply", "ccache",
+     "sccache", "distcc", "bear", "fakechroot", "agetty", "getty", "grc", "direnv", "ldd", "genie", "csvtool", "scrot", "daemon", "detach",
+     "ssh-argv0", "tsocks", "proxychains4", "parallel-rsync", "s6-envdir", "s6-softlimit", "s6-setlock", "s6-sudo", "scriptlive"]
         { Operand => "runs the program that its arguments name" , Always => "runs other programs" }
-    ["doas", "pkexec", "su", "sudo", "sudoedit", "dzdo", "sg", "newgrp", "login", "machinectl", "pfexec", "op"]
+    ["doas", "pkexec", "su", "sudo", "sudoedit", "dzdo", "sg", "newgrp", "login", "machinectl", "pfexec", "op", "ksu", "sudo-rs", "su-rs", "newrole"]
         { Always => "runs commands as another user" }
     ["byobu", "dtach", "abduco", "mosh", "mosh-server", "screen", "script", "scriptreplay", "tmux", "ttyd", "gotty",
      "zellij", "dvtm", "minicom", "cu", "tip", "picocom"]
@@ -52,7 +56,11 @@ table! {
      "tclsh", "tclkit", "wish", "yarn", "java", "gcc", "cc", "g++", "c++", "clang", "rustc", "cargo", "msgfilter",
      "pdb", "pip", "pipx", "uv", "gem", "bundle", "bundler", "composer", "easy_install", "poetry", "virtualenv", "cowsay",
      "cowthink", "ansible-test", "salt", "salt-call", "chef-client", "knife", "terraform", "vagrant", "jupyter", "mvn",
-     "gradle", "ant", "scons", "cmake", "ctest", "ninja", "just", "task", "meson", "bazel"]
+     "gradle", "ant", "scons", "cmake", "ctest", "ninja", "just", "task", "meson", "bazel", "ghc", "c89", "c99",
+     "cobc", "gfortran", "tcc", "ld", "as", "javac", "kotlin", "kotlinc", "swift", "nim", "zig", "rdmd", "dmd", "ldc2", "micropython", "jython", "jruby",
+     "rhino", "qjs", "js", "ts-node", "tsx", "rbenv", "pyenv", "asdf", "mise", "prove", "cpanm", "instmodsh", "expectk", "jimsh", "scheme", "csi", "gsi",
+     "clisp", "ecl", "gforth", "byebug", "latexmk", "facter", "msfconsole", "sqlmap", "conda", "mamba", "ansible-console", "ansible-galaxy",
+     "ansible-pull", "ansible-vault", "ansible-doc", "terragrunt", "tofu", "packer", "cdist"]
         { Operand => "runs code that its arguments or files name", Always => "runs code" }
     ["make", "gmake", "bmake", "pmake"] { Always => "runs the commands of a makefile or of its arguments" }
     ["dc", "bc"] { Operand => "runs a file whose text may call a shell", Always => "runs text from its input, which may call a shell" }
@@ -65,12 +73,12 @@ table! {
     ["ed", "red", "emacs", "emacsclient", "elvis", "ex", "gvim", "hx", "jed", "jmacs", "joe", "jove", "jpico", "jstar", "kak",
      "mcedit", "mg", "micro", "ne", "neovim", "nvi", "nvim", "nvimdiff", "rjoe", "rvim", "rview", "vi", "view", "vim", "vim.basic",
      "vim.tiny", "vimdiff", "vimtutor", "vise", "zile", "ee", "edit", "editor", "sensible-editor", "select-editor", "visudo",
-     "vipw", "vigr", "mc", "ranger", "nnn", "lf", "vifm", "tig", "lazygit", "sc", "visidata", "vd"]
+     "vipw", "vigr", "mc", "ranger", "nnn", "lf", "vifm", "tig", "lazygit", "sc", "visidata", "vd", "gedit", "vile", "dte", "ispell", "aspell", "ncdu", "iftop", "k9s", "lazydocker", "ctop"]
         { Always => "is an editor or browser that opens a shell and writes files" }
     ["nano", "pico", "rnano"] { Always => "is an editor that runs commands and writes files" }
     ["less", "more", "most", "pg", "pager", "lv", "zless", "zmore", "xzless", "xzmore", "bzless", "bzmore", "lesspipe",
-     "sensible-pager", "bat", "batcat"] { Always => "is a pager that opens a shell and other files" }
-    ["man", "info", "pinfo", "perldoc", "ri", "pydoc"] { Always => "shows text in a pager that opens a shell" }
+     "sensible-pager", "bat", "batcat", "xmore", "zstdless", "lzless", "lzmore"] { Always => "is a pager that opens a shell and other files" }
+    ["man", "info", "pinfo", "perldoc", "ri", "pydoc", "apport-cli", "eb", "yelp"] { Always => "shows text in a pager that opens a shell" }
     ["systemctl"] { Word("edit") => "opens an editor", Word("link") => "installs units that run programs",
         Word("enable") => "installs units that run programs", Word("set-environment") => "changes what services run with",
         Word("import-environment") => "changes what services run with", Word("set-property") => "changes what services run with",
@@ -83,7 +91,7 @@ table! {
     ["journalctl"] { Prefix("--root") => "reads other files", Prefix("--image") => "reads other files", Prefix("--machine") => "enters a container",
         Short('M') => "enters a container",
         Terminal(&["--no-pager", "-f", "--follow"]) => "shows text in a pager that may open a shell; add `--no-pager`" }
-    ["loginctl", "timedatectl", "hostnamectl", "localectl", "networkctl", "coredumpctl", "resolvectl", "busctl", "bootctl"] {
+    ["loginctl", "timedatectl", "hostnamectl", "localectl", "networkctl", "coredumpctl", "resolvectl", "busctl", "bootctl", "userdbctl", "oomctl", "homectl", "portablectl", "systemd-analyze", "systemd-cgls", "systemd-resolve"] {
         Short('H') => "connects with ssh", Prefix("--host") => "connects with ssh", Short('M') => "enters a container",
         Prefix("--machine") => "enters a container", Word("debug") => "runs a debugger", Word("gdb") => "runs a debugger",
         Prefix("--debugger") => "runs a debugger", Word("edit") => "opens an editor", Word("call") => "calls any service of the system",
@@ -110,21 +118,42 @@ table! {
         Prefix("--rsync-path") => "runs programs", Prefix("--daemon") => "serves files", Prefix("--server") => "writes files" }
     ["scp", "sftp", "ftp", "lftp", "tftp", "ncftp", "rcp", "rclone", "smbclient", "unison", "ncftpget", "ncftpput"]
         { Operand => "copies files and runs programs (`-S`, `-o ProxyCommand`, `!`)", Always => "copies files and runs programs" }
-    ["ssh", "autossh", "slogin", "rsh", "rlogin", "rexec", "telnet", "dbclient", "plink", "ssh-copy-id", "ssh-keyscan", "sshuttle",
+    ["ssh", "autossh", "slogin", "rsh", "rlogin", "rexec", "telnet", "dbclient", "plink", "ssh-copy-id", "ssh-keyscan", "sshuttle", "sshfs", "check_by_ssh", "pscp", "psftp", "tsh",
      "pssh", "parallel-ssh", "clush", "pdsh", "cssh"]
         { Operand => "connects elsewhere and runs programs (`-o ProxyCommand`)", Always => "runs programs" }
     ["ssh-keygen", "ssh-add"] { Short('D') => "loads machine code", Short('s') => "loads machine code", Short('f') => "writes files",
         Operand => "reads or writes key files" }
     ["nc", "ncat", "netcat", "socat", "cryptcat", "openbsd-netcat", "nc.traditional", "nc.openbsd", "telnetd", "chisel", "ngrok", "stunnel"]
         { Operand => "connects anywhere and runs programs", Always => "connects anywhere and runs programs" }
-    ["curl", "wget", "aria2c", "axel", "lynx", "links", "elinks", "w3m", "http", "https", "xh", "fetch"]
+    ["curl", "wget", "aria2c", "axel", "lynx", "links", "elinks", "w3m", "links2", "lwp-download", "lwp-request", "GET", "POST", "rtorrent", "transmission-cli", "check_ssl_cert", "http", "https", "xh", "fetch"]
         { Operand => "fetches from anywhere and writes files", Always => "fetches from anywhere and writes files" }
+    ["uniq"] { Operands(2) => "writes files" }
+    ["shuf", "iconv", "tree", "recode"] { Short('o') => "writes files", Prefix("--output") => "writes files" }
+    ["yq"] { Short('i') => "writes files", Prefix("--inplace") => "writes files" }
+    ["pidstat"] { Short('e') => "runs the program that its arguments name" }
+    ["dmesg"] { Short('H') => "shows text in a pager that opens a shell", Prefix("--human") => "shows text in a pager that opens a shell" }
+    ["systemd-notify"] { Prefix("--exec") => "runs the program that its arguments name" }
+    ["dbus-send", "gdbus", "qdbus"] { Operand => "calls any service of the system" }
+    ["sysctl"] { Assignment => "sets what the system runs", Short('w') => "sets what the system runs", Prefix("--write") => "sets what the system runs",
+        Short('p') => "takes settings from a file", Short('f') => "takes settings from a file", Prefix("--load") => "takes settings from a file", Prefix("--system") => "takes settings from files" }
+    ["systemd-tmpfiles", "systemd-sysusers", "systemd-mount", "systemd-firstboot"] { Operand => "writes files", Prefix("--create") => "writes files",
+        Prefix("--clean") => "removes files", Prefix("--remove") => "removes files", Prefix("--purge") => "removes files", Prefix("--root") => "writes files",
+        Prefix("--image") => "writes files", Prefix("--inline") => "writes files", Prefix("--replace") => "writes files" }
+    ["usermod", "useradd", "userdel", "adduser", "deluser", "addgroup", "groupadd", "groupmod", "gpasswd", "chpasswd", "newusers", "passwd", "chage"]
+        { Operand => "changes accounts" , Prefix("--root") => "changes accounts", Prefix("--stdin") => "changes accounts" }
+    ["chsh", "chfn"] { Always => "changes what a login runs" }
+    ["xsltproc", "xmllint", "exiftool", "enscript", "certbot", "easyrsa", "dstat", "genisoimage", "mkisofs", "xorriso", "varnishncsa", "espeak", "tic"]
+        { Operand => "writes files, and can run programs", Short('o') => "writes files", Prefix("--output") => "writes files", Prefix("-if") => "runs code",
+          Prefix("-config") => "loads code", Prefix("--pre-hook") => "runs programs", Prefix("--post-hook") => "runs programs", Prefix("--manual-auth-hook") => "runs programs",
+          Prefix("--deploy-hook") => "runs programs", Prefix("--shell") => "opens an editor", Short('w') => "writes files" }
+    ["cron", "crond", "atd", "dropbear", "dropbearmulti", "inetd", "xinetd", "busybox-extras"] { Always => "runs programs for whoever connects or when time comes" }
+    ["git-shell"] { Always => "is a part of git that runs programs" }
     ["split"] { Prefix("--filter") => "runs programs", Operand => "writes files" }
     ["cp", "mv", "install", "ln", "dd", "tee", "sponge", "csplit", "truncate", "shred", "rename", "mmv", "patch", "xxd", "uudecode",
      "logsave", "link"]
         { Operand => "writes files, also startup files that run programs", Short('T') => "writes files" }
     ["chmod", "chown", "chgrp", "setfacl", "chattr", "setcap", "chcon", "mknod", "mount", "umount", "losetup", "insmod", "modprobe", "kexec",
-     "ldconfig", "update-alternatives", "debugfs", "mkfs", "fdisk", "parted"]
+     "ldconfig", "update-alternatives", "debugfs", "mkfs", "fsck", "fdisk", "sfdisk", "gdisk", "sgdisk", "cfdisk", "wipefs", "swapon", "parted"]
         { Operand => "changes who may do what, or what the system runs" }
     ["sort"] { Prefix("--compress-program") => "runs programs", Prefix("--output") => "writes files", Short('o') => "writes files",
         Prefix("--files0-from") => "reads other files" }
@@ -135,12 +164,12 @@ table! {
     ["tcpdump", "tshark", "dumpcap", "wireshark"] { Short('z') => "runs programs", Short('w') => "writes files", Short('W') => "writes files",
         Short('r') => "reads other files", Prefix("--postrotate-command") => "runs programs", Short('X') => "loads code", Short('V') => "reads other files",
         Short('F') => "reads other files" }
-    ["nmap"] { Prefix("--script") => "runs code", Prefix("--interactive") => "opens a shell", Prefix("-o") => "writes files",
+    ["nmap"] { Prefix("-script") => "runs code", Prefix("--script") => "runs code", Prefix("--interactive") => "opens a shell", Prefix("-o") => "writes files",
         Short('A') => "runs code", Prefix("--datadir") => "loads code", Prefix("-sC") => "runs code", Prefix("--resume") => "takes options from a file",
         Prefix("-iL") => "reads other files" }
     ["top", "htop", "atop", "btop", "iotop", "glances"] { Terminal(&["-b", "-bn1", "--batch"]) => "is interactive and may run programs or kill processes; use its batch mode" }
-    ["ip", "tc", "bridge", "ss", "nstat"] { Word("netns") => "runs programs in another namespace", Word("-b") => "takes commands from a file", Prefix("-batch") => "takes commands from a file",
-        Prefix("--batch") => "takes commands from a file", Prefix("-force") => "takes commands from a file", Word("exec") => "runs programs",
+    ["ip", "tc", "bridge", "ss", "nstat"] { Word("netns") => "runs programs in another namespace", Prefix("-batch") => "takes commands from a file",
+        Word("exec") => "runs programs",
         Word("vrf") => "runs programs", Short('D') => "writes files", Short('F') => "reads other files" }
     ["iptables", "ip6tables", "iptables-save", "iptables-restore", "nft", "arptables", "ebtables"] { Prefix("--modprobe") => "runs programs", Short('M') => "runs programs",
         Short('f') => "takes commands from a file", Prefix("--file") => "takes commands from a file", Short('i') => "takes commands" }
@@ -170,7 +199,7 @@ table! {
     ["psql", "pgcli"] { Always => "opens a shell with \\! and runs programs with COPY … PROGRAM" }
     ["mysql", "mariadb", "mycli", "mysqlsh"] { Always => "opens a shell with \\! and system" }
     ["sqlite3", "sqlite", "litecli"] { Always => "opens a shell with .shell and writes files" }
-    ["mongo", "mongosh", "redis-cli", "cqlsh", "sqlplus", "isql", "usql", "duckdb", "clickhouse-client", "influx", "ldapvi", "impala-shell", "hive", "beeline"]
+    ["mongo", "mongosh", "redis-cli", "valkey-cli", "keydb-cli", "cqlsh", "sqlplus", "isql", "usql", "duckdb", "clickhouse-client", "influx", "ldapvi", "impala-shell", "hive", "beeline"]
         { Always => "runs code or opens a shell" }
     ["pg_dump", "pg_dumpall", "pg_restore", "mysqldump", "mariadb-dump", "mongodump", "pg_basebackup"] { Short('f') => "writes files", Prefix("--file") => "writes files",
         Short('r') => "writes files", Prefix("--result-file") => "writes files", Short('T') => "writes files", Prefix("--tab") => "writes files",
@@ -198,12 +227,22 @@ table! {
         Prefix("--token") => "acts as someone else", Prefix("--raw") => "sends any request", Short('f') => "reads other files", Prefix("--filename") => "reads other files",
         Short('k') => "reads other files", Prefix("--context") => "connects elsewhere", Prefix("--cluster") => "connects elsewhere", Prefix("--user") => "acts as someone else" }
     ["helm", "lxc", "lxc-attach", "lxc-execute", "lxc-start", "incus", "virsh", "ctr", "crictl", "runc", "crun", "buildah", "skopeo", "toolbox", "distrobox", "flatpak", "snap", "apptainer", "singularity",
-     "systemd-nspawn", "qemu-system-x86_64", "qemu-img", "virt-install", "kind", "minikube", "nomad", "consul", "vault", "argocd"]
+     "systemd-nspawn", "qemu-system-x86_64", "qemu-img", "virt-install", "kind", "minikube", "nomad", "consul", "vault", "argocd", "docker-compose", "podman-compose", "limactl", "multipass", "colima", "k3d", "eksctl", "tkn"]
         { Operand => "runs programs in containers or machines", Always => "runs programs" }
 
     // Schedules, packages, services, mail.
     ["crontab", "anacron"] { Operand => "schedules programs", Short('e') => "opens an editor", Short('r') => "removes what is scheduled" }
-    ["apt", "apt-get", "aptitude", "dpkg", "dnf", "yum", "rpm", "zypper", "pacman", "apk", "emerge", "brew", "nix", "nix-env", "nix-shell", "guix", "pkg", "dpkg-reconfigure", "alien", "checkinstall"]
+    ["dpkg", "dpkg-query", "dpkg-deb"] { Short('i') => "runs the scripts of packages", Prefix("--install") => "runs the scripts of packages", Short('r') => "runs the scripts of packages",
+          Prefix("--remove") => "runs the scripts of packages", Short('P') => "runs the scripts of packages", Prefix("--purge") => "runs the scripts of packages",
+          Prefix("--configure") => "runs the scripts of packages", Short('a') => "runs the scripts of packages", Prefix("--triggers-only") => "runs the scripts of packages",
+          Prefix("--unpack") => "writes files", Short('x') => "writes files", Short('X') => "writes files", Prefix("--extract") => "writes files",
+          Prefix("--vextract") => "writes files", Short('e') => "writes files", Prefix("--control") => "writes files", Short('R') => "writes files",
+          Prefix("--raw-extract") => "writes files", Short('b') => "writes files", Prefix("--build") => "writes files", Prefix("--pre-invoke") => "runs programs",
+          Prefix("--post-invoke") => "runs programs", Prefix("--status-logger") => "runs programs", Prefix("--root") => "runs programs", Prefix("--instdir") => "runs programs",
+          Prefix("--admindir") => "reads other files", Prefix("--force") => "changes what the system runs", Prefix("--set-selections") => "changes what the system runs",
+          Prefix("--merge-avail") => "reads other files", Prefix("--update-avail") => "reads other files",
+          Terminal(&["--no-pager", "-s", "--status", "--version", "-S", "-W"]) => "shows text in a pager that may open a shell; add `--no-pager`" }
+    ["apt", "apt-get", "apt-cache", "apt-mark", "apt-config", "apt-key", "add-apt-repository", "aptitude", "nala", "dnf5", "microdnf", "rpmquery", "rpmverify", "rpmdb", "rpmbuild", "xbps-install", "dnf", "yum", "rpm", "zypper", "pacman", "apk", "emerge", "brew", "nix", "nix-env", "nix-shell", "guix", "pkg", "dpkg-reconfigure", "alien", "checkinstall"]
         { Word("install") => "runs the scripts of packages", Word("changelog") => "opens a pager", Word("update") => "runs programs that settings name", Word("upgrade") => "runs the scripts of packages",
           Word("dist-upgrade") => "runs the scripts of packages", Word("full-upgrade") => "runs the scripts of packages", Word("remove") => "runs the scripts of packages", Word("purge") => "runs the scripts of packages",
           Word("reinstall") => "runs the scripts of packages", Word("source") => "runs programs", Word("build-dep") => "runs the scripts of packages", Word("edit-sources") => "opens an editor",
@@ -216,7 +255,7 @@ table! {
           Prefix("--purge") => "runs the scripts of packages", Short('P') => "runs the scripts of packages", Prefix("--unpack") => "writes files", Short('x') => "writes files", Prefix("--rcfile") => "runs programs", Prefix("--load") => "loads code" }
     ["service", "invoke-rc.d", "initctl", "rc-service", "sv", "supervisorctl", "monit", "runit", "pm2", "launchctl", "svc"]
         { Prefix("../") => "runs programs by path", Prefix("./") => "runs programs by path", Prefix("/") => "runs programs by path", Word("add") => "starts programs", Word("reread") => "starts programs", Word("load") => "installs programs", Word("submit") => "installs programs" }
-    ["mail", "mailx", "mutt", "neomutt", "sendmail", "exim", "exim4", "alpine", "pine", "nail", "s-nail", "telegram-cli", "irssi", "weechat"]
+    ["mail", "mailx", "mutt", "neomutt", "sendmail", "exim", "exim4", "alpine", "pine", "nail", "s-nail", "bsd-mailx", "heirloom-mailx", "msmtp", "telegram-cli", "irssi", "weechat"]
         { Operand => "runs programs (`~!`, `-Ospool`)", Always => "runs programs" }
 
     // Debuggers and others.
