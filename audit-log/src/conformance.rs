@@ -116,15 +116,25 @@ pub fn keys<K: KeyProvider + 'static>(fresh: impl Fn() -> K) {
     let signed = crate::Checkpoint::signed(&key, 1, [7; 32], body, signature);
     signed.verify(&key).expect("the signature is by the public key");
 
-    keys.bind(&key).unwrap();
-    keys.bind(&key).expect("binding to the same log again does nothing");
+    let lock = keys.lock().expect("the first lock is given");
+    let refused = fresh().lock().err().expect("a second lock is refused");
+    assert!(matches!(refused, KeyError::Locked), "a refused lock is Locked");
+    drop(lock);
+    drop(fresh().lock().expect("the lock is given again after it was given back"));
+
+    let log = [7; 16];
+    keys.bind(&key, &log).unwrap();
+    keys.bind(&key, &log).expect("binding to the same log again does nothing");
+    assert_eq!(fresh().log_id().unwrap(), Some(log), "the id of the log is seen through other handles");
+    let refused = keys.bind(&key, &[8; 16]).expect_err("keys are bound to one log of a name");
+    assert!(matches!(refused, KeyError::SameName { .. }), "binding to another log of the name is SameName");
     assert_eq!(
         fresh().origin().unwrap().as_ref(),
         Some(key.origin()),
         "the binding is seen through other handles"
     );
     let other = VerifierKey::new("example.com/other".parse().unwrap(), public_key).unwrap();
-    let refused = keys.bind(&other).expect_err("keys are bound once");
+    let refused = keys.bind(&other, &log).expect_err("keys are bound once");
     assert!(matches!(refused, KeyError::OtherLog { .. }), "binding to another log is OtherLog");
 
     let epoch = keys.newest_epoch().unwrap();
@@ -150,4 +160,9 @@ pub fn keys<K: KeyProvider + 'static>(fresh: impl Fn() -> K) {
         assert_eq!(key.subject(), format!("s-{batch}-{number}"), "a subject key keeps its subject");
         assert_eq!(key.expose(), &[batch; 32], "a subject key stays");
     }
+
+    keys.release().unwrap();
+    assert_eq!(fresh().origin().unwrap(), None, "keys that were released are bound to no log");
+    assert_eq!(fresh().public_key().unwrap(), public_key, "releasing keys takes none away");
+    keys.bind(&other, &[8; 16]).expect("keys that were released can be bound again");
 }

@@ -89,6 +89,23 @@ pub enum KeyError {
         /// Name of the log that they were given for.
         asked: Origin,
     },
+    /// These keys belong to another log that has the same name.
+    #[error("these keys belong to another log than this one, though both are called `{bound}`")]
+    SameName {
+        /// Name of both.
+        bound: Origin,
+    },
+    /// A log that is open for writing has these keys.
+    #[error("the keys are in use by a log that is being written")]
+    Locked,
+    /// Others can read or change the keys.
+    #[error("`{file}` can be used by others than its owner (mode {mode:03o}): take their permissions away")]
+    Exposed {
+        /// The file or directory.
+        file: String,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The keys are not the ones that this log was written with.
     #[error("wrong keys: {what}")]
     Wrong {
@@ -253,6 +270,15 @@ pub enum OpenError {
         /// What was found.
         what: String,
     },
+    /// The keys belong to a log, and none is here.
+    #[error(
+        "the keys belong to log `{origin}`, of which nothing is here: it was emptied, moved, or not mounted; \
+         a new one is begun only on purpose"
+    )]
+    Emptied {
+        /// Name of the log.
+        origin: Origin,
+    },
     /// The log was written in a newer format.
     #[error("`{file}` has format version {version}; this program knows version 0 only, use a newer one")]
     NewerFormat {
@@ -290,8 +316,8 @@ impl OpenError {
     /// What to tell apart.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Locked => ErrorKind::Locked,
-            Self::Tampered(_) | Self::RolledBack { .. } => ErrorKind::Tampered,
+            Self::Locked | Self::Keys(KeyError::Locked) => ErrorKind::Locked,
+            Self::Tampered(_) | Self::RolledBack { .. } | Self::Emptied { .. } => ErrorKind::Tampered,
             Self::NewerFormat { .. } => ErrorKind::NewerFormat,
             Self::Keys(_) => ErrorKind::Keys,
             Self::Checkpoint(_) | Self::KeysBesideLog | Self::Option(_) => ErrorKind::Misuse,

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -14,6 +17,7 @@ use crate::{
     crypto::random,
     error::KeyError,
     note::{Origin, VerifierKey},
+    store::{MemoryLock, StoreLock},
 };
 
 mod file;
@@ -27,9 +31,15 @@ pub use file::FileKeys;
 /// * keys do not lie where the log lies;
 /// * **durability** – what [`bind`](Self::bind) and [`store_subjects`](Self::store_subjects) took is there after a power cut;
 ///   otherwise entries that were acknowledged can no longer be checked against their leaves;
+/// * **exclusion** – while a lock that [`lock`](Self::lock) gave out lives, no other one is given out, in this process or another: keys
+///   belong to one log;
 /// * **stability** – an epoch's key and a subject's key never change;
 /// * no key appears in an error or in `Debug`.
 pub trait KeyProvider: Send + Sync {
+    /// Takes the keys for a log that is opened for writing; [`KeyError::Locked`] when another one has them. Makes durable again what
+    /// is there, because an earlier process may have been stopped between writing and syncing it.
+    fn lock(&self) -> Result<Box<dyn StoreLock>, KeyError>;
+
     /// The Ed25519 public key that checkpoints are signed with.
     fn public_key(&self) -> Result<[u8; 32], KeyError>;
 
@@ -39,9 +49,16 @@ pub trait KeyProvider: Send + Sync {
     /// Name of the log that these keys were bound to, if they were.
     fn origin(&self) -> Result<Option<Origin>, KeyError>;
 
-    /// Binds the keys to a log, once, and publishes its verifier key. Binding to the same log again does nothing;
-    /// to another one is [`KeyError::OtherLog`].
-    fn bind(&self, key: &VerifierKey) -> Result<(), KeyError>;
+    /// Id of the log that these keys were bound to, if they were; `None` as well when only its name is known.
+    fn log_id(&self) -> Result<Option<[u8; 16]>, KeyError>;
+
+    /// Binds the keys to a log, once, and publishes its verifier key. The log does it when its first frame is durable, so keys that are
+    /// bound say that there is a log. Binding to the same log again does nothing; to one of another name or with another key is
+    /// [`KeyError::OtherLog`], to another one of the same name [`KeyError::SameName`].
+    fn bind(&self, key: &VerifierKey, log: &[u8; 16]) -> Result<(), KeyError>;
+
+    /// Forgets the log that these keys were bound to, and no key. Only for [`Options::begin_anew`](crate::Options::begin_anew).
+    fn release(&self) -> Result<(), KeyError>;
 
     /// Number of the newest epoch; new segments are encrypted under its key.
     fn newest_epoch(&self) -> Result<u32, KeyError>;
@@ -118,16 +135,34 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
+/// Whether keys that are bound as given may be bound to `key` and `log`.
+fn check_binding(
+    bound: Option<(&VerifierKey, Option<&[u8; 16]>)>,
+    key: &VerifierKey,
+    log: &[u8; 16],
+) -> Result<(), KeyError> {
+    match bound {
+        Some((bound, _)) if bound != key => {
+            Err(KeyError::OtherLog { bound: bound.origin().clone(), asked: key.origin().clone() })
+        }
+        Some((bound, Some(known))) if known != log => {
+            Err(KeyError::SameName { bound: bound.origin().clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Keys in memory, for tests and examples: the log cannot be read once they are gone. Clones share their content.
 #[derive(Clone)]
 pub struct MemoryKeys {
     signing: SigningKey,
     state: Arc<Mutex<MemoryState>>,
+    locked: Arc<AtomicBool>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct MemoryState {
-    origin: Option<Origin>,
+    bound: Option<(VerifierKey, [u8; 16])>,
     epochs: BTreeMap<u32, EpochKey>,
     subjects: Vec<SubjectKey>,
 }
@@ -138,7 +173,13 @@ impl MemoryKeys {
         let seed = Zeroizing::new(random::<32>()?);
         let epochs = BTreeMap::from([(1, EpochKey::new(random()?))]);
         let state = Arc::new(Mutex::new(MemoryState { epochs, ..MemoryState::default() }));
-        Ok(Self { signing: SigningKey::from_bytes(&seed), state })
+        Ok(Self { signing: SigningKey::from_bytes(&seed), state, locked: Arc::default() })
+    }
+
+    /// A copy of all keys as they are now; what is added afterwards is not in it, nor is the lock.
+    pub fn snapshot(&self) -> Self {
+        let state = self.state().clone();
+        Self { signing: self.signing.clone(), state: Arc::new(Mutex::new(state)), locked: Arc::default() }
     }
 
     /// Adds an epoch key; segments from the next on use it.
@@ -162,6 +203,13 @@ impl fmt::Debug for MemoryKeys {
 }
 
 impl KeyProvider for MemoryKeys {
+    fn lock(&self) -> Result<Box<dyn StoreLock>, KeyError> {
+        if self.locked.swap(true, Ordering::SeqCst) {
+            return Err(KeyError::Locked);
+        }
+        Ok(Box::new(MemoryLock(Arc::clone(&self.locked))))
+    }
+
     fn public_key(&self) -> Result<[u8; 32], KeyError> {
         Ok(self.signing.verifying_key().to_bytes())
     }
@@ -171,20 +219,23 @@ impl KeyProvider for MemoryKeys {
     }
 
     fn origin(&self) -> Result<Option<Origin>, KeyError> {
-        Ok(self.state().origin.clone())
+        Ok(self.state().bound.as_ref().map(|(key, _)| key.origin().clone()))
     }
 
-    fn bind(&self, key: &VerifierKey) -> Result<(), KeyError> {
+    fn log_id(&self) -> Result<Option<[u8; 16]>, KeyError> {
+        Ok(self.state().bound.as_ref().map(|(_, log)| *log))
+    }
+
+    fn bind(&self, key: &VerifierKey, log: &[u8; 16]) -> Result<(), KeyError> {
         let mut state = self.state();
-        match &state.origin {
-            Some(bound) if bound != key.origin() => {
-                Err(KeyError::OtherLog { bound: bound.clone(), asked: key.origin().clone() })
-            }
-            _ => {
-                state.origin = Some(key.origin().clone());
-                Ok(())
-            }
-        }
+        check_binding(state.bound.as_ref().map(|(key, log)| (key, Some(log))), key, log)?;
+        state.bound = Some((key.clone(), *log));
+        Ok(())
+    }
+
+    fn release(&self) -> Result<(), KeyError> {
+        self.state().bound = None;
+        Ok(())
     }
 
     fn newest_epoch(&self) -> Result<u32, KeyError> {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     append::{Append, Pending, Queue, Receipt, Slot, Stop},
+    crypto::LogId,
     entry::Entry,
     error::{AppendError, CloseError, OpenError, ProveError, ReadError},
     keys::KeyProvider,
@@ -113,10 +114,10 @@ impl AuditLog {
         options: Options,
         store: Arc<dyn Store>,
         keys: Arc<dyn KeyProvider>,
-        key: VerifierKey,
+        (key, log): (VerifierKey, LogId),
         mut writer: Writer,
         first: Entry,
-        store_lock: Box<dyn StoreLock>,
+        locks: [Box<dyn StoreLock>; 2],
     ) -> Result<Self, OpenError> {
         let now = (options.clock)();
         let entry = first.encode(now).map_err(|error| OpenError::Append(error.into()))?;
@@ -128,6 +129,8 @@ impl AuditLog {
         let Some(Committed { checkpoint, .. }) = committed else {
             return Err(poisoned(&"nothing was written"));
         };
+        // Keys are bound only to a log that is there, and before it takes an entry.
+        keys.bind(&key, &log)?;
         writer.publish_checkpoint(&checkpoint).map_err(|error| poisoned(&error))?;
         let (progress, _) = watch::channel(Extent { size: checkpoint.size(), is_ended: false });
         let shared = Arc::new(Shared {
@@ -152,7 +155,7 @@ impl AuditLog {
                 let shared = Arc::clone(&shared);
                 thread::Builder::new()
                     .name("audit-log-writer".to_owned())
-                    .spawn(move || shared.write_until_stopped(publisher, store_lock))
+                    .spawn(move || shared.write_until_stopped(publisher, locks))
             });
         let thread = match spawned {
             Ok(thread) => thread,
@@ -435,7 +438,7 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    fn write_until_stopped(&self, publisher: JoinHandle<()>, store_lock: Box<dyn StoreLock>) {
+    fn write_until_stopped(&self, publisher: JoinHandle<()>, locks: [Box<dyn StoreLock>; 2]) {
         let stop = loop {
             {
                 let mut queue = lock(&self.queue);
@@ -469,7 +472,7 @@ impl Shared {
             }
             self.publisher.deliver(&latest, (self.clock)());
         }
-        drop(store_lock);
+        drop(locks);
         self.progress.send_modify(|extent| extent.is_ended = true);
     }
 

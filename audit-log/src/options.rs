@@ -27,6 +27,7 @@ pub struct Options {
     minimum: Option<Checkpoint>,
     predecessor: Option<Checkpoint>,
     origin: Option<Origin>,
+    begins_anew: bool,
     segment_bytes: u64,
     pub(crate) queue_bytes_max: usize,
     pub(crate) sinks: Vec<Box<dyn CheckpointSink>>,
@@ -39,6 +40,7 @@ impl Default for Options {
             minimum: None,
             predecessor: None,
             origin: None,
+            begins_anew: false,
             segment_bytes: SEGMENT_BYTES,
             queue_bytes_max: QUEUE_BYTES_MAX,
             sinks: Vec::new(),
@@ -62,6 +64,12 @@ impl Options {
     /// Name of a new log, in its checkpoints and its public key. Without it, a random one. An existing log must have this name.
     pub fn origin(self, origin: Origin) -> Self {
         Self { origin: Some(origin), ..self }
+    }
+
+    /// Begins a new log although the keys belong to one that is gone. It gets another name, so that no two logs are ever signed under one.
+    /// Without this, an empty store with keys that are bound is refused as [`OpenError::Emptied`]. An existing log is opened as ever.
+    pub fn begin_anew(self) -> Self {
+        Self { begins_anew: true, ..self }
     }
 
     /// Size at which a segment is followed by a new one; at least 4096. A frame that is longer gets a segment of its own.
@@ -107,16 +115,25 @@ impl Options {
             io::ErrorKind::WouldBlock => OpenError::Locked,
             _ => OpenError::from(ReadError::io("lock", error)),
         })?;
+        let keys_lock = keys.lock()?;
         let layout = Layout::read(store.as_ref())?;
         let trusted = Trusted { stored: stored_checkpoint(store.as_ref())?, minimum: self.minimum.clone() };
-        let key = self.verifier_key(keys.as_ref())?;
-        let begun = if layout.segments == 0 {
-            self.begin(&key, &trusted)?
+        let beginning = beginning_of(store.as_ref())?;
+        if layout.segments == 0 {
+            self.check_empty(keys.as_ref(), &trusted)?;
+        }
+        let key = self.verifier_key(keys.as_ref(), beginning.as_ref())?;
+        if let (Some(beginning), Some(known)) = (&beginning, keys.log_id()?)
+            && beginning.log != known
+        {
+            return Err(KeyError::SameName { bound: key.origin().clone() }.into());
+        }
+        let (position, first, predecessor) = if layout.segments == 0 {
+            self.begin(&key)?
         } else {
-            self.go_on(store.as_ref(), &keys, &key, layout.segments, &trusted)?
+            self.go_on(store.as_ref(), &keys, &key, layout.segments, &trusted, beginning.as_ref())?
         };
-        keys.bind(&key)?;
-        let (position, first, predecessor) = begun;
+        let log = position.log;
         let writer = Writer::new(
             Arc::clone(&store),
             Arc::clone(&keys),
@@ -125,7 +142,23 @@ impl Options {
             position,
             predecessor,
         )?;
-        AuditLog::start(self, store, keys, key, writer, first, lock)
+        AuditLog::start(self, store, keys, (key, log), writer, first, [lock, keys_lock])
+    }
+
+    /// An empty store is where a log begins only if nothing says that there was one.
+    fn check_empty(&self, keys: &dyn KeyProvider, trusted: &Trusted) -> Result<(), OpenError> {
+        if let Some(trusted) = trusted.minimum.as_ref().or(trusted.stored.as_ref()) {
+            let what = "it is empty".to_owned();
+            return Err(OpenError::RolledBack { trusted: trusted.size(), what });
+        }
+        match keys.origin()? {
+            None => Ok(()),
+            Some(origin) if !self.begins_anew => Err(OpenError::Emptied { origin }),
+            Some(origin) if self.origin.as_ref() == Some(&origin) => Err(OpenError::Option(
+                "a log that is begun anew needs another name than the one that is gone",
+            )),
+            Some(_) => Ok(keys.release()?),
+        }
     }
 
     fn check(&self, store: &dyn Store, keys: &dyn KeyProvider) -> Result<(), OpenError> {
@@ -140,8 +173,17 @@ impl Options {
         Ok(())
     }
 
-    fn verifier_key(&self, keys: &dyn KeyProvider) -> Result<VerifierKey, OpenError> {
-        let origin = match (keys.origin()?, &self.origin) {
+    fn verifier_key(
+        &self,
+        keys: &dyn KeyProvider,
+        beginning: Option<&Beginning>,
+    ) -> Result<VerifierKey, OpenError> {
+        // A crash came between the first frame and the binding, or the file with the name was lost; the signature tells whose log it is.
+        let known = match keys.origin()? {
+            None => beginning.and_then(|beginning| beginning.origin.clone()),
+            bound => bound,
+        };
+        let origin = match (known, &self.origin) {
             (Some(bound), Some(asked)) if bound != *asked => {
                 return Err(KeyError::OtherLog { bound, asked: asked.clone() }.into());
             }
@@ -157,11 +199,7 @@ impl Options {
     }
 
     /// Begins a new log.
-    fn begin(&self, key: &VerifierKey, trusted: &Trusted) -> Result<Begun, OpenError> {
-        if let Some(trusted) = trusted.minimum.as_ref().or(trusted.stored.as_ref()) {
-            let what = "it is empty".to_owned();
-            return Err(OpenError::RolledBack { trusted: trusted.size(), what });
-        }
+    fn begin(&self, key: &VerifierKey) -> Result<Begun, OpenError> {
         let log = random::<16>()?;
         let mut first = Entry::of_log("log.created")
             .field("log_id", hex(&log))
@@ -185,9 +223,11 @@ impl Options {
         key: &VerifierKey,
         segments: u32,
         trusted: &Trusted,
+        beginning: Option<&Beginning>,
     ) -> Result<Begun, OpenError> {
         if let Some(checkpoint) = &self.predecessor
-            && predecessor_of(store)? != Some(sha256(&[checkpoint.as_str().as_bytes()]))
+            && beginning.and_then(|beginning| beginning.predecessor)
+                != Some(sha256(&[checkpoint.as_str().as_bytes()]))
         {
             return Err(OpenError::Option("the log exists and was begun without this predecessor"));
         }
@@ -213,29 +253,42 @@ impl fmt::Debug for Options {
             .field("minimum", &self.minimum)
             .field("predecessor", &self.predecessor)
             .field("origin", &self.origin)
+            .field("begins_anew", &self.begins_anew)
             .field("segment_bytes", &self.segment_bytes)
             .field("queue_bytes_max", &self.queue_bytes_max)
             .finish_non_exhaustive()
     }
 }
 
-/// Hash of the predecessor's checkpoint that leaf 0 commits to.
-fn predecessor_of(store: &dyn Store) -> Result<Option<crate::crypto::Hash>, ReadError> {
+/// What the first segment says of a log.
+struct Beginning {
+    log: crate::crypto::LogId,
+    /// Name in the first checkpoint.
+    origin: Option<Origin>,
+    /// Hash of the predecessor's checkpoint that leaf 0 commits to.
+    predecessor: Option<crate::crypto::Hash>,
+}
+
+/// Reads the beginning of a log. What it says is for the caller to verify.
+fn beginning_of(store: &dyn Store) -> Result<Option<Beginning>, ReadError> {
     let Some(mut source) = SegmentSource::open(store, 0)? else { return Ok(None) };
-    Ok(match source.frame(crate::limits::HEADER_BYTES as u64)? {
-        Step::Frame(frame, _) => {
-            let leaf = frame.leaves().next().flatten().and_then(crate::leaf::Leaf::decode);
-            leaf.and_then(|leaf| leaf.predecessor)
-        }
-        Step::End(_) => None,
-    })
+    let (header, _) = source.header()?;
+    let mut beginning = Beginning { log: header.log, origin: None, predecessor: None };
+    if let Step::Frame(frame, _) = source.frame(crate::limits::HEADER_BYTES as u64)? {
+        let leaf = frame.leaves().next().flatten().and_then(crate::leaf::Leaf::decode);
+        beginning.predecessor = leaf.and_then(|leaf| leaf.predecessor);
+        let note = std::str::from_utf8(frame.checkpoint).ok();
+        let checkpoint = note.and_then(|note| note.parse::<Checkpoint>().ok());
+        beginning.origin = checkpoint.map(|checkpoint| checkpoint.origin().clone());
+    }
+    Ok(Some(beginning))
 }
 
 fn stopped() -> OpenError {
     ReadError::io(".", io::Error::other("the thread that opened the log was stopped")).into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a string does not fail.

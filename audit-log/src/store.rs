@@ -62,7 +62,7 @@ pub enum Access {
     Write,
 }
 
-/// Proof that this process alone writes the log; given back by dropping it.
+/// Proof that this handle alone writes the log, or has the keys for it; given back by dropping it.
 pub trait StoreLock: Send {}
 
 /// One file.
@@ -177,7 +177,7 @@ impl Store for MemoryStore {
     }
 }
 
-struct MemoryLock(Arc<AtomicBool>);
+pub(crate) struct MemoryLock(pub(crate) Arc<AtomicBool>);
 
 impl StoreLock for MemoryLock {}
 

@@ -504,6 +504,7 @@ impl<'a> Verification<'a> {
             }
         }
         self.check_signature(&walk, &walk)?;
+        self.check_log_id(&walk)?;
         let truncated = |trusted: &Checkpoint| trusted.size() > size;
         let at_end = |what: &str| {
             let fault = walk.fault(&Wrong { seq: Some(size), what: "" });
@@ -584,14 +585,30 @@ impl<'a> Verification<'a> {
         }
     }
 
+    /// Another log under the same name and key is not the one that the keys were bound to.
+    fn check_log_id(&self, walk: &Walk) -> Result<(), VerifyError> {
+        let (Some(keys), Some(key)) = (self.keys, &self.verifier_key) else { return Ok(()) };
+        if keys.log_id()?.is_some_and(|bound| bound != walk.log) && keys.public_key()? == *key.public_key() {
+            return Err(VerifyError::Tampered(Fault {
+                file: segment_name(0),
+                offset: 0,
+                frame: None,
+                seq: None,
+                what: "this is another log than the one that the keys were bound to".to_owned(),
+            }));
+        }
+        Ok(())
+    }
+
     fn empty(self) -> Result<Report, VerifyError> {
-        if self.stored.is_some() || self.options.minimum.is_some() {
+        // Keys are bound, and a verifier key is published, only when the first frame is durable.
+        if self.stored.is_some() || self.options.minimum.is_some() || self.verifier_key.is_some() {
             return Err(VerifyError::Tampered(Fault {
                 file: segment_name(0),
                 offset: 0,
                 frame: None,
                 seq: Some(0),
-                what: "the log is cut short: a checkpoint names entries, and no segment is left".to_owned(),
+                what: "the log is gone: a checkpoint or its keys name it, and no segment is left".to_owned(),
             }));
         }
         let end = if self.is_live()? { End::Live } else { End::Stopped };
@@ -605,8 +622,8 @@ impl<'a> Verification<'a> {
             last_recorded_at: None,
             verifier_key: self.verifier_key,
             end,
-            content: Checked::Yes,
-            signature: Checked::Yes,
+            content: if self.keys.is_some() { Checked::Yes } else { Checked::NoKey },
+            signature: Checked::NoKey,
             unknown_files: self.layout.unknown_files,
         })
     }

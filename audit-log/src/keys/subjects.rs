@@ -1,20 +1,24 @@
-//! The `subjects` file: batches of subject keys, each wrapped under an epoch key.
+//! The `subjects` file: batches of subject keys, each wrapped under an epoch key and in sectors of its own.
 
 use zeroize::Zeroizing;
 
 use super::SubjectKey;
 use crate::{
-    crypto::{WrapKey, random},
+    crypto::{TAG_BYTES, WrapKey, random},
     cursor::Cursor,
     error::KeyError,
+    limits::SECTOR_BYTES,
 };
 
 const MAGIC: &[u8; 8] = b"ALOGSUBJ";
-const HEADER_BYTES: usize = 16;
+const LENGTH_BYTES: usize = 4;
+/// Shortest body of a batch: epoch, nonce and tag.
+const BODY_BYTES_MIN: usize = 4 + 12 + TAG_BYTES;
 
+/// The first sector of the file.
 pub(super) fn header() -> Vec<u8> {
     let mut header = MAGIC.to_vec();
-    header.resize(HEADER_BYTES, 0);
+    header.resize(SECTOR_BYTES, 0);
     header
 }
 
@@ -24,7 +28,7 @@ fn aad(epoch: u32) -> Vec<u8> {
     aad
 }
 
-/// Encodes one batch, which is read back whole or not at all.
+/// Encodes one batch, which is read back whole or not at all. No sector of it is all zero.
 pub(super) fn encode(keys: &[SubjectKey], epoch: u32, wrap: &WrapKey) -> Result<Vec<u8>, KeyError> {
     let mut plaintext = Zeroizing::new(Vec::new());
     for key in keys {
@@ -42,54 +46,90 @@ pub(super) fn encode(keys: &[SubjectKey], epoch: u32, wrap: &WrapKey) -> Result<
     body.extend_from_slice(&tag);
     let mut batch = (body.len() as u32).to_be_bytes().to_vec();
     batch.extend_from_slice(&body);
+    batch.resize(batch.len().next_multiple_of(SECTOR_BYTES), 0xFF);
     Ok(batch)
 }
 
-/// Decodes the file. Returns the keys and the offset at which the next batch goes: before a last batch that was torn.
+/// What the file holds.
+pub(super) struct Decoded {
+    pub(super) keys: Vec<SubjectKey>,
+    /// Where the last batch begins, if there is one.
+    pub(super) last: usize,
+    /// Where the next batch goes: before a last one that was torn.
+    pub(super) end: usize,
+}
+
+/// Decodes the file.
 pub(super) fn decode(
     content: &[u8],
     mut wrap: impl FnMut(u32) -> Result<WrapKey, KeyError>,
-) -> Result<(Vec<SubjectKey>, u64), Malformed> {
-    let mut cursor = Cursor::new(content);
-    if cursor.take(HEADER_BYTES) != Some(header().as_slice()) {
-        // The header is written with the first batch, so a shorter or lost one holds no key that is in use.
-        let lost = content.len() < HEADER_BYTES || content.iter().all(|byte| *byte == 0);
-        return if lost { Ok((Vec::new(), 0)) } else { Err(Malformed::What("not a store of subject keys")) };
+) -> Result<Decoded, Malformed> {
+    if content.get(..SECTOR_BYTES) != Some(header().as_slice()) {
+        return Err(Malformed::What("not a store of subject keys"));
     }
-    let mut keys = Vec::new();
+    let mut decoded = Decoded { keys: Vec::new(), last: SECTOR_BYTES, end: SECTOR_BYTES };
     let mut plaintext = Zeroizing::new(Vec::new());
-    loop {
-        let end = (content.len() - cursor.rest().len()) as u64;
-        let Some(body) = cursor.sized().filter(|body| !body.is_empty()) else { return Ok((keys, end)) };
-        let mut batch = Cursor::new(body);
-        let fields = (batch.u32(), batch.array::<12>());
-        let (Some(epoch), Some(nonce)) = fields else {
-            return Err(Malformed::What("a batch is too short"));
-        };
-        let key = match wrap(epoch) {
-            Ok(key) => key,
-            Err(_) if cursor.is_empty() && epoch == 0 => return Ok((keys, end)),
-            Err(error) => return Err(Malformed::Keys(error)),
-        };
-        if key.open(nonce, &aad(epoch), batch.rest(), &mut plaintext).is_err() {
-            if cursor.is_empty() {
-                return Ok((keys, end));
+    while decoded.end < content.len() {
+        let rest = content.get(decoded.end..).unwrap_or_default();
+        let Some(batch) = Batch::split(rest) else {
+            // Batches are durable one by one, so what a crash cut off is the last.
+            for later in rest.chunks(SECTOR_BYTES).enumerate().skip(1).map(|(place, _)| place * SECTOR_BYTES)
+            {
+                let batch = Batch::split(rest.get(later..).unwrap_or_default());
+                if let Some(batch) = batch
+                    && let Ok(key) = wrap(batch.epoch)
+                    && batch.open(&key, &mut plaintext)
+                {
+                    return Err(Malformed::What("a batch before the last one is missing or incomplete"));
+                }
             }
-            return Err(Malformed::What(
-                "a batch was altered, or the epoch key is not the one it was written with",
-            ));
+            return Ok(decoded);
+        };
+        let key = wrap(batch.epoch).map_err(Malformed::Keys)?;
+        if !batch.open(&key, &mut plaintext) {
+            let what = "a batch was altered, or the epoch key is not the one it was written with";
+            return Err(Malformed::What(what));
         }
         let mut entries = Cursor::new(&plaintext);
         while !entries.is_empty() {
+            let malformed = || Malformed::What("a batch is malformed");
             let fields = (entries.array(), entries.array(), entries.u16());
-            let (Some(id), Some(key), Some(bytes)) = fields else {
-                return Err(Malformed::What("a batch is malformed"));
-            };
+            let (Some(id), Some(key), Some(bytes)) = fields else { return Err(malformed()) };
             let subject =
                 entries.take(usize::from(bytes)).and_then(|subject| std::str::from_utf8(subject).ok());
-            let Some(subject) = subject else { return Err(Malformed::What("a batch is malformed")) };
-            keys.push(SubjectKey::new(id, key, subject.to_owned()));
+            let subject = subject.ok_or_else(malformed)?.to_owned();
+            decoded.keys.push(SubjectKey::new(id, key, subject));
         }
+        (decoded.last, decoded.end) = (decoded.end, decoded.end.saturating_add(batch.bytes));
+    }
+    Ok(decoded)
+}
+
+/// A batch all of whose sectors are there.
+struct Batch<'a> {
+    epoch: u32,
+    nonce: [u8; 12],
+    sealed: &'a [u8],
+    /// Bytes on disk, padding included.
+    bytes: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// `None` when the file ends within the batch or a sector of it was lost.
+    fn split(rest: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(rest);
+        let body_bytes = usize::try_from(cursor.u32()?).ok().filter(|bytes| *bytes >= BODY_BYTES_MIN)?;
+        let bytes = LENGTH_BYTES.checked_add(body_bytes)?.checked_next_multiple_of(SECTOR_BYTES)?;
+        let is_lost = |sector: &[u8]| sector.iter().all(|byte| *byte == 0);
+        if rest.get(..bytes)?.chunks(SECTOR_BYTES).any(is_lost) {
+            return None;
+        }
+        let mut body = Cursor::new(cursor.take(body_bytes)?);
+        Some(Self { epoch: body.u32()?, nonce: body.array()?, sealed: body.rest(), bytes })
+    }
+
+    fn open(&self, key: &WrapKey, plaintext: &mut Vec<u8>) -> bool {
+        key.open(self.nonce, &aad(self.epoch), self.sealed, plaintext).is_ok()
     }
 }
 

@@ -73,10 +73,19 @@ fn hold(file: &File) -> io::Result<()> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
+/// Creates a file in place of any that is there: never through a link, never with the permissions of what somebody left there.
+fn create_file(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
 /// Writes a file under another name, makes it durable, and gives it its own.
 pub(crate) fn replace_file(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let new = directory.join(format!("{name}{NEW_SUFFIX}"));
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
+    let file = create_file(&new)?;
     file.write_all_at(content, 0)?;
     file.sync_all()?;
     fs::rename(&new, directory.join(name))?;
@@ -119,15 +128,7 @@ impl Store for FileStore {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StoreFile>> {
-        let path = self.path(name)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(path)?;
-        Ok(Box::new(LocalFile(file)))
+        Ok(Box::new(LocalFile(create_file(&self.path(name)?)?)))
     }
 
     fn publish(&self, from: &str, to: &str) -> io::Result<()> {

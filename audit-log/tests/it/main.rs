@@ -11,6 +11,7 @@ mod alteration;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod crash;
+mod keys;
 mod logs;
 mod properties;
 mod python_reader;

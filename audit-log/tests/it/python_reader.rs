@@ -59,7 +59,9 @@ fn open(directory: &Path) -> audit_log::AuditLog {
 fn copy(directory: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for part in ["audit", "keys"] {
-        std::fs::create_dir(copy.path().join(part)).unwrap();
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+            .create(copy.path().join(part))
+            .unwrap();
         for file in std::fs::read_dir(directory.join(part)).unwrap() {
             let file = file.unwrap();
             std::fs::copy(file.path(), copy.path().join(part).join(file.file_name())).unwrap();
@@ -183,4 +185,38 @@ fn python_agrees_on_sectors_lost_before_later_frames_and_on_copies_that_are_miss
     expect(directory.path(), 0);
     std::fs::write(directory.path().join("audit/checkpoint"), note(&segment, 0)).unwrap();
     expect(directory.path(), 1);
+}
+
+#[test]
+#[ignore = "needs python3-cryptography: cargo xtask test"]
+fn python_agrees_on_logs_that_are_gone_or_replaced_and_on_subject_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    let many = (0..15).fold(Entry::new("x"), |entry, number| entry.subject(format!("{number}").repeat(40)));
+    log.append(many).wait().unwrap();
+    log.append(Entry::new("x").actor("alice")).wait().unwrap();
+    log.close_blocking().unwrap();
+    same_entries(directory.path());
+    let path = directory.path().join("keys/subjects");
+    let subjects = std::fs::read(&path).unwrap();
+    // A torn batch that nothing uses, then one lost before the last.
+    std::fs::write(&path, [&subjects[..], &[0; 512], &[9; 300]].concat()).unwrap();
+    expect(directory.path(), 0);
+    let mut lost = subjects.clone();
+    lost[1024..1536].fill(0);
+    std::fs::write(&path, &lost).unwrap();
+    expect(directory.path(), 2);
+    std::fs::write(&path, &subjects).unwrap();
+
+    let id = directory.path().join("keys/log.id");
+    let bound = std::fs::read(&id).unwrap();
+    std::fs::write(&id, format!("{}\n", "0".repeat(32))).unwrap();
+    expect(directory.path(), 1);
+    std::fs::write(&id, bound).unwrap();
+    for file in std::fs::read_dir(directory.path().join("audit")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    expect(directory.path(), 1);
+    std::fs::remove_file(directory.path().join("keys/log.vkey")).unwrap();
+    expect(directory.path(), 0);
 }

@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use audit_log::{Access, MemoryStore, Store, StoreFile, StoreLock};
+use audit_log::{
+    Access, EpochKey, KeyError, KeyProvider, MemoryKeys, MemoryStore, Origin, Store, StoreFile, StoreLock,
+    SubjectKey, VerifierKey,
+};
 
 const SECTOR: usize = 512;
 
@@ -62,6 +65,8 @@ pub(crate) enum Step {
         name: String,
         content: Vec<u8>,
     },
+    /// The keys were bound to the log.
+    Bound,
     /// The test was told that the log has this many entries.
     Acknowledged {
         entries: u64,
@@ -232,7 +237,7 @@ impl Disk {
                 Fate::Torn(_) => dice.roll(2) == 0,
             };
             match step {
-                Step::Sync { .. } | Step::SyncFailed { .. } | Step::Acknowledged { .. } => {}
+                Step::Sync { .. } | Step::SyncFailed { .. } | Step::Acknowledged { .. } | Step::Bound => {}
                 Step::Write { .. } | Step::Truncate { .. } | Step::Create { .. } => {
                     disk.done(step, 1_000_000)
                 }
@@ -280,8 +285,81 @@ impl Disk {
                 self.contents.insert(file, Content::of(content.clone()));
                 self.names.insert(name.clone(), file);
             }
-            Step::Acknowledged { .. } => {}
+            Step::Acknowledged { .. } | Step::Bound => {}
         }
+    }
+}
+
+/// Keys that note when they are bound, so that a crash can come before it.
+#[derive(Clone)]
+pub(crate) struct RecordingKeys {
+    inner: MemoryKeys,
+    was_bound: bool,
+    store: RecordingStore,
+}
+
+impl RecordingKeys {
+    pub(crate) fn new(keys: &MemoryKeys, store: &RecordingStore) -> Self {
+        let was_bound = keys.origin().unwrap().is_some();
+        Self { inner: keys.clone(), was_bound, store: store.clone() }
+    }
+
+    /// The keys after a crash in the middle of step `at`. Subject keys may be more than had been stored by then.
+    pub(crate) fn crash(&self, at: usize) -> MemoryKeys {
+        let keys = self.inner.snapshot();
+        let is_bound = self.store.steps()[..at].iter().any(|step| matches!(step, Step::Bound));
+        if !self.was_bound && !is_bound {
+            keys.release().unwrap();
+        }
+        keys
+    }
+}
+
+impl KeyProvider for RecordingKeys {
+    fn lock(&self) -> Result<Box<dyn StoreLock>, KeyError> {
+        self.inner.lock()
+    }
+
+    fn public_key(&self) -> Result<[u8; 32], KeyError> {
+        self.inner.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError> {
+        self.inner.sign(message)
+    }
+
+    fn origin(&self) -> Result<Option<Origin>, KeyError> {
+        self.inner.origin()
+    }
+
+    fn log_id(&self) -> Result<Option<[u8; 16]>, KeyError> {
+        self.inner.log_id()
+    }
+
+    fn bind(&self, key: &VerifierKey, log: &[u8; 16]) -> Result<(), KeyError> {
+        self.inner.bind(key, log)?;
+        self.store.note(Step::Bound);
+        Ok(())
+    }
+
+    fn release(&self) -> Result<(), KeyError> {
+        self.inner.release()
+    }
+
+    fn newest_epoch(&self) -> Result<u32, KeyError> {
+        self.inner.newest_epoch()
+    }
+
+    fn epoch_key(&self, epoch: u32) -> Result<EpochKey, KeyError> {
+        self.inner.epoch_key(epoch)
+    }
+
+    fn subjects(&self) -> Result<Vec<SubjectKey>, KeyError> {
+        self.inner.subjects()
+    }
+
+    fn store_subjects(&self, new: &[SubjectKey]) -> Result<(), KeyError> {
+        self.inner.store_subjects(new)
     }
 }
 

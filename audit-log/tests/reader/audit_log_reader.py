@@ -160,13 +160,15 @@ class Keys:
     """The keys directory: `epochs` by number, `subjects` by key id, the verifier key."""
 
     def __init__(self, directory):
-        self.epochs, self.subjects, self.verifier, seed = {}, {}, None, None
+        self.epochs, self.subjects, self.verifier, self.log_id, seed = {}, {}, None, None, None
         for name in sorted(os.listdir(directory)):
             path = os.path.join(directory, name)
             if match := re.fullmatch(r"epoch-(\d{8})\.key", name):
                 self.epochs[int(match[1])] = read_bytes(path, 32)
             elif name == "log.vkey":
                 self.verifier = VerifierKey(read_bytes(path).decode("utf-8", "replace"))
+            elif name == "log.id":
+                self.log_id = bytes.fromhex(read_bytes(path, 33).decode("ascii").rstrip("\n"))
             elif name == "signing.key":
                 seed = read_bytes(path, 32)
         if not self.epochs and not self.verifier:
@@ -183,25 +185,17 @@ class Keys:
     def read_subjects(self, raw):
         if len(raw) >= 16 and raw[:8] == b"ALOGSUBJ" and raw[8:10] != b"\0\0":
             raise Unusable("`subjects` is of format version %d" % int.from_bytes(raw[8:10], "big"))
-        if raw[:16] != b"ALOGSUBJ" + bytes(8):
+        if raw[:SECTOR] != b"ALOGSUBJ" + bytes(SECTOR - 8):
             raise Unusable("`subjects` has no valid header")
-        at = 16
-        while at + 4 <= len(raw):
-            end = at + 4 + int.from_bytes(raw[at:at + 4], "big")
-            if end > len(raw) or end - at < 36:
-                return  # the last batch, torn: no leaf uses its keys
-            epoch, nonce, sealed = raw[at + 4:at + 8], raw[at + 8:at + 20], raw[at + 20:end]
-            epoch_key = self.epochs.get(int.from_bytes(epoch, "big"))
-            if epoch_key is None:
-                raise Unusable("epoch key %d, which wraps subject keys, is missing" % int.from_bytes(epoch, "big"))
-            label = b"audit-log v0 subjects"
-            key = expand(hmac.digest(b"", epoch_key, "sha512"), label, 32, "sha512")
-            try:
-                batch = Cursor(AESGCM(key).decrypt(nonce, sealed, label + epoch))
-            except InvalidTag:
-                if end == len(raw):
-                    return
-                raise Unusable("a batch of `subjects` does not decrypt: wrong keys") from None
+        at = SECTOR
+        while at < len(raw):
+            found = self.batch(raw, at)
+            if found is None:  # the last batch, torn: no leaf uses its keys
+                if any(self.later(raw, place) for place in range(at + SECTOR, len(raw), SECTOR)):
+                    raise Unusable("a batch of `subjects` before the last one is missing or incomplete")
+                return
+            plain, at = found
+            batch = Cursor(plain)
             try:
                 while batch.at < len(batch.data):
                     key_id, key = batch.take(8), batch.take(32)
@@ -209,7 +203,29 @@ class Keys:
                     self.subjects[key_id] = key
             except ValueError:
                 raise Unusable("a batch of `subjects` is malformed") from None
-            at = end
+
+    def batch(self, raw, at):
+        """The plaintext of a batch and where it ends; None when it is torn, `Unusable` when it does not decrypt."""
+        end = at + 4 + int.from_bytes(raw[at:at + 4], "big")
+        padded = at + -(-(end - at) // SECTOR) * SECTOR
+        if end - at < 36 or padded > len(raw) or not all(any(raw[s:s + SECTOR]) for s in range(at, padded, SECTOR)):
+            return None
+        epoch, nonce, sealed = raw[at + 4:at + 8], raw[at + 8:at + 20], raw[at + 20:end]
+        epoch_key = self.epochs.get(int.from_bytes(epoch, "big"))
+        if epoch_key is None:
+            raise Unusable("epoch key %d, which wraps subject keys, is missing" % int.from_bytes(epoch, "big"))
+        label = b"audit-log v0 subjects"
+        key = expand(hmac.digest(b"", epoch_key, "sha512"), label, 32, "sha512")
+        try:
+            return AESGCM(key).decrypt(nonce, sealed, label + epoch), padded
+        except InvalidTag:
+            raise Unusable("a batch of `subjects` does not decrypt: altered, or wrong keys") from None
+
+    def later(self, raw, at):
+        try:
+            return self.batch(raw, at)
+        except Unusable:
+            return None
 
 
 def read_bytes(path, size=None):
@@ -270,12 +286,16 @@ class Log:
         for name in names:
             if not SEGMENT.fullmatch(name) and name not in ("lock", "checkpoint") and not name.endswith(".new"):
                 print("note: `%s` is not part of the log" % name, file=sys.stderr)
+        if not numbers:
+            self.require(not (derived or minimum or self.verifier), "the log is gone: its keys or a checkpoint name it")
         if self.note and self.verifier:
             self.place = self.note_place
             try:
                 self.verifier.check(self.note)
             except InvalidSignature:
                 self.require(False, "the signature of the last checkpoint does not hold")
+            if self.keys and self.keys.log_id and self.keys.verifier and self.keys.verifier.public == self.verifier.public:
+                self.require(self.keys.log_id == self.log_id, "another log than the one that the keys were bound to")
         if derived:
             self.contains(derived, "checkpoint")
             # It is a copy of a frame's note, so its signature can be compared even without a key.
