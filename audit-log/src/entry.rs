@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
     error::EntryError,
+    json::{self, Unreadable},
     leaf::is_event_type,
     limits::{ENTRY_BYTES_MAX, ENTRY_SUBJECTS_MAX, ID_BYTES_MAX},
     record::RecordBuilder,
@@ -127,7 +128,12 @@ impl Entry {
     }
 
     /// When it happened by the caller's clock. Without it, the time at which the log takes the entry.
+    ///
+    /// Years 0 to 9999, as RFC 3339 can write them.
     pub fn timestamp(mut self, at: DateTime<Utc>) -> Self {
+        if !is_rfc3339(at) {
+            self.fail(form("timestamp", "a time in the years 0 to 9999"));
+        }
         self.timestamp = Some(at);
         self
     }
@@ -200,7 +206,7 @@ impl Entry {
     }
 
     fn check_name(&mut self, name: &str) {
-        if ["event_type", "timestamp", "subjects"].contains(&name) {
+        if ["event_type", "timestamp", "subjects", "subject_id"].contains(&name) {
             self.fail(form(name, "set by the method of that name, not as a field"));
             return;
         }
@@ -275,6 +281,11 @@ impl fmt::Debug for Entry {
     }
 }
 
+/// Whether RFC 3339 has a form for the time.
+pub(crate) fn is_rfc3339(at: DateTime<Utc>) -> bool {
+    (0..=9999).contains(&at.year())
+}
+
 fn form(field: &str, form: &'static str) -> EntryError {
     EntryError::Form { field: field.to_owned(), form }
 }
@@ -306,6 +317,14 @@ impl Object {
         if failed || serde_json::to_writer(&mut self.text, value).is_err() {
             self.text.truncate(before);
             return Err(EntryError::Value(name.to_owned()));
+        }
+        let unreadable = json::check(self.text.get(name_end + 1..).unwrap_or_default());
+        if let Err(unreadable) = unreadable {
+            self.text.truncate(before);
+            return Err(match unreadable {
+                Unreadable::TooDeep => EntryError::TooDeep(name.to_owned()),
+                Unreadable::Number => EntryError::Number(name.to_owned()),
+            });
         }
         let duplicate = {
             let written = self.text.get(before + 1..name_end);

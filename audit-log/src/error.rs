@@ -200,6 +200,12 @@ pub enum EntryError {
     /// A field's value cannot be written as JSON.
     #[error("the value of field `{0}` cannot be written as JSON")]
     Value(String),
+    /// Arrays and objects nested deeper than [`FIELD_DEPTH_MAX`](crate::limits::FIELD_DEPTH_MAX).
+    #[error("the value of field `{0}` is nested more than 64 levels deep")]
+    TooDeep(String),
+    /// A number that would not be read back as it is: an integer outside `i64` and `u64`, or a float that is not finite.
+    #[error("the value of field `{0}` holds a number that cannot be kept exactly")]
+    Number(String),
     /// More than [`ENTRY_BYTES_MAX`](crate::limits::ENTRY_BYTES_MAX).
     #[error("the entry has {0} bytes, more than 65536")]
     TooLong(usize),

@@ -11,6 +11,7 @@ mod cursor;
 mod entry;
 mod error;
 mod frame;
+mod json;
 mod keys;
 mod leaf;
 pub mod limits;

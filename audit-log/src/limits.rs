@@ -10,6 +10,8 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const FRAME_ENTRIES_MAX: usize = 4096;
 /// Longest entry, in bytes of its encoded content. A longer one is refused by `append`.
 pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
+/// Deepest nesting of arrays and objects in the value of a field. A deeper one is refused by `append`.
+pub const FIELD_DEPTH_MAX: usize = 64;
 /// Longest event type, in bytes.
 pub const EVENT_TYPE_BYTES_MAX: usize = 128;
 /// Longest actor, target, session or subject id, in bytes.

@@ -144,7 +144,8 @@ impl Prepared {
             })
     }
 
+    /// Of an entry that cannot be read, ids are not known: that what is searched for stands in it will do.
     pub(crate) fn matches(&self, entry: &Recorded) -> bool {
-        self.query.matches(entry)
+        entry.is_malformed() || self.query.matches(entry)
     }
 }

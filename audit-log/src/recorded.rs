@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 
-use crate::{leaf::Leaf, record::Record};
+use crate::{entry::is_rfc3339, leaf::Leaf, record::Record};
 
 /// An id that may be absent. `Display` shows `-` for an absent one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,22 +64,20 @@ pub struct Recorded {
     pub segment: u32,
     /// Number of the frame in that segment.
     pub frame: u32,
+    is_malformed: bool,
 }
 
 impl Recorded {
-    /// Puts an entry together from a leaf and a record that were checked against each other; `None` when a part is no JSON object.
+    /// Puts an entry together from a leaf and a record that were checked against each other. What cannot be read as an event is shown as it
+    /// is: the leaf vouches for it, so it is neither hidden nor called altered.
     pub(crate) fn assemble(leaf: &Leaf<'_>, record: Record<'_>, segment: u32, frame: u32) -> Option<Self> {
+        let recorded_at = DateTime::from_timestamp_millis(i64::try_from(leaf.time_ms).ok()?)?;
         let (timestamp_ms, common) = record.timestamp()?;
-        let mut fields: Map<String, Value> = serde_json::from_slice(common).ok()?;
-        let mut subjects = Vec::new();
-        for (place, (_, part)) in record.subjects.enumerate() {
-            let mut part: Map<String, Value> = serde_json::from_slice(part).ok()?;
-            let is_actor = place == 0 && part.contains_key("actor_id");
-            if !is_actor && let Some(Value::String(subject)) = part.remove("subject_id") {
-                subjects.push(subject);
-            }
-            fields.append(&mut part);
-        }
+        let parts: Vec<&[u8]> = record.subjects.map(|(_, part)| part).collect();
+        let said = DateTime::from_timestamp_millis(timestamp_ms).filter(|at| is_rfc3339(*at));
+        let parsed = said.and_then(|_| union(common, &parts));
+        let is_malformed = parsed.is_none();
+        let (mut fields, subjects) = parsed.unwrap_or_else(|| (malformed(common, &parts), Vec::new()));
         let mut word = |name: &str| match fields.remove(name) {
             Some(Value::String(text)) => OptionalId(Some(text)),
             Some(other) => {
@@ -90,8 +88,8 @@ impl Recorded {
         };
         Some(Self {
             seq: leaf.seq,
-            recorded_at: DateTime::from_timestamp_millis(i64::try_from(leaf.time_ms).ok()?)?,
-            timestamp: DateTime::from_timestamp_millis(timestamp_ms)?,
+            recorded_at,
+            timestamp: said.unwrap_or(recorded_at),
             event_type: leaf.event_type.to_owned(),
             actor_id: word("actor_id"),
             target_id: word("target_id"),
@@ -101,7 +99,14 @@ impl Recorded {
             fields,
             segment,
             frame,
+            is_malformed,
         })
+    }
+
+    /// Whether the content could not be read as an event, so that its text stands in the field `malformed` and its ids are not known.
+    /// No entry that this version appends is such.
+    pub fn is_malformed(&self) -> bool {
+        self.is_malformed
     }
 
     /// The whole event with the shared words, as it was given.
@@ -139,6 +144,93 @@ impl Recorded {
     }
 }
 
+/// The event as the union of its parts, and its declared subjects; `None` when a part is no JSON object, or two have a member of one name.
+fn union(common: &[u8], parts: &[&[u8]]) -> Option<(Map<String, Value>, Vec<String>)> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(common).ok()?;
+    let mut subjects = Vec::new();
+    for (place, part) in parts.iter().enumerate() {
+        let part: Map<String, Value> = serde_json::from_slice(part).ok()?;
+        let is_actor = place == 0 && part.contains_key("actor_id");
+        let declared = subjects.len();
+        for (name, value) in part {
+            match value {
+                Value::String(subject) if !is_actor && name == "subject_id" => subjects.push(subject),
+                value => {
+                    if fields.insert(name, value).is_some() {
+                        return None;
+                    }
+                }
+            }
+        }
+        if !is_actor && subjects.len() == declared {
+            return None;
+        }
+    }
+    let own = ["event_type", "timestamp", "subjects"];
+    (!own.iter().any(|name| fields.contains_key(*name))).then_some((fields, subjects))
+}
+
+/// What stands in for an event that cannot be read: the text of its parts.
+fn malformed(common: &[u8], parts: &[&[u8]]) -> Map<String, Value> {
+    let texts = std::iter::once(&common)
+        .chain(parts)
+        .map(|part| Value::String(String::from_utf8_lossy(part).into_owned()))
+        .collect();
+    Map::from_iter([("malformed".to_owned(), Value::Array(texts))])
+}
+
 fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RecordBuilder;
+
+    fn read(timestamp_ms: i64, common: &str, parts: &[&str]) -> Recorded {
+        let mut record = RecordBuilder::new(parts.len() + 1, timestamp_ms, common.as_bytes());
+        for part in parts {
+            record.subject(part.as_bytes());
+        }
+        let leaf = Leaf {
+            log: [0; 16],
+            seq: 7,
+            time_ms: 1000,
+            epoch: 1,
+            event_type: "x.y",
+            common: [0; 32],
+            subjects: &[],
+            chain: None,
+            predecessor: None,
+        };
+        Recorded::assemble(&leaf, Record::parse(&record.finish()).unwrap(), 0, 0).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_event_is_shown_as_it_is() {
+        let whole = read(5, r#"{"target_id":"t"}"#, &[r#"{"actor_id":"a"}"#, r#"{"subject_id":"s","n":1}"#]);
+        assert!(!whole.is_malformed());
+        assert_eq!(
+            (whole.actor_id.as_deref(), whole.subjects.as_slice()),
+            (Some("a"), ["s".to_owned()].as_slice())
+        );
+        let deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(127), "]".repeat(127));
+        let cases: [(i64, &str, &[&str]); 7] = [
+            (5, &deep, &[]),
+            (5, "no JSON", &[]),
+            (5, "{}", &["[]"]),
+            (5, "{}", &[r#"{"n":1}"#]),
+            (5, r#"{"n":1}"#, &[r#"{"subject_id":"s","n":2}"#]),
+            (5, r#"{"event_type":"z"}"#, &[]),
+            (i64::MAX, "{}", &[]),
+        ];
+        for (timestamp, common, parts) in cases {
+            let entry = read(timestamp, common, parts);
+            assert!(entry.is_malformed(), "{common}");
+            let texts: Vec<_> = std::iter::once(common).chain(parts.iter().copied()).collect();
+            assert_eq!(entry.to_json()["malformed"], serde_json::json!(texts));
+            assert_eq!((entry.seq, entry.to_json()["event_type"].as_str()), (7, Some("x.y")));
+        }
+    }
 }

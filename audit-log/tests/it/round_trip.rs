@@ -322,3 +322,41 @@ fn a_lock_file_that_is_removed_lets_no_second_writer_in() {
     drop(log);
     open(&keys_path).unwrap();
 }
+
+#[test]
+fn values_that_could_not_be_read_back_are_refused_and_hide_nothing() {
+    let nested = |levels: usize| {
+        let text = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let (store, keys) = (MemoryStore::new(), MemoryKeys::generate().unwrap());
+    let log = options().open_blocking(store.clone(), keys.clone()).unwrap();
+    let refused = |entry: Entry| match log.append(entry).wait() {
+        Err(AppendError::Entry(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    for levels in [65, 100, 126] {
+        assert!(matches!(refused(Entry::new("x").field("deep", nested(levels))), EntryError::TooDeep(_)));
+        let event = serde_json::json!({"event_type": "x", "actor_id": "a", "deep": nested(levels)});
+        let event = Entry::from_event(event.as_object().unwrap().clone());
+        assert!(matches!(event, Err(EntryError::TooDeep(_))));
+    }
+    for number in [u128::from(u64::MAX) + 1, u128::MAX] {
+        assert!(matches!(refused(Entry::new("x").field("n", number)), EntryError::Number(_)));
+    }
+    assert!(matches!(
+        refused(Entry::new("x").field("n", vec![i128::from(i64::MIN) - 1])),
+        EntryError::Number(_)
+    ));
+    for at in ["-0001-12-31T00:00:00Z", "+10000-01-01T00:00:00Z"] {
+        let at = at.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        assert!(matches!(refused(Entry::new("x").timestamp(at)), EntryError::Form { .. }));
+    }
+    assert!(matches!(refused(Entry::new("x").field("subject_id", "s")), EntryError::Form { .. }));
+    log.append(Entry::new("x").field("deep", nested(64)).field("n", u128::from(u64::MAX))).wait().unwrap();
+    log.append(Entry::new("last")).wait().unwrap();
+    drop(log);
+    let entries: Vec<_> = Reader::open(store, keys).read(1..).unwrap().map(Result::unwrap).collect();
+    assert_eq!((entries[0].fields["n"].as_u64(), &entries[0].fields["deep"]), (Some(u64::MAX), &nested(64)));
+    assert_eq!(entries[1].event_type, "last");
+}

@@ -511,7 +511,7 @@ class Log:
         try:
             plain = Cursor(key[0].decrypt(nonce, sealed, aad))
             seed = plain.take(32)
-            for seq, (_, kind, commitments) in enumerate(leaves, self.tree.size):
+            for seq, (when, kind, commitments) in enumerate(leaves, self.tree.size):
                 record = Cursor(plain.take(plain.number(4)))
                 self.require(record.number(1) == len(commitments), "the record has another number of parts than its leaf")
                 parts = []
@@ -529,7 +529,7 @@ class Log:
                                  "the content of sequence %d does not match its leaf" % seq)
                     parts.append(part)
                 record.end()
-                events.append(event(kind, parts))
+                events.append(event(kind, parts, when))
             plain.end()
         except InvalidTag:
             self.require(False, "the ciphertext was altered")
@@ -568,21 +568,43 @@ class Log:
         return torn
 
 
-def event(kind, parts):
-    """§7: the event is the union of its parts."""
+def event(kind, parts, when):
+    """§7: the event is the union of its parts; one that cannot be read so is shown as text."""
     timestamp = int.from_bytes(parts[0][:8], "big", signed=True)
-    common, *subjects = [json.loads(part.decode("utf-8")) for part in [parts[0][8:]] + parts[1:]]
-    if len(parts[0]) < 8 or not all(isinstance(part, dict) for part in [common] + subjects):
-        raise ValueError("a part is not a JSON object")
-    whole = {"event_type": kind, "timestamp": rfc3339(timestamp), **common}
-    ids = []
-    for index, part in enumerate(subjects):
-        if index > 0 or "actor_id" not in part:
-            ids.append(part.pop("subject_id", None))
-        whole.update(part)
-    if ids:
-        whole["subjects"] = ids
-    return whole
+    if len(parts[0]) < 8:
+        raise ValueError("a record without timestamp")
+    texts, in_range = [parts[0][8:]] + parts[1:], YEAR_0 <= timestamp < YEAR_10000
+    whole = {"event_type": kind, "timestamp": rfc3339(timestamp if in_range else when)}
+    try:
+        ids, members = [], json_object(texts[0])
+        for index, text in enumerate(texts[1:]):
+            part = json_object(text)
+            if index > 0 or "actor_id" not in part:
+                if not isinstance(part.get("subject_id"), str):
+                    raise ValueError("a part of nobody")
+                ids.append(part.pop("subject_id"))
+            if part.keys() & members.keys():
+                raise ValueError("two members of one name")
+            members.update(part)
+        if not in_range or {"event_type", "timestamp", "subjects"} & members.keys():
+            raise ValueError("not an event")
+    except (ValueError, RecursionError):
+        return {**whole, "malformed": [text.decode("utf-8", "replace") for text in texts]}
+    return {**whole, **members, **({"subjects": ids} if ids else {})}
+
+
+YEAR_0, YEAR_10000 = -62_167_219_200_000, 253_402_300_800_000
+
+
+def json_object(text):
+    value, depth = json.loads(text.decode("utf-8")), 0
+    level = [value]
+    while level := [outer for outer in level if isinstance(outer, (dict, list))]:
+        depth += 1
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    if depth > 127 or not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 def main():
