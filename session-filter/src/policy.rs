@@ -47,6 +47,9 @@
 //! permit `systemctl status -Hevil`); a word of nothing but wildcards never matches an empty argument; and an argument
 //! with a `..` path component matches no wildcard (`/var/log/**` does not permit `/var/log/../../etc/shadow`).
 //!
+//! It does match hidden files and whatever else a program gives a meaning to: `cat *` permits `cat .pgpass`, and `tool *`
+//! permits `tool @list` and `tool +x`. Write the directory or the beginning out where that matters.
+//!
 //! The program is compared exactly, and holds no wildcards. Where a pattern names it by absolute path, the plain name
 //! matches too, and the absolute path is what is sent.
 //!

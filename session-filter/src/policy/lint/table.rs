@@ -60,7 +60,11 @@ table! {
      "cobc", "gfortran", "tcc", "ld", "as", "javac", "kotlin", "kotlinc", "swift", "nim", "zig", "rdmd", "dmd", "ldc2", "micropython", "jython", "jruby",
      "rhino", "qjs", "js", "ts-node", "tsx", "rbenv", "pyenv", "asdf", "mise", "prove", "cpanm", "instmodsh", "expectk", "jimsh", "scheme", "csi", "gsi",
      "clisp", "ecl", "gforth", "byebug", "latexmk", "facter", "msfconsole", "sqlmap", "conda", "mamba", "ansible-console", "ansible-galaxy",
-     "ansible-pull", "ansible-vault", "ansible-doc", "terragrunt", "tofu", "packer", "cdist"]
+     "ansible-pull", "ansible-vault", "ansible-doc", "terragrunt", "tofu", "packer", "cdist", "autoconf", "autoheader",
+     "automake", "autoreconf", "bashbug", "neofetch", "needrestart", "opencode", "pic", "procmail", "rsyslogd", "syslog-ng", "rustdoc", "rustfmt",
+     "rustup", "mypy", "tsc", "pygmentize", "runscript", "jtag", "volatility", "xpad", "jcmd", "jattach", "salt-minion", "chef-solo", "puppet-agent", "cf-agent",
+     "rabbitmqctl", "rabbitmq-plugins", "ejabberdctl", "asterisk", "fs_cli", "varnishadm", "varnishd", "logstash", "telegraf", "zabbix_agentd",
+     "sysdig", "falco", "trace-cmd", "bpftool", "init", "telinit", "systemd", "rpcclient", "wpa_supplicant"]
         { Operand => "runs code that its arguments or files name", Always => "runs code" }
     ["make", "gmake", "bmake", "pmake"] { Always => "runs the commands of a makefile or of its arguments" }
     ["dc", "bc"] { Operand => "runs a file whose text may call a shell", Always => "runs text from its input, which may call a shell" }
@@ -129,6 +133,17 @@ table! {
         { Operand => "fetches from anywhere and writes files", Always => "fetches from anywhere and writes files" }
     ["uniq"] { Operands(2) => "writes files" }
     ["shuf", "iconv", "tree", "recode"] { Short('o') => "writes files", Prefix("--output") => "writes files" }
+    ["dmidecode"] { Prefix("--dump-bin") => "writes files", Prefix("--from-dump") => "reads other files" }
+    ["doveadm"] { Word("exec") => "runs programs" }
+    ["plymouth"] { Prefix("--command") => "runs programs" }
+    ["fail2ban-client"] { Word("set") => "sets programs to run", Word("add") => "sets programs to run", Short('c') => "takes settings from a file" }
+    ["yt-dlp", "youtube-dl", "tailscale", "socket", "winexe", "wmic", "psexec", "ab"] { Operand => "connects anywhere and can run programs or write files" }
+    ["postconf"] { Short('e') => "sets programs to run", Assignment => "sets programs to run", Short('M') => "sets programs to run",
+        Short('c') => "takes settings from a file" }
+    ["update-initramfs", "mkinitramfs", "dracut", "update-grub", "grub-mkconfig", "grub2-mkconfig", "grub-install", "unattended-upgrade", "depmod"]
+        { Always => "changes what the system runs when it starts" }
+    ["dos2unix", "unix2dos", "qpdf", "arj", "nasm", "makemap", "postmap", "zic", "bcftools", "dump", "restore", "xfsdump", "highlight"]
+        { Operand => "writes files, and some run programs" }
     ["yq"] { Short('i') => "writes files", Prefix("--inplace") => "writes files" }
     ["pidstat"] { Short('e') => "runs the program that its arguments name" }
     ["dmesg"] { Short('H') => "shows text in a pager that opens a shell", Prefix("--human") => "shows text in a pager that opens a shell" }
