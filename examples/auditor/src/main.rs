@@ -110,27 +110,31 @@ fn verify(trail: &Trail, checkpoint: Option<&Path>, verifier_key: Option<&Path>)
     if let Some(minimum) = &minimum {
         options = options.minimum(minimum.clone());
     }
-    let bar = Bar::new(trail.bytes_total);
+    let bar = Bar::new();
     let report = trail.reader.verify(&options, |progress| bar.advance(progress))?;
-    let recorded = trail.recorded(report.entries)?;
-    Ok(Finding { report, recorded, minimum, verifier_key, key_origin })
+    drop(bar);
+    Ok(Finding { report, minimum, verifier_key, key_origin })
 }
 
 /// Says what was found. With `--json` failures are answers, too: one object on standard output, whatever happened.
 fn verified(finding: Result<Finding, Failure>, answer: &mut Answer) -> Result<u8, Failure> {
-    match finding {
+    let (written, status) = match finding {
         Ok(finding) => {
-            match answer.json {
-                true => json::write_line(&mut answer.out, &finding.to_json())?,
-                false => finding.print(&mut answer.out, answer.palette)?,
-            }
-            Ok(if finding.is_torn() { TORN } else { 0 })
+            let written = match answer.json {
+                true => json::write_line(&mut answer.out, &finding.to_json()),
+                false => finding.print(&mut answer.out, answer.palette),
+            };
+            (written, if finding.is_torn() { TORN } else { 0 })
         }
         Err(failure) if answer.json => {
-            json::write_line(&mut answer.out, &failure.to_json())?;
-            Ok(failure.status())
+            (json::write_line(&mut answer.out, &failure.to_json()), failure.status())
         }
-        Err(failure) => Err(failure),
+        Err(failure) => return Err(failure),
+    };
+    match written {
+        // Nobody reads on; the verdict holds all the same.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(status),
     }
 }
 

@@ -5,25 +5,15 @@ use std::path::Path;
 
 use audit_log::{FileKeys, FileStore, Query, Reader, Recorded, VerifierKey};
 
-use chrono::{DateTime, Utc};
-
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::record::{Record, Sensitive};
-
-/// When the first and the last entry of a log were recorded.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lifetime {
-    pub(crate) first: DateTime<Utc>,
-    pub(crate) last: DateTime<Utc>,
-}
 
 /// The log with what it was opened with.
 pub(crate) struct Trail {
     pub(crate) reader: Reader,
     /// From the keys directory; whoever wants more certainty gives one that was kept elsewhere.
     pub(crate) verifier_key: Option<VerifierKey>,
-    pub(crate) bytes_total: u64,
     sensitive: Sensitive,
     has_keys: bool,
 }
@@ -34,9 +24,7 @@ impl Trail {
         let store = FileStore::read_only(&place.log).map_err(|error| {
             Failure::Unusable(format!("cannot open log `{}`: {error}", place.log.display()))
         })?;
-        let bytes_total = segment_bytes(&place.log);
-        let trail =
-            |reader, verifier_key, has_keys| Self { reader, verifier_key, bytes_total, sensitive, has_keys };
+        let trail = |reader, verifier_key, has_keys| Self { reader, verifier_key, sensitive, has_keys };
         let Some(directory) = &place.keys else {
             return Ok(trail(Reader::keyless(store), None, false));
         };
@@ -61,15 +49,6 @@ impl Trail {
         }
         let entries = self.reader.search(query)?;
         Ok(entries.map(|entry| Ok(self.record(&entry?))))
-    }
-
-    /// When the first and the last of `entries` entries were recorded; nothing without keys, or of an empty log.
-    pub(crate) fn recorded(&self, entries: u64) -> Result<Option<Lifetime>, Failure> {
-        let (true, Some(last)) = (self.has_keys, entries.checked_sub(1)) else { return Ok(None) };
-        let at = |seq| {
-            Ok::<_, Failure>(self.reader.read(seq..=seq)?.next().transpose()?.map(|entry| entry.recorded_at))
-        };
-        Ok(at(0)?.zip(at(last)?).map(|(first, last)| Lifetime { first, last }))
     }
 
     fn record(&self, entry: &Recorded) -> Record {
@@ -102,11 +81,4 @@ fn has_epoch_key(directory: &Path) -> Result<bool, Failure> {
         }
     }
     Ok(false)
-}
-
-/// Bytes of all segments, for the progress bar.
-fn segment_bytes(log: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(log) else { return 0 };
-    let segments = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().ends_with(".log"));
-    segments.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::story::{count, size, time};
 use crate::terminal::{Paint, Palette, inert};
-use crate::trail::Lifetime;
 
 /// How long a verification runs before a bar is shown.
 const BAR_AFTER: Duration = Duration::from_millis(500);
@@ -33,8 +32,6 @@ const TORN: &str = "a write was cut off, by a crash or a full disk; nothing in i
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) report: Report,
-    /// When the first and the last entry were recorded, where there are keys.
-    pub(crate) recorded: Option<Lifetime>,
     pub(crate) minimum: Option<Checkpoint>,
     pub(crate) verifier_key: Option<VerifierKey>,
     pub(crate) key_origin: KeyOrigin,
@@ -67,13 +64,13 @@ pub(crate) fn read_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
-    pub(crate) fn new(bytes_total: u64) -> Self {
+    pub(crate) fn new() -> Self {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(5)
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(Some(bytes_total), target);
+        let bar = ProgressBar::with_draw_target(Some(0), target);
         let template =
             "verifying {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} entries, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -85,6 +82,7 @@ impl Bar {
     pub(crate) fn advance(&self, progress: Progress) {
         if self.0.elapsed() > BAR_AFTER {
             self.0.set_message(progress.entries.to_string());
+            self.0.set_length(progress.bytes_total);
             self.0.set_position(progress.bytes);
         }
     }
@@ -129,7 +127,7 @@ impl Finding {
         let (segments, frames) =
             (count(u64::from(report.segments), "segment"), count(report.frames, "frame"));
         row("entries", &format!("{} in {segments}, {frames}, {}", report.entries, size(report.bytes)))?;
-        if let Some(Lifetime { first, last }) = self.recorded {
+        if let (Some(first), Some(last)) = (report.first_recorded_at, report.last_recorded_at) {
             row("first", &time(first))?;
             row("last", &time(last))?;
         }
@@ -192,8 +190,8 @@ impl Finding {
             "segments": report.segments,
             "frames": report.frames,
             "bytes": report.bytes,
-            "first_recorded_at": self.recorded.map(|recorded| time(recorded.first)),
-            "last_recorded_at": self.recorded.map(|recorded| time(recorded.last)),
+            "first_recorded_at": report.first_recorded_at.map(time),
+            "last_recorded_at": report.last_recorded_at.map(time),
             "checkpoint": report.checkpoint.as_ref().map(checkpoint_json),
             "verifier_key": self.verifier_key.as_ref().map(ToString::to_string),
             "signature": checked(report.signature),

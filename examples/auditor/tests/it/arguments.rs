@@ -1,6 +1,6 @@
 use std::process::{Command, Stdio};
 
-use crate::made::{Made, auditor};
+use crate::made::{Made, auditor, first_note};
 use serde_json::Value;
 
 #[test]
@@ -75,8 +75,10 @@ fn a_reader_that_goes_away_is_no_error_and_changes_no_verdict() {
         output.status.code().unwrap()
     };
     assert_eq!([unread(&["search", ""]), unread(&["sessions"]), unread(&["verify"])], [0, 0, 0]);
-    std::fs::remove_file(made.file("checkpoint")).unwrap();
-    made.edit("segment-00000000.log", |bytes| bytes.truncate(bytes.len() - 100));
+    made.edit("segment-00000000.log", |bytes| {
+        std::fs::write(made.file("checkpoint"), first_note(bytes)).unwrap();
+        bytes.truncate(bytes.len() - 100);
+    });
     assert_eq!([unread(&["verify"]), unread(&["verify", "--json"])], [3, 3]);
     made.edit("segment-00000000.log", |bytes| bytes[3000] ^= 1);
     assert_eq!([unread(&["verify"]), unread(&["verify", "--json"])], [1, 1]);

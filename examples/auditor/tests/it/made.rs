@@ -179,3 +179,10 @@ pub fn event(session: &Value, timestamp: &str, detail: Value) -> Value {
     event.extend(detail.as_object().unwrap().clone());
     Value::Object(event)
 }
+
+/// The signed note in the first frame of a segment, as FORMAT.md gives its place.
+pub fn first_note(segment: &[u8]) -> Vec<u8> {
+    let number = |place: usize| u32::from_be_bytes(segment[place..place + 4].try_into().unwrap()) as usize;
+    let from = 2048 + 64 + number(2048 + 32) + number(2048 + 36);
+    segment[from..from + number(2048 + 40)].to_vec()
+}

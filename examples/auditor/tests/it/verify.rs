@@ -1,4 +1,4 @@
-use crate::made::{Made, Said, block_on, usual};
+use crate::made::{Made, Said, block_on, first_note, usual};
 use audit_log::Entry;
 
 const SEGMENT: &str = "segment-00000000.log";
@@ -150,9 +150,9 @@ fn a_checkpoint_file_that_is_ahead_of_the_log_is_tampering() {
 #[test]
 fn a_write_that_was_cut_off_is_a_torn_tail() {
     let made = Made::usual();
-    // The end of the last frame is lost; no checkpoint file, as after a crash.
-    std::fs::remove_file(made.file("checkpoint")).unwrap();
+    // The end of the last frame is lost; the copy of the checkpoint is the one made at the beginning, as after a crash.
     made.edit(SEGMENT, |bytes| {
+        std::fs::write(made.file("checkpoint"), first_note(bytes)).unwrap();
         let length = bytes.len();
         bytes.truncate(length - 100);
     });
@@ -215,4 +215,48 @@ fn files_that_do_not_belong_are_named() {
     let said = made.run(&["verify"]);
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.out.contains("notes.txt"), "{said:?}");
+}
+
+#[test]
+fn a_verdict_that_nobody_reads_holds_all_the_same() {
+    use std::process::{Command, Stdio};
+    let made = Made::usual();
+    made.edit(SEGMENT, |bytes| {
+        std::fs::write(made.file("checkpoint"), first_note(bytes)).unwrap();
+        let length = bytes.len();
+        bytes.truncate(length - 100);
+    });
+    // More output than a pipe or a buffer holds.
+    for number in 0..600 {
+        std::fs::write(made.file(&format!("{}-{number}", "x".repeat(200))), "").unwrap();
+    }
+    for json in [&[][..], &["--json"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_auditor"))
+            .args(json)
+            .args(["--data-dir", made.path().to_str().unwrap(), "verify"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{json:?}");
+    }
+}
+
+#[test]
+fn a_log_that_was_emptied_is_tampering() {
+    let made = Made::usual();
+    std::fs::remove_dir_all(made.path().join("audit")).unwrap();
+    std::fs::create_dir(made.path().join("audit")).unwrap();
+    let (status, objects) = made.json(&["verify"]);
+    assert_eq!((status, &objects[0]["result"]), (1, &"tampered".into()));
+}
+
+#[test]
+fn a_missing_copy_of_the_checkpoint_is_tampering_unless_one_was_kept() {
+    let made = Made::usual();
+    let kept = made.run(&["checkpoint"]).out;
+    std::fs::remove_file(made.file("checkpoint")).unwrap();
+    assert_eq!(made.run(&["verify"]).status, 1);
+    assert_eq!(made.run_with_input(&["verify", "--checkpoint", "-"], &kept).status, 0);
 }
