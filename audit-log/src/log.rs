@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt, io,
     ops::RangeBounds,
+    panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
     task::{Context, Poll},
@@ -401,10 +402,10 @@ impl Shared {
         if batch.is_empty() {
             return false;
         }
-        match writer.commit(&mut batch) {
+        match caught(|| writer.commit(&mut batch)) {
             Ok(Some(committed)) => self.announce(committed),
             Ok(None) => {}
-            Err(error) => self.poison(&error.to_string(), batch),
+            Err(cause) => self.poison(&cause, batch),
         }
         true
     }
@@ -467,8 +468,8 @@ impl Shared {
         let _ = publisher.join();
         if stop == Stop::Close && lock(&self.queue).poison.is_none() {
             let latest = Arc::clone(&lock(&self.latest));
-            if let Err(error) = writer.publish_checkpoint(&latest) {
-                self.poison(&error.to_string(), Vec::new());
+            if let Err(cause) = caught(|| writer.publish_checkpoint(&latest)) {
+                self.poison(&cause, Vec::new());
             }
             self.publisher.deliver(&latest, (self.clock)());
         }
@@ -484,13 +485,13 @@ impl Shared {
         let at = (self.clock)();
         let Ok(entry) = Entry::of_log("log.closed").encode(at) else { return };
         let mut batch = vec![Pending { entry, at, slot: None }];
-        match writer.commit(&mut batch) {
+        match caught(|| writer.commit(&mut batch)) {
             Ok(Some(committed)) => self.announce(committed),
             Ok(None) => {}
-            Err(error) => return self.poison(&error.to_string(), batch),
+            Err(cause) => return self.poison(&cause, batch),
         }
-        if let Err(error) = writer.seal() {
-            self.poison(&error.to_string(), Vec::new());
+        if let Err(cause) = caught(|| writer.seal()) {
+            self.poison(&cause, Vec::new());
         }
     }
 
@@ -498,10 +499,18 @@ impl Shared {
         while let Some(checkpoint) = self.publisher.next() {
             // The store takes this beside the writer's work: the copy is another file, and it is about durable entries only.
             let content = checkpoint.as_str().as_bytes();
-            if let Err(error) = self.store.replace(crate::segment::CHECKPOINT_NAME, content) {
-                self.poison(&format!("cannot write `checkpoint`: {error}"), Vec::new());
+            if let Err(cause) = caught(|| self.store.replace(crate::segment::CHECKPOINT_NAME, content)) {
+                self.poison(&format!("cannot write `checkpoint`: {cause}"), Vec::new());
             }
             self.publisher.deliver(&checkpoint, (self.clock)());
         }
+    }
+}
+
+/// Calls what a user's store, keys or sink do. One that panics has failed: nobody is left waiting, and the lock is not given up early.
+pub(crate) fn caught<T, E: fmt::Display>(call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err("a store, key provider or sink panicked".to_owned()),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use crate::{
+    log::caught,
     note::{Checkpoint, VerifierKey},
     sink::CheckpointSink,
 };
@@ -76,8 +77,8 @@ impl Publisher {
     pub(crate) fn deliver(&self, checkpoint: &Checkpoint, now: DateTime<Utc>) {
         let mut failed = None;
         for sink in lock(&self.sinks).iter_mut() {
-            if let Err(error) = sink.take(checkpoint, now) {
-                failed = Some(error.to_string());
+            if let Err(cause) = caught(|| sink.take(checkpoint, now)) {
+                failed = Some(cause);
             }
         }
         lock(&self.state).sink_error = failed;

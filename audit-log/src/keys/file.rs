@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, PermissionsExt as _},
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -21,7 +21,7 @@ use crate::{
     options::hex,
     store::{
         StoreLock,
-        file::{lock_directory, replace_file, sync_directory},
+        file::{lock_directory, make_directory, replace_file, sync_directory},
     },
 };
 
@@ -53,12 +53,7 @@ impl FileKeys {
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, KeyError> {
         let directory = directory.into();
         let made = (|| {
-            if !directory.is_dir() {
-                DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-                if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                    sync_directory(parent)?;
-                }
-            }
+            make_directory(&directory)?;
             fs::canonicalize(&directory)
         })();
         let directory = made.map_err(|error| failed(&directory, error))?;

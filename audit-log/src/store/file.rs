@@ -23,12 +23,7 @@ impl FileStore {
     /// Opens a directory and makes it (mode 0700) where it is missing.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
-        if !directory.is_dir() {
-            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(&directory)?;
-            if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                sync_directory(parent)?;
-            }
-        }
+        make_directory(&directory)?;
         Ok(Self { directory: fs::canonicalize(directory)? })
     }
 
@@ -48,6 +43,32 @@ impl FileStore {
         }
         Ok(self.directory.join(name))
     }
+}
+
+/// Makes a directory (mode 0700) and those above it where they are missing, durably; so as well where one was made by a process that was
+/// stopped before it synced it.
+pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
+    let parent_of = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+        parent => parent.map(Path::to_owned),
+    };
+    let missing: Vec<&Path> =
+        directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.is_dir()).collect();
+    for path in missing.iter().rev() {
+        match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    for path in missing.iter().copied().chain([directory]) {
+        let Some(parent) = parent_of(path) else { continue };
+        match sync_directory(&parent) {
+            // A directory above that was there before and may not be read is not ours to sync.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && missing.is_empty() => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
@@ -122,8 +143,12 @@ impl Store for FileStore {
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn StoreFile>> {
-        let write = access == Access::Write;
-        let file = OpenOptions::new().read(true).write(write).open(self.path(name)?)?;
+        let (path, write) = (self.path(name)?, access == Access::Write);
+        // Opening a pipe would wait for whoever writes to it.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let file = OpenOptions::new().read(true).write(write).open(path)?;
         Ok(Box::new(LocalFile(file)))
     }
 

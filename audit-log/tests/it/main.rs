@@ -12,6 +12,7 @@ mod alteration;
 mod conformance;
 mod crash;
 mod keys;
+mod live;
 mod logs;
 mod properties;
 mod python_reader;

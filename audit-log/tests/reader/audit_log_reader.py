@@ -229,6 +229,8 @@ class Keys:
 
 
 def read_bytes(path, size=None):
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe would wait for whoever writes to it
+        raise Unusable("`%s` is not a regular file" % path)
     with open(path, "rb") as file:
         raw = file.read()
     if size is not None and len(raw) != size:
