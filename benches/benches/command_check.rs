@@ -67,7 +67,9 @@ fn command_check(criterion: &mut Criterion) {
     let lines: Vec<&str> = mixed.iter().copied().cycle().take(1_000).collect();
     group.throughput(Throughput::Elements(1_000));
     group.bench_function("mixed", |bencher| {
-        bencher.iter(|| lines.iter().filter(|line| policy.check(&user, &target, black_box(line)).is_allowed()).count());
+        bencher.iter(|| {
+            lines.iter().filter(|line| policy.check(&user, &target, black_box(line)).is_allowed()).count()
+        });
     });
     group.throughput(Throughput::Elements(1));
     let singles = [

@@ -14,7 +14,7 @@
 //! longest  = "8h"                               # cut after so much in all; default 8h
 //! warn     = "1m"                               # said so long before a cut; default 1m
 //! pipelines = true                              # `|` between commands that this rule permits; default false
-//! lists    = true                               # `&&`, `||`, `;`; default false
+//! lists    = true                               # `&&`, `||`, `;` likewise; default false
 //! record   = "full"                             # "digest" (default) or "full" output
 //! acknowledge = ["vi grants a shell"]           # needed for programs that can run others
 //! ```
@@ -23,7 +23,8 @@
 //!
 //! A rule applies to a session when one of its users and one of its targets match. It is *in force* while every
 //! condition in `when` holds. What no rule in force permits is denied. When several rules permit a command, the first
-//! in the file is the one named in records.
+//! in the file is the one named in records. Commands that are joined by `|`, `&&`, `||` or `;` need one rule in force that
+//! permits the joining and every one of them.
 //!
 //! The terms of a session come from all rules in force: the strictest of the stated `idle`, `longest` and `warn`; the
 //! most complete `record`; `managed` if any of them says so. A raw terminal is never combined with a list of commands:

@@ -1,6 +1,6 @@
 //! Answers: from a line and what is known to a permit or a denial; from a user and target to the terms of a session.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::index::Pairs;
@@ -37,18 +37,30 @@ pub(super) fn check(
     };
     let question =
         Question { policy, pairs: policy.index.pairs(user, target), facts, joints: Joints::of(&parts) };
-    let mut rules = Vec::with_capacity(parts.len());
-    let mut record = OutputRecord::Digest;
+    let mut patterns = Vec::with_capacity(parts.len());
+    let mut rule = None;
+    let mut is_one_rule = true;
     for part in &parts {
         match question.find(part) {
-            Ok((pattern, rule)) => {
-                record = record.max(rule.record);
-                rules.push(pattern);
+            Ok((pattern, permits)) => {
+                patterns.push(pattern);
+                is_one_rule &= pattern.rule == rule.get_or_insert((pattern.rule, permits)).0;
             }
             Err(why) => return Verdict::Deny(question.deny(user, target, line, part, why)),
         }
     }
-    Verdict::Allow(mint(text, parts, &rules, record))
+    let mut record = rule.map_or(OutputRecord::Digest, |(_, rule)| rule.record);
+    // The first patterns in the file may stand in different rules, and later ones still in one.
+    if !is_one_rule {
+        match question.find_together(&parts) {
+            Some((together, rule)) => {
+                patterns = together;
+                record = rule.record;
+            }
+            None => return Verdict::Deny(question.deny_together(line)),
+        }
+    }
+    Verdict::Allow(mint(text, parts, &patterns, record))
 }
 
 fn read(line: &[u8]) -> Result<(&str, Vec<Part>), Fault> {
@@ -153,6 +165,60 @@ impl<'a> Question<'a> {
             }
         }
         best.map(|(_, pattern, rule)| (pattern, rule)).ok_or(why)
+    }
+
+    /// The first rule in the file that permits every part and their joining, with its first pattern for each.
+    ///
+    /// A rule that lets its commands be joined says nothing about the commands of others: what `cat` may read there was
+    /// not written with `mail` in mind.
+    fn find_together(&self, parts: &[Part]) -> Option<(Vec<&'a Pattern>, &'a Rule)> {
+        let mut together: Option<BTreeMap<usize, Vec<&'a Pattern>>> = None;
+        for part in parts {
+            let found = self.first_of_each_rule(part);
+            together = Some(match together {
+                None => found.into_iter().map(|(rule, (_, pattern))| (rule, vec![pattern])).collect(),
+                Some(mut so_far) => {
+                    so_far.retain(|rule, patterns| {
+                        let pattern = found.get(rule).map(|(_, pattern)| *pattern);
+                        patterns.extend(pattern);
+                        pattern.is_some()
+                    });
+                    so_far
+                }
+            });
+        }
+        let (rule, patterns) = together?.pop_first()?;
+        Some((patterns, self.policy.rules.get(rule)?))
+    }
+
+    /// By rule, the first pattern that permits the part, with its number.
+    fn first_of_each_rule(&self, part: &Part) -> HashMap<usize, (u32, &'a Pattern)> {
+        let mut found: HashMap<usize, (u32, &Pattern)> = HashMap::new();
+        let Some((program, args)) = part.words.split_first() else { return found };
+        for number in self.policy.index.patterns(&self.pairs, &program.text).flatten() {
+            let Some((pattern, rule)) = self.pattern(*number) else { continue };
+            if pattern.matches(args) && self.holds(rule).is_ok() && self.joints.refused_by(rule).is_none() {
+                let first = found.entry(pattern.rule).or_insert((*number, pattern));
+                if *number < first.0 {
+                    *first = (*number, pattern);
+                }
+            }
+        }
+        found
+    }
+
+    fn deny_together(&self, line: &[u8]) -> Denial {
+        let joint = match (self.joints.pipe, self.joints.list) {
+            (Some(pipe), Some(list)) => Some(if pipe.1 < list.1 { pipe } else { list }),
+            (pipe, list) => pipe.or(list),
+        };
+        let (reason, position) = match joint {
+            Some((operator, position)) => (DenialReason::OperatorNotPermitted(operator), Some(position)),
+            None => (DenialReason::NoRule, None),
+        };
+        let explanation =
+            "each command is permitted, but no one rule permits all of them together".to_owned();
+        Denial::from_parts(line, reason, position, explanation, Vec::new())
     }
 
     fn pattern(&self, number: u32) -> Option<(&'a Pattern, &'a Rule)> {

@@ -201,6 +201,55 @@ fn finds_a_later_rule_that_permits_the_joint() {
 }
 
 #[test]
+fn commands_of_different_rules_are_not_joined() {
+    let rule = |rest: &str| format!("[[permit]]\nusers=['alice']\ntargets=['web-1']\n{rest}\n");
+    let reads = "commands=['cat /var/log/*', 'uptime']";
+    let apart = policy(&format!(
+        "{}{}{}",
+        rule(&format!("{reads}\npipelines=true\nlists=true")),
+        rule("commands=['wc -l', 'id']\npipelines=true\nlists=true\nrecord='full'"),
+        rule("commands=['cat /var/log/x', 'wc -l', 'df']\npipelines=true"),
+    ));
+    // The third rule permits both, though each has a pattern in an earlier one.
+    let Verdict::Allow(permit) = ask(&apart, "cat /var/log/x | wc -l") else { panic!("denied") };
+    assert_eq!(permit.rules().collect::<Vec<_>>(), [("cat /var/log/x", 17), ("wc -l", 17)]);
+    assert_eq!(
+        permit.record(),
+        OutputRecord::Digest,
+        "the rule that wants everything kept has no part in it"
+    );
+    for (line, code, position) in [
+        ("cat /var/log/y | wc -l", "pipeline_not_permitted", 15),
+        ("uptime; id", "list_not_permitted", 6),
+        ("uptime && cat /var/log/y | wc -l", "list_not_permitted", 7),
+        ("uptime | wc -l && id", "pipeline_not_permitted", 7),
+        ("cat /var/log/x | wc -l | id", "pipeline_not_permitted", 15),
+    ] {
+        let Verdict::Deny(denial) = ask(&apart, line) else { panic!("`{line}` was permitted") };
+        assert_eq!((denial.code(), denial.position()), (code, Some(position)), "{line}");
+    }
+    assert_eq!(
+        denied(&apart, "uptime; id").1,
+        "`uptime; id`: each command is permitted, but no one rule permits all of them together (byte 6)"
+    );
+}
+
+#[test]
+fn a_rule_that_is_not_in_force_joins_nothing() {
+    let policy = policy(
+        "[[permit]]\nusers=['alice']\ntargets=['*']\ncommands=['id', 'df']\nlists=true\nwhen={until=1971-01-01T00:00:00Z}\n\
+         [[permit]]\nusers=['alice']\ntargets=['*']\ncommands=['id']\nlists=true\n\
+         [[permit]]\nusers=['alice']\ntargets=['*']\ncommands=['df']\nlists=true\n",
+    );
+    let at = |seconds| {
+        let facts = session_filter::Facts::at(chrono::DateTime::from_timestamp(seconds, 0).unwrap());
+        policy.check_with(&User::new("alice"), &Target::new("web-1"), b"id; df", &facts)
+    };
+    assert!(at(0).is_allowed());
+    assert_eq!(at(1_000_000_000).denial().unwrap().code(), "list_not_permitted");
+}
+
+#[test]
 fn rules_name_users_roles_targets_and_tags() {
     let policy = policy(
         r#"

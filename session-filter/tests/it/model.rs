@@ -88,16 +88,16 @@ proptest! {
 
         let parts = session_filter::grammar::lex(line.as_bytes()).unwrap();
         let joined = parts.commands().len() > 1;
-        let expected: Option<Vec<&str>> = parts.commands().iter().map(|argv| {
-            rules
-                .iter()
-                .filter(|rule| named(&rule.users, user.id(), user.roles(), "role:"))
-                .filter(|rule| named(&rule.targets, target.id(), target.tags(), "tag:"))
-                .filter(|rule| !joined || if joint == "|" { rule.pipelines } else { rule.lists })
-                .flat_map(|rule| &rule.commands)
-                .find(|pattern| matches(pattern, argv))
-                .copied()
-        }).collect();
+        // One rule must permit every command and their joining.
+        let expected: Option<Vec<&str>> = rules
+            .iter()
+            .filter(|rule| named(&rule.users, user.id(), user.roles(), "role:"))
+            .filter(|rule| named(&rule.targets, target.id(), target.tags(), "tag:"))
+            .filter(|rule| !joined || if joint == "|" { rule.pipelines } else { rule.lists })
+            .find_map(|rule| {
+                let first = |argv| rule.commands.iter().find(|pattern| matches(pattern, argv)).copied();
+                parts.commands().iter().map(|argv| first(argv)).collect()
+            });
 
         match policy.check(&user, &target, &line) {
             Verdict::Allow(permit) => {
