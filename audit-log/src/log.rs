@@ -140,7 +140,7 @@ impl AuditLog {
             writer: Mutex::new(writer),
             latest: Mutex::new(Arc::clone(&checkpoint)),
             progress,
-            publisher: Publisher::new(options.sinks, key),
+            publisher: Publisher::new(options.sinks, key).map_err(|error| poisoned(&error))?,
             queue_bytes_max: options.queue_bytes_max,
             clock: options.clock,
             prover: Mutex::new(Prover::new(Arc::clone(&store))),
@@ -162,6 +162,7 @@ impl AuditLog {
             Ok(thread) => thread,
             Err(error) => {
                 shared.publisher.stop();
+                shared.publisher.release_sinks();
                 return Err(poisoned(&error));
             }
         };
@@ -473,6 +474,7 @@ impl Shared {
             }
             self.publisher.deliver(&latest, (self.clock)());
         }
+        self.publisher.release_sinks();
         drop(locks);
         self.progress.send_modify(|extent| extent.is_ended = true);
     }

@@ -5,14 +5,18 @@ use std::{
     io::{self, Write as _},
     os::unix::{fs::OpenOptionsExt as _, net::UnixDatagram},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 
 use crate::note::Checkpoint;
 
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Takes checkpoints, on a thread of its own, at most about one per second and the last one on a clean close. Each is of entries
-/// that are durable. Calls block; a sink that fails is called again with the next checkpoint.
+/// that are durable. Calls block, and hold up other sinks but not the log; a sink that fails or panics is called
+/// again with the next checkpoint. Closing the log waits two seconds at most for sinks.
 pub trait CheckpointSink: Send {
     /// Takes a checkpoint.
     fn take(&mut self, checkpoint: &Checkpoint, now: DateTime<Utc>) -> io::Result<()>;
@@ -61,7 +65,10 @@ impl SyslogSink {
     /// Sends to the datagram socket at `path`, under the given program name (printable ASCII without spaces, at most 48 characters; others are left out).
     pub fn new(path: impl Into<PathBuf>, app_name: &str) -> io::Result<Self> {
         let app_name: String = app_name.chars().filter(char::is_ascii_graphic).take(48).collect();
-        Ok(Self { socket: UnixDatagram::unbound()?, path: path.into(), app_name })
+        let socket = UnixDatagram::unbound()?;
+        // A system log that is full is not waited for without end.
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        Ok(Self { socket, path: path.into(), app_name })
     }
 
     /// The line that is sent.

@@ -50,7 +50,7 @@ impl Store for Moving {
     fn names(&self) -> io::Result<Vec<String>> {
         // As a listing in two pieces: a name that came between them is missing, one that came later is there.
         let mut names = self.now().names()?;
-        for _ in 0..2 * self.pace {
+        for _ in 0..14 * self.pace {
             self.now();
         }
         let later = self.now().names()?;

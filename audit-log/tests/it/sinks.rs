@@ -67,3 +67,37 @@ fn a_sink_that_fails_is_said_and_stops_nothing() {
     assert_eq!(other.sink_error().as_deref(), Some("the other machine is away"));
     assert!(*calls.lock().unwrap() >= 1);
 }
+
+#[test]
+fn a_sink_that_panics_or_never_returns_stops_nothing() {
+    struct Panicking;
+    impl CheckpointSink for Panicking {
+        fn take(&mut self, _: &Checkpoint, _: DateTime<Utc>) -> io::Result<()> {
+            panic!("on purpose")
+        }
+    }
+    struct Hanging(std::sync::mpsc::Receiver<()>);
+    impl CheckpointSink for Hanging {
+        fn take(&mut self, _: &Checkpoint, _: DateTime<Utc>) -> io::Result<()> {
+            let _ = self.0.recv();
+            Ok(())
+        }
+    }
+    let (store, keys) = (MemoryStore::new(), MemoryKeys::generate().unwrap());
+    let log = options().sink(Panicking).open_blocking(store.clone(), keys.clone()).unwrap();
+    log.append(Entry::new("x")).wait().unwrap();
+    let other = log.clone();
+    log.close_blocking().unwrap();
+    assert!(other.sink_error().unwrap().contains("panicked"));
+    drop(other);
+
+    let (release, held) = std::sync::mpsc::channel();
+    let log = options().sink(Hanging(held)).open_blocking(store.clone(), keys.clone()).unwrap();
+    let receipt = log.append(Entry::new("x")).wait().unwrap();
+    let other = log.clone();
+    log.close_blocking().unwrap();
+    assert_eq!(other.sink_error().as_deref(), Some("a sink has not returned"));
+    let copy: Checkpoint = String::from_utf8(store.content("checkpoint").unwrap()).unwrap().parse().unwrap();
+    assert_eq!(copy.size(), receipt.seq + 2, "the copy beside the log is not held up");
+    drop(release);
+}
