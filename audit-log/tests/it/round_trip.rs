@@ -360,3 +360,28 @@ fn values_that_could_not_be_read_back_are_refused_and_hide_nothing() {
     assert_eq!((entries[0].fields["n"].as_u64(), &entries[0].fields["deep"]), (Some(u64::MAX), &nested(64)));
     assert_eq!(entries[1].event_type, "last");
 }
+
+#[test]
+fn a_given_checkpoint_that_does_not_hold_says_nothing_about_the_log() {
+    let (store, keys) = killed(10, 1);
+    let whole = verify(&store, &keys).unwrap().checkpoint.unwrap();
+    // Of other logs, shorter and longer than this one; and of this one, with another root under the same signature.
+    let (short, long) = (killed(2, 1), killed(30, 1));
+    let mut given: Vec<audit_log::Checkpoint> =
+        [short, long].iter().map(|(store, keys)| verify(store, keys).unwrap().checkpoint.unwrap()).collect();
+    let text = whole.to_string();
+    let root = text.lines().nth(2).unwrap();
+    let forged = text.replace(root, given[0].to_string().lines().nth(2).unwrap());
+    given.push(forged.parse().unwrap());
+    for (number, checkpoint) in given.into_iter().enumerate() {
+        let options_with = || VerifyOptions::new().minimum(checkpoint.clone());
+        let found = Reader::open(store.clone(), keys.clone()).verify(&options_with(), |_| {});
+        assert!(matches!(found, Err(VerifyError::Checkpoint(_))), "{number}: {found:?}");
+        let opened = options().minimum(checkpoint.clone()).open_blocking(store.snapshot(), keys.clone());
+        assert!(matches!(opened, Err(OpenError::Checkpoint(_))), "{number}: {opened:?}");
+        if number < 2 {
+            let found = Reader::keyless(store.clone()).verify(&options_with(), |_| {});
+            assert!(matches!(found, Err(VerifyError::Checkpoint(_))), "{number}, without keys: {found:?}");
+        }
+    }
+}
