@@ -138,7 +138,8 @@ impl Store for FileStore {
 
     fn names(&self) -> io::Result<Vec<String>> {
         fs::read_dir(&self.directory)?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            // A name that is no text is none of the log's; written out, two of them do not look the same.
+            .map(|entry| Ok(entry?.file_name().into_string().unwrap_or_else(|name| format!("{name:?}"))))
             .collect()
     }
 

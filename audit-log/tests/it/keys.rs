@@ -208,3 +208,28 @@ fn a_writer_that_holds_its_keys_goes_on_after_another_was_refused() {
     let receipt: Result<_, AppendError> = writer.append(entry(2)).wait();
     receipt.unwrap();
 }
+
+#[test]
+fn files_whose_names_are_no_text_are_told_apart_and_pipes_are_not_waited_for() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let (log, keys) = (directory.path().join("audit"), directory.path().join("keys"));
+    open(&log, &keys).unwrap().close_blocking().unwrap();
+    for name in [b"bad\xff", b"bad\xfe"] {
+        std::fs::write(log.join(std::ffi::OsStr::from_bytes(name)), "").unwrap();
+    }
+    let names = check(&log, &keys).unwrap().unknown_files;
+    assert!(names.len() == 2 && names[0] != names[1], "{names:?}");
+    std::fs::remove_file(log.join("checkpoint")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(log.join("checkpoint")).status().unwrap();
+    assert!(made.success());
+    assert!(matches!(check(&log, &keys), Err(VerifyError::Io { .. })));
+}
+
+#[test]
+fn directories_are_made_to_the_last_level() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, keys) = (directory.path().join("a/b/audit"), directory.path().join("c/d/keys"));
+    open(&log, &keys).unwrap().close_blocking().unwrap();
+    check(&log, &keys).unwrap();
+}
