@@ -8,6 +8,7 @@ use session_filter::Target;
 use session_filter::ssh::keys::PublicKey;
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
 
+use crate::files::Kept;
 use crate::users::place;
 use crate::{Failure, files};
 
@@ -120,6 +121,26 @@ impl Config {
             inventory = inventory.target(destination, credential);
         }
         Ok((config, inventory))
+    }
+}
+
+impl Config {
+    /// Files of this configuration that other users of the machine may do too much with. `path` is that of the settings file.
+    pub(crate) fn exposed(&self, path: &Path) -> Vec<String> {
+        let base = path.parent().unwrap_or(Path::new("."));
+        let targets = self.targets.iter().map(toml::Spanned::get_ref);
+        let secrets = targets
+            .flat_map(|target| [&target.key_file, &target.password_file])
+            .flatten()
+            .map(|p| base.join(p));
+        let secrets = secrets.chain(self.host_key.clone()).map(|path| (path, Kept::Secret));
+        // The users file holds hashes, which can be guessed at.
+        let others = [
+            (self.users.clone(), Kept::Secret),
+            (self.policy.clone(), Kept::Unchanged),
+            (path.to_owned(), Kept::Unchanged),
+        ];
+        secrets.chain(others).filter_map(|(path, kept)| files::exposure(&path, kept)).collect()
     }
 }
 

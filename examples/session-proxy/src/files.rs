@@ -68,3 +68,44 @@ pub(crate) fn kept_key(path: &Path) -> Result<PrivateKey, Failure> {
     write_key(path, &key)?;
     Ok(key)
 }
+
+/// What other users of this machine may do with a file that they should not: a sentence for people, or nothing.
+pub(crate) fn exposure(path: &Path, kept: Kept) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.mode();
+    let (others, may) = match kept {
+        Kept::Secret => (mode & 0o077, "read or change"),
+        Kept::Unchanged => (mode & 0o022, "change"),
+    };
+    (others != 0).then(|| format!("{}: others may {may} it (mode {:03o})", path.display(), mode & 0o777))
+}
+
+/// How a file is to be kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kept {
+    /// Nobody else may read it.
+    Secret,
+    /// Nobody else may change it.
+    Unchanged,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn files_that_others_can_use_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        let said = |mode, kept| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            exposure(&path, kept).is_some()
+        };
+        assert!(!said(0o600, Kept::Secret));
+        assert!(said(0o640, Kept::Secret));
+        assert!(!said(0o644, Kept::Unchanged));
+        assert!(said(0o664, Kept::Unchanged));
+    }
+}

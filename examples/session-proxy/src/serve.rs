@@ -100,6 +100,9 @@ impl Ready {
 
 pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
     let (config, inventory) = Config::read(path)?;
+    for exposed in config.exposed(path) {
+        crate::say!("warning: {exposed}");
+    }
     files::private_dir(&config.data_dir)?;
     let host_key =
         files::kept_key(&config.host_key.clone().unwrap_or_else(|| config.data_dir.join("host_key")))?;
@@ -125,6 +128,7 @@ pub(crate) fn check(path: &Path, json: bool) -> Result<ExitCode, Failure> {
     match Config::read(path) {
         Err(failure) => mistakes.push(failure.to_string()),
         Ok((config, _)) => {
+            warnings.extend(config.exposed(path));
             let read = |path: &Path| {
                 std::fs::read_to_string(path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))
             };

@@ -11,7 +11,12 @@ fuzz_target!(|text: &str| {
         Err(error) => {
             assert!(!error.mistakes().is_empty());
             let lines = text.split('\n').count();
-            assert!(error.mistakes().iter().all(|mistake| (1..=lines).contains(&mistake.line) && mistake.column >= 1));
+            assert!(
+                error
+                    .mistakes()
+                    .iter()
+                    .all(|mistake| (1..=lines).contains(&mistake.line) && mistake.column >= 1)
+            );
             assert!(error.to_string().chars().all(|c| c == '\n' || !c.is_control()));
             return;
         }

@@ -40,6 +40,8 @@ fn files(config: &str, policy: &str, users: &str) -> tempfile::TempDir {
     {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(dir.path().join("secret"), all).unwrap();
     dir
 }
 
@@ -52,6 +54,8 @@ fn good_files_are_good_and_start_nothing() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["ok"], true);
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("secret: others may read"), "a password file for all to read: {warnings}");
     assert!(!dir.path().join("data").exists());
 }
 
