@@ -14,7 +14,8 @@ use crate::verdict::Permit;
 /// What an implementor promises:
 ///
 /// * **Order.** Events are taken in the order of the calls to [`record`](Recorder::record), before the call
-///   returns; the returned future only waits. Dropping it cancels nothing.
+///   returns; the returned future only waits. Dropping it cancels nothing. Writing may begin when the future is first polled, so that
+///   events which nobody waits for yet can share a write with one that somebody does.
 /// * **Durability.** The future resolves to `Ok` once the event, and every event taken before it, would survive
 ///   a power cut.
 /// * **Bounds.** When events arrive faster than they can be written, the future resolves to an error. It does not

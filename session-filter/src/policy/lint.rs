@@ -9,6 +9,10 @@
 //! the table or their beginning: `find runs programs` covers `-exec` and not `-delete`. `find anything` covers every way that
 //! is known now or will be.
 //!
+//! Shells have programs of their own for some names, and some of these evaluate their arguments, quoted or not: bash runs `id` for
+//! `printf -v 'a[$(id)]' x` and for `test -v 'a[$(id)]'`. A pattern with a wildcard for such a name needs an acknowledgement, or the
+//! program's path: `/usr/bin/printf` is what it says.
+//!
 //! Pagers need it in every mode. Programs that only show their text in one (`systemctl status`, `git log`, `dpkg -l`) do so
 //! on a terminal alone. Under `exec-only` there is none, and nothing is said. Under `managed` there can be one, and whether the
 //! pager then opens a shell depends on the target (`PAGER`, `LESSSECURE`, `SYSTEMD_PAGERSECURE`): the policy loads with a
@@ -60,6 +64,8 @@ enum Reach {
     Operands(usize),
     /// An argument that is not an option and holds a `=`.
     Assignment,
+    /// A plain name, of which the shell has its own, and an argument that is not written out.
+    Builtin,
     /// A terminal, unless one of these words is there (only a warning: it depends on the target's settings): an option anywhere, or else the subcommand.
     Terminal(&'static [&'static str]),
 }
@@ -182,6 +188,10 @@ impl Feature {
             |reaches: &dyn Fn(&ArgPattern) -> bool| pattern.any_rest || pattern.args.iter().any(reaches);
         match self.reach {
             Reach::Always => true,
+            // By path it is the program, which evaluates nothing.
+            Reach::Builtin => {
+                !pattern.program.contains('/') && any(&|arg| matches!(arg, ArgPattern::Glob(_)))
+            }
             Reach::Operand => any(&is_operand),
             Reach::Operands(count) => {
                 pattern.any_rest || pattern.args.iter().filter(|arg| is_operand(arg)).count() >= count

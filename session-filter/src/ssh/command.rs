@@ -390,7 +390,7 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
         );
     }
     // In order with what follows, but nobody waits: the command itself has been on record since before it ran.
-    session.journal.submit(event).await;
+    session.journal.submit_result(event).await;
 
     match ended {
         Ended::Target => match (output.exit_status, output.exit_signal) {

@@ -1,9 +1,11 @@
 //! A session's way to the recorder: order kept, failures noticed, nothing forgotten at the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::event::{Detail, Event, Outcome, Subject};
 use crate::policy::Redacted;
@@ -24,31 +26,69 @@ pub(crate) struct Journal {
     failed: watch::Receiver<Option<RecordError>>,
 }
 
+/// Longest time that the record of a result waits for other records to share a write with. Nothing waits for it, and written by itself
+/// it would hold up the record of the next command, which somebody does wait for.
+const RESULT_DELAY: Duration = Duration::from_millis(5);
+/// Results that wait at the most.
+const RESULTS_MAX: usize = 64;
+
 enum Waiting {
     Event(Pending, Option<OwnedSemaphorePermit>),
+    Result(Pending),
     Flush(oneshot::Sender<()>),
+}
+
+/// Waits for what was submitted, in order, and notes the first failure.
+async fn attend(mut waiting: mpsc::Receiver<Waiting>, fail: watch::Sender<Option<RecordError>>) {
+    let mut results: Vec<Pending> = Vec::new();
+    let mut due = Instant::now();
+    let note = |result: Result<(), RecordError>| {
+        if let Err(error) = result {
+            fail.send_replace(Some(error));
+        }
+    };
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = waiting.recv(), if results.len() < RESULTS_MAX => next,
+            () = tokio::time::sleep_until(due), if !results.is_empty() => {
+                for result in results.drain(..) {
+                    note(result.await);
+                }
+                continue;
+            }
+        };
+        match next {
+            Some(Waiting::Result(result)) => {
+                if results.is_empty() {
+                    due = Instant::now() + RESULT_DELAY;
+                }
+                results.push(result);
+            }
+            // The permit, if any, is released once the event is durable.
+            Some(Waiting::Event(event, _permit)) => note(event.await),
+            Some(Waiting::Flush(done)) => {
+                for result in results.drain(..) {
+                    note(result.await);
+                }
+                // Nobody waiting any more is fine.
+                let _ = done.send(());
+            }
+            None => {
+                for result in results.drain(..) {
+                    note(result.await);
+                }
+                return;
+            }
+        }
+    }
 }
 
 impl Journal {
     pub(crate) fn new(recorder: Arc<dyn Recorder>, subject: Subject) -> Self {
-        let (pending, mut waiting) = mpsc::channel(PENDING_MAX);
+        let (pending, waiting) = mpsc::channel(PENDING_MAX);
         let (fail, failed) = watch::channel(None);
-        tokio::spawn(async move {
-            while let Some(next) = waiting.recv().await {
-                match next {
-                    // The permit, if any, is released once the event is durable.
-                    Waiting::Event(event, _permit) => {
-                        if let Err(error) = event.await {
-                            fail.send_replace(Some(error));
-                        }
-                    }
-                    Waiting::Flush(done) => {
-                        // Nobody waiting any more is fine.
-                        let _ = done.send(());
-                    }
-                }
-            }
-        });
+        tokio::spawn(attend(waiting, fail));
         Self { recorder, subject, pending, failed }
     }
 
@@ -68,6 +108,12 @@ impl Journal {
         let pending = self.recorder.record(event);
         // The receiver lives as long as this sender does.
         let _ = self.pending.send(Waiting::Event(pending, None)).await;
+    }
+
+    /// Like [`submit`](Self::submit), for what already happened: it may wait a moment for company.
+    pub(crate) async fn submit_result(&self, event: Event) {
+        let pending = self.recorder.record(event);
+        let _ = self.pending.send(Waiting::Result(pending)).await;
     }
 
     /// Like [`submit`](Self::submit), and gives `permit` back once the event is durable.

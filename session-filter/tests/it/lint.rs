@@ -345,3 +345,33 @@ fn the_table_is_sound() {
     assert!(lint::program("perl5.36.0").is_some());
     assert!(lint::program("df").is_none());
 }
+
+/// Bash runs `id` for `printf -v 'a[$(id)]' x`: quoting does not keep a builtin from evaluating its arguments.
+#[test]
+fn builtins_that_evaluate_their_arguments_need_a_path_or_an_acknowledgement() {
+    for command in [
+        "printf ...",
+        "printf * *",
+        "test ...",
+        "test -f *",
+        "read *",
+        "let *",
+        "unset *",
+        "compgen ...",
+        "noglob ...",
+    ] {
+        let refused = load("exec-only", command, "").unwrap_err();
+        assert!(refused.contains("by its path") || refused.contains("builtin"), "{command}: {refused}");
+    }
+    for command in [
+        "/usr/bin/printf ...",
+        "/usr/bin/test -f *",
+        "printf hello",
+        "test -f /etc/passwd",
+        "echo ...",
+        "pwd",
+    ] {
+        load("exec-only", command, "").unwrap();
+    }
+    load("exec-only", "printf ...", "'printf anything'").unwrap();
+}

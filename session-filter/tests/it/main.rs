@@ -7,6 +7,7 @@
     clippy::string_slice
 )]
 
+mod builtins;
 mod check;
 mod conditions;
 #[cfg(feature = "conformance")]

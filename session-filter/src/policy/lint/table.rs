@@ -1,6 +1,6 @@
 //! The table of programs that run programs.
 
-use super::Reach::{Always, Assignment, Bundle, Operand, Operands, Prefix, Short, Terminal, Word};
+use super::Reach::{Always, Assignment, Builtin, Bundle, Operand, Operands, Prefix, Short, Terminal, Word};
 use super::{Feature, Program};
 
 macro_rules! table {
@@ -21,6 +21,16 @@ table! {
     [".", "alias", "bind", "builtin", "command", "complete", "eval", "exec", "enable", "fc", "mapfile", "readarray",
      "shopt", "source", "trap", "hash", "export", "declare", "readonly", "set"]
         { Always => "is a shell builtin that runs or redefines commands" }
+
+    // What bash, zsh or a Korn shell takes for arithmetic, a variable's name or a command among its arguments.
+    ["-", "[", "autoload", "bg", "break", "compgen", "continue", "dirs", "disown", "emulate", "exit", "fg", "float", "functions", "getopts",
+     "bindkey", "bye", "compadd", "comparguments", "compcall", "compctl", "compdescribe", "compfiles", "compgroups", "compopt", "compquote", "compset",
+     "comptags", "comptry", "compvalues", "disable", "echotc", "echoti", "getln", "history", "limit", "log", "private", "pushln", "r", "rehash",
+     "suspend", "ttyctl", "unalias", "unfunction", "unhash", "unlimit", "zcompile", "zformat", "zregexparse",
+     "integer", "jobs", "let", "local", "logout", "noglob", "popd", "print", "printf", "pushd", "read", "return", "sched",
+     "setopt", "shift", "test", "typeset", "ulimit", "umask", "unset", "unsetopt", "vared", "wait", "whence", "where",
+     "zle", "zmodload", "zparseopts", "zstyle"]
+        { Builtin => "is a shell builtin that can evaluate its arguments; name the program by its path" }
 
     // Runs the command that its arguments name.
     ["ansible", "ansible-playbook", "at", "batch", "capsh", "catchsegv", "cgexec", "chrt", "chroot", "cpulimit", "daemonize",
