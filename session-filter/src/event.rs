@@ -345,8 +345,10 @@ impl Line {
             line.command_bytes = Some(bytes.len() as u64);
             line.command_sha256 = Some(crate::digest::hex(&Sha256::digest(bytes)));
         }
-        if is_utf8 && reads_as_text(cut_at_char(&text, RECORDED_LINE_BYTES_MAX)) {
-            line.command = Some(cut_at_char(&text, RECORDED_LINE_BYTES_MAX).to_owned());
+        let kept = cut_at_char(&text, RECORDED_LINE_BYTES_MAX);
+        // Quotes and backslashes double at most; a permitted line holds nothing that grows more.
+        if is_utf8 && (!kept.chars().any(char::is_control) || reads_as_text(kept)) {
+            line.command = Some(kept.to_owned());
         } else {
             line.command_base64 = Some(BASE64.encode(bytes.get(..RECORDED_LINE_BYTES_MAX).unwrap_or(bytes)));
         }

@@ -118,8 +118,24 @@ impl Registry {
         session: LiveSession,
         end: impl Fn(Termination) + Send + Sync + 'static,
     ) -> Registration {
+        self.insert(&mut self.lock(), session, Box::new(end))
+    }
+
+    /// Like [`enter`](Self::enter), unless the session's actor has `sessions_max` already.
+    pub fn try_enter(
+        &self,
+        session: LiveSession,
+        sessions_max: usize,
+        end: impl Fn(Termination) + Send + Sync + 'static,
+    ) -> Option<Registration> {
+        let mut entries = self.lock();
+        let held = entries.values().filter(|entry| entry.session.actor_id == session.actor_id).count();
+        (held < sessions_max).then(|| self.insert(&mut entries, session, Box::new(end)))
+    }
+
+    fn insert(&self, entries: &mut HashMap<String, Entry>, session: LiveSession, end: End) -> Registration {
         let session_id = session.session_id.clone();
-        self.lock().insert(session_id.clone(), Entry { session, end: Box::new(end) });
+        entries.insert(session_id.clone(), Entry { session, end });
         Registration { registry: self.clone(), session_id }
     }
 
@@ -185,6 +201,8 @@ mod tests {
         drop(second);
         assert_eq!(registry.list().len(), 1);
         assert_eq!(registry.count_of("bob"), 0);
+        let held = registry.try_enter(session("c"), 2, |_| ());
+        assert!(held.is_some() && registry.try_enter(session("d"), 2, |_| ()).is_none());
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::Failure;
 /// Longest request or reason.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 
+/// Time for a request and its answer.
+const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 enum Request {
@@ -63,7 +66,7 @@ impl Control {
             let registry = self.registry.clone();
             tokio::spawn(async move {
                 // A client that breaks off has nobody to tell.
-                let _ = answer(stream, &registry).await;
+                let _ = tokio::time::timeout(ANSWER_WITHIN, answer(stream, &registry)).await;
             });
         }
     }

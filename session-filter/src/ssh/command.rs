@@ -148,6 +148,9 @@ async fn shell(session: &Session, channel: &ClientChannel) {
 async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) {
     let correlation_id = Uuid::now_v7().to_string();
     for _ in 0..=RECHECKS_MAX {
+        if session.has_ended() {
+            return unavailable(session, channel, "the session is ending").await;
+        }
         let version = session.shared.gatekeeper.version();
         let permit = match session.shared.check(&session.request, line).await {
             Verdict::Allow(permit) => permit,
@@ -181,6 +184,8 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
                 if session.shared.gatekeeper.version() == version {
                     return run(session, channel, ready, &correlation_id).await;
                 }
+                // The library leaves a channel open that is merely dropped.
+                let _ = ready.target.close().await;
                 let why = "not sent: the policy changed after the check";
                 not_sent(session, &correlation_id, "policy_changed", why).await;
             }
@@ -299,6 +304,7 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
     let stdin_bytes = AtomicU64::new(0);
     // The last look before the effect.
     if session.has_ended() {
+        let _ = target.close().await;
         not_sent(session, correlation_id, "session_ended", "not sent: the session ended").await;
         return unavailable(session, channel, "the session is ending").await;
     }
@@ -306,7 +312,18 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
     let mut notices = session.notices();
 
     let mut stopped = Stopped::Confirmed;
-    let ended = match link.send(&target, command).await {
+    // Not waiting any longer than the session lives: what has not been handed over by then never is.
+    let sent = tokio::select! {
+        biased;
+        sent = link.send(&target, command) => Some(sent),
+        _ = session.ended() => None,
+    };
+    let Some(sent) = sent else {
+        session.command_ended(&shown);
+        not_sent(session, correlation_id, "session_ended", "not sent: the session ended").await;
+        return unavailable(session, channel, "the session is ending").await;
+    };
+    let ended = match sent {
         Err(_) => Ended::NoAnswer,
         Ok(()) => {
             let (mut from_target, to_target) = target.split();
@@ -348,7 +365,6 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
     };
     session.command_ended(&shown);
     session.active();
-    output.drain().await;
 
     let (outcome, reason) = match &ended {
         Ended::Target if output.exit_status == Some(0) => (Outcome::Success, None),

@@ -56,6 +56,14 @@ impl LoginName {
     }
 }
 
+/// Whoever has one IPv6 address usually has a whole /64, so that is what counts as one source.
+pub(crate) fn source_bucket(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(std::net::Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
 /// Counts failed logins per user name and source address, so that guessing is slow and nobody locks out somebody else; and
 /// per source address alone, so that guessing one password for many names is slow, too.
 #[derive(Debug)]
@@ -92,6 +100,7 @@ impl Failures {
 
     /// May this pair try now?
     pub(crate) fn may_try(&self, user: &str, source: IpAddr, now: Instant) -> Trial {
+        let source = source_bucket(source);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, failures_max) in [(user, self.failures_max), ("", self.failures_per_source_max)] {
             let key = (name.to_owned(), source);
@@ -110,6 +119,7 @@ impl Failures {
 
     /// Counts a failure; says whether the source was still below its own limit.
     pub(crate) fn failed(&self, user: &str, source: IpAddr, now: Instant) -> bool {
+        let source = source_bucket(source);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut below = true;
         for (name, failures_max) in [(user, self.failures_max), ("", self.failures_per_source_max)] {
@@ -134,6 +144,7 @@ impl Failures {
     }
 
     pub(crate) fn succeeded(&self, user: &str, source: IpAddr) {
+        let source = source_bucket(source);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&(user.to_owned(), source));
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::algorithms;
 use super::limits::Limits;
-use super::login::{Authenticator, Failures, NoAuthenticator};
+use super::login::{Authenticator, Failures, NoAuthenticator, source_bucket};
 use super::server::{Doorman, Standing};
 use super::session::End;
 use super::target::{CredentialSource, Dialer, Inventory, TargetResolver, TcpDialer};
@@ -227,6 +227,9 @@ impl Proxy {
         let unauthenticated = Arc::new(Semaphore::new(self.shared.limits.unauthenticated_max));
         let connections = Arc::new(Semaphore::new(self.shared.limits.connections_max));
         let strangers = Strangers::default();
+        // However few there may be in all, one source does not get more than a quarter of them.
+        let quarter = (self.shared.limits.unauthenticated_max / 4).max(1);
+        let per_source_max = self.shared.limits.unauthenticated_per_source_max.min(quarter);
         let (stop, stopping) = watch::channel(false);
         let mut serving = tokio::task::JoinSet::new();
         tokio::pin!(shutdown);
@@ -249,7 +252,7 @@ impl Proxy {
             let (Ok(connection), Ok(place), Some(source_place)) = (
                 Arc::clone(&connections).try_acquire_owned(),
                 Arc::clone(&unauthenticated).try_acquire_owned(),
-                strangers.enter(peer.ip(), self.shared.limits.unauthenticated_per_source_max),
+                strangers.enter(peer.ip(), per_source_max),
             ) else {
                 continue;
             };
@@ -280,16 +283,11 @@ impl std::fmt::Debug for ProxyBuilder {
     }
 }
 
-/// A shortage of descriptors or memory passes, and a connection reset before it was accepted concerns nobody else.
+/// Whether accepting may work again. Shortages pass, and what happened to one connection before it was accepted (accept(2) hands on
+/// network errors of all kinds) concerns nobody else; only a listener that is none any more does not heal.
 fn is_passing(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::Interrupted
-            | ErrorKind::OutOfMemory
-    ) || matches!(error.raw_os_error(), Some(23 | 24)) // ENFILE, EMFILE
+    // EBADF, EFAULT, EINVAL, ENOTSOCK.
+    !matches!(error.raw_os_error(), Some(9 | 14 | 22 | 88))
 }
 
 async fn serve_connection(
@@ -388,11 +386,7 @@ struct Strangers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 impl Strangers {
     fn enter(&self, address: IpAddr, places: usize) -> Option<StrangerPlace> {
-        // Whoever has one IPv6 address usually has a whole /64.
-        let source = match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(std::net::Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-            v4 => v4,
-        };
+        let source = source_bucket(address);
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(source).or_default();
         if *count >= places {

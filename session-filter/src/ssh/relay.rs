@@ -213,12 +213,6 @@ impl<'a> Output<'a> {
             self.session.journal.submit_holding(event, permit).await;
         }
     }
-
-    /// Waits until no piece is ahead of the disk.
-    pub(crate) async fn drain(&self) {
-        let all = u32::try_from(self.session.shared.limits.output_ahead_max).unwrap_or(u32::MAX);
-        let _ = self.ahead.acquire_many(all).await;
-    }
 }
 
 /// Longest piece of output in one event. Base64 of it fits any log with entries of 64 KiB.

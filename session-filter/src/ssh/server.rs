@@ -54,7 +54,7 @@ impl Doorman {
 
     async fn login(&mut self, name: &str, password: &str) -> Result<Standing, LoginFailure> {
         let fail = |code, message, worth_recording| LoginFailure {
-            name: cut_at_char(name, LOGIN_NAME_BYTES_MAX).to_owned(),
+            name: name.to_owned(),
             code,
             message,
             worth_recording,
@@ -68,7 +68,9 @@ impl Doorman {
             let message = "too many failed logins; wait and try again";
             return Err(fail("too_many_failures", message, is_first));
         }
-        let Some(user) = self.shared.authenticator.password(&login.user, password, self.source).await else {
+        let asked = self.shared.authenticator.password(&login.user, password, self.source);
+        let answered = tokio::time::timeout(self.shared.limits.login_grace, asked).await;
+        let Ok(Some(user)) = answered else {
             failures.failed(&login.user, self.source, Instant::now());
             return Err(fail("bad_credential", "name or password is wrong", true));
         };
@@ -105,10 +107,20 @@ impl Doorman {
         let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
         let login = journal.event(Outcome::Success, Detail::Login(Login::succeeded("password")));
         journal.submit(login).await;
+        let refusing = journal.clone();
         let session =
             Session::begin(Arc::clone(&self.shared), request, journal, destination, admission, version)
                 .await?;
-        Ok(Standing::Session(session))
+        match session {
+            Some(session) => Ok(Standing::Session(session)),
+            None => {
+                let message = "too many sessions at the same time";
+                let event = refusing.event(Outcome::Blocked, Detail::SessionRefused {});
+                refusing.record(event.because("too_many_sessions", message)).await?;
+                self.turned_away = Some((refusing, 0));
+                Ok(Standing::Refused(format!("refused: {message}").into()))
+            }
+        }
     }
 
     /// The named target if it admits the user; without a name, the only one that does.
@@ -118,9 +130,6 @@ impl Doorman {
         named: Option<&str>,
         session_id: &str,
     ) -> Result<(SessionRequest, super::Destination, crate::gate::Admission), Refused> {
-        if self.shared.registry.count_of(user.id()) >= self.shared.limits.sessions_per_user_max {
-            return Err(Refused::new("too_many_sessions", "too many sessions at the same time"));
-        }
         let ask = |target: Target| {
             let request = SessionRequest::new(user.clone(), target, self.source, session_id);
             async {
@@ -184,7 +193,9 @@ impl Doorman {
         // know as many people as they can think of.
         let subject = Subject { source_ip: Some(self.source), ..Subject::default() };
         let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
-        let name = self.shared.gatekeeper.redact(&printable(&failure.name)).text;
+        // Redacted first: cut or escaped, a secret might not be recognised any more.
+        let name = self.shared.gatekeeper.redact(&failure.name).text;
+        let name = cut_at_char(&printable(&name), LOGIN_NAME_BYTES_MAX).to_owned();
         let event = journal.event(Outcome::Failure, Detail::Login(Login::failed("password", Some(name))));
         // Refused either way; when it cannot be recorded, nothing more can be refused.
         let _ = journal.record(event.because(failure.code, failure.message)).await;

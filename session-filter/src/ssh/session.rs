@@ -87,7 +87,7 @@ pub(crate) struct Session {
 pub(crate) struct Working(#[allow(dead_code, reason = "its drop is the signal")] mpsc::Sender<()>);
 
 impl Session {
-    /// Enters an admitted session: recorded durably, listed, watched over.
+    /// Enters an admitted session: listed, recorded durably, watched over. Nothing when its user has too many already.
     pub(crate) async fn begin(
         shared: Arc<Shared>,
         request: SessionRequest,
@@ -95,28 +95,30 @@ impl Session {
         destination: Destination,
         admission: Admission,
         version: u64,
-    ) -> Result<Arc<Self>, RecordError> {
+    ) -> Result<Option<Arc<Self>>, RecordError> {
         let mode = admission.mode();
         let now = Utc::now();
+        let (end, _) = watch::channel(None);
+        let ending = end.clone();
+        let live = LiveSession {
+            session_id: request.session_id.clone(),
+            actor_id: request.user.id().to_owned(),
+            target_id: request.target.id().to_owned(),
+            source_ip: request.source,
+            mode,
+            started: now,
+            commands: 0,
+            commands_blocked: 0,
+            running: Vec::new(),
+        };
+        let registration =
+            shared.registry.try_enter(live, shared.limits.sessions_per_user_max, move |termination| {
+                set_end(&ending, End::Terminated(termination));
+            });
+        let Some(registration) = registration else { return Ok(None) };
         journal
             .record(journal.event(Outcome::Success, Detail::SessionStarted(SessionStarted::new(mode))))
             .await?;
-        let (end, _) = watch::channel(None);
-        let ending = end.clone();
-        let registration = shared.registry.enter(
-            LiveSession {
-                session_id: request.session_id.clone(),
-                actor_id: request.user.id().to_owned(),
-                target_id: request.target.id().to_owned(),
-                source_ip: request.source,
-                mode,
-                started: now,
-                commands: 0,
-                commands_blocked: 0,
-                running: Vec::new(),
-            },
-            move |termination| set_end(&ending, End::Terminated(termination)),
-        );
         let (working, worked) = mpsc::channel(1);
         let session = Arc::new(Self {
             clock: Mutex::new(SessionClock::new(admission.limits(), admission.valid_until(), now)),
@@ -139,7 +141,7 @@ impl Session {
         if let Some(working) = session.work() {
             tokio::spawn(Arc::clone(&session).watch_over(working, version));
         }
-        Ok(session)
+        Ok(Some(session))
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -269,12 +271,19 @@ impl Session {
             .host_keys
             .accepted(&destination.host, destination.port)
             .map_err(|e| LinkFailure::Link(e.into()))?;
-        let asked = self.shared.credentials.credential(&self.request, destination);
-        let credential = tokio::time::timeout(timeout, asked)
-            .await
-            .map_err(|_| LinkFailure::Credential("no credential: its source does not answer".to_owned()))?
-            .map_err(|e| LinkFailure::Credential(e.to_string()))?;
+        // Before it is asked for: one that was given to nobody, because the answer came too late, has to be released as well.
         let lease = Lease::new(&self.shared, &self.request, destination);
+        let asked = self.shared.credentials.credential(&self.request, destination);
+        let credential = match tokio::time::timeout(timeout, asked).await {
+            Ok(Ok(credential)) => credential,
+            Ok(Err(error)) => {
+                lease.void();
+                return Err(LinkFailure::Credential(error.to_string()));
+            }
+            Err(_) => {
+                return Err(LinkFailure::Credential("no credential: its source does not answer".to_owned()));
+            }
+        };
         address.account = Some(credential.account.clone());
         let opened = async {
             let stream = tokio::time::timeout(timeout, self.shared.dialer.dial(destination))
@@ -372,12 +381,13 @@ impl Session {
         let farewell = self.shared.limits.farewell;
         self.settle(farewell).await;
         let end = self.end.borrow().clone().unwrap_or(End::ClientLeft);
+        let mut released = None;
         if let Ok(mut held) = tokio::time::timeout(farewell, self.link.lock()).await
             && let Some((link, lease)) = held.take()
         {
             let _ = tokio::time::timeout(farewell, link.close()).await;
             drop(link);
-            lease.release().await;
+            released = Some(lease);
         }
         // Whoever held out until now has lost its target and ends with its connection.
         self.settle(farewell).await;
@@ -400,6 +410,9 @@ impl Session {
         self.journal.submit(event).await;
         // When the recorder fails here there is nobody left to tell; the host's log does.
         let _ = self.journal.flush().await;
+        if let Some(lease) = released {
+            lease.release().await;
+        }
     }
 }
 
@@ -411,10 +424,18 @@ impl Lease {
         Self(Some((Arc::clone(shared), request.clone(), destination.clone())))
     }
 
+    /// On a task of its own, so that whoever waits may stop waiting.
     async fn release(mut self) {
         if let Some((shared, request, destination)) = self.0.take() {
-            Self::release_now(&shared, &request, &destination).await;
+            let released =
+                tokio::spawn(async move { Self::release_now(&shared, &request, &destination).await });
+            let _ = released.await;
         }
+    }
+
+    /// No credential was given after all.
+    fn void(mut self) {
+        self.0 = None;
     }
 
     /// A source that does not answer is not waited for: the session's end must not depend on it.

@@ -151,7 +151,8 @@ pub trait CredentialSource: Send + Sync + 'static {
         destination: &Destination,
     ) -> Result<Credential, CredentialError>;
 
-    /// The session has ended; what was issued for it can go. Called once for each credential given.
+    /// What was issued for the session can go. Called once for each call of [`credential`](Self::credential) that did not fail, also
+    /// when its answer came too late for anybody to take it.
     async fn release(&self, _request: &SessionRequest, _destination: &Destination) {}
 }
 

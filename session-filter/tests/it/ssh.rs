@@ -6,3 +6,4 @@ mod fixture;
 mod hostile;
 mod lives;
 mod relay;
+mod slow_parts;

@@ -375,7 +375,7 @@ fn one_channel_runs_one_command() {
 fn strangers_are_shown_out_after_the_grace_time() {
     let mut limits = Limits::default();
     limits.login_grace = Duration::from_millis(300);
-    limits.unauthenticated_max = 2;
+    limits.unauthenticated_max = 8;
     let fixture = Fixture::with(POLICY, SshdOptions::new(), limits);
     fixture.runtime.block_on(async {
         let mut idlers = Vec::new();
