@@ -56,6 +56,10 @@ impl Sessions {
         match record.event_type() {
             "session.ended" | "session.refused" => session.ended = Some(record.timestamp),
             "command.started" => session.commands += 1,
+            // On record as started, but never sent: the session or the policy changed in between.
+            "command.executed" if record.str("outcome") == Some("blocked") => {
+                session.commands = session.commands.saturating_sub(1);
+            }
             "command.blocked" => session.blocked += 1,
             "request.refused" => session.refused += 1,
             _ => {}

@@ -170,7 +170,16 @@ impl<'a> Story<'a> {
         let of = |event_type: &str| {
             self.records.iter().filter(|record| record.event_type() == event_type).count() as u64
         };
-        let (commands, blocked) = (count(of("command.started"), "command"), of("command.blocked"));
+        // Those on record as started, less those that were never sent: the session or the policy changed in between.
+        let unsent = self
+            .records
+            .iter()
+            .filter(|record| {
+                record.event_type() == "command.executed" && record.str("outcome") == Some("blocked")
+            })
+            .count() as u64;
+        let sent = of("command.started").saturating_sub(unsent);
+        let (commands, blocked) = (count(sent, "command"), of("command.blocked"));
         row(
             "did",
             format!(
