@@ -6,6 +6,11 @@
 //! field is ever empty. What belongs to one type of event stands beside these and is listed at its
 //! [`Detail`].
 
+mod door;
+mod shell;
+mod terminal;
+mod watch;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
@@ -17,6 +22,10 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+pub use self::door::{DoorClosed, DoorOpened, FileOperation, FileTransferred, PATH_BYTES_MAX};
+pub use self::shell::{BuiltinExecuted, CommandObserved, Observation};
+pub use self::terminal::{RecordingPosition, TerminalBytes, TerminalEnded, TerminalResized, TerminalStarted};
+pub use self::watch::{Act, AnomalyDetected, OperatorActed};
 use crate::policy::{Mode, Redacted};
 
 /// Longest piece of a command line, in bytes, that an event carries. A longer one is cut; its whole length
@@ -170,6 +179,36 @@ pub enum Detail {
     CommandOutput(CommandOutput),
     /// `command.executed`: it ended, or the session did.
     CommandExecuted(CommandExecuted),
+    /// `builtin.executed`: a line that the managed prompt answered by itself.
+    BuiltinExecuted(BuiltinExecuted),
+    /// `command.observed`: a command seen on a raw terminal.
+    CommandObserved(CommandObserved),
+    /// `terminal.started`: a terminal was given; its recording begins.
+    TerminalStarted(TerminalStarted),
+    /// `terminal.output`: what the terminal showed.
+    TerminalOutput(TerminalBytes),
+    /// `terminal.input`: keystrokes accepted at a prompt of ours.
+    TerminalInput(TerminalBytes),
+    /// `terminal.resized`: the terminal has another size.
+    TerminalResized(TerminalResized),
+    /// `terminal.ended`: the recording is complete.
+    TerminalEnded(TerminalEnded),
+    /// `door.opened`: a door besides commands was opened, as the policy permits.
+    DoorOpened(DoorOpened),
+    /// `door.closed`: it was closed again.
+    DoorClosed(DoorClosed),
+    /// `file.opened`: a file is about to be opened for reading or writing.
+    FileOpened(FileOperation),
+    /// `file.changed`: a file is about to be removed, renamed, linked, listed, or its attributes changed.
+    FileChanged(FileOperation),
+    /// `file.blocked`: an operation on a file was refused; the target never saw it.
+    FileBlocked(FileOperation),
+    /// `file.transferred`: a file was closed after it was read or written.
+    FileTransferred(FileTransferred),
+    /// `session.watched`, `session.unwatched`, `session.termination_asked`, `sessions.listed`: an operator's act.
+    OperatorActed(OperatorActed),
+    /// `anomaly.detected`: something stood out against this person's own past.
+    AnomalyDetected(AnomalyDetected),
     /// `request.refused`: another door was tried: a PTY, an environment variable, a forward, …
     RequestRefused(RequestRefused),
     /// `policy.changed`: a new policy is in force.
@@ -194,6 +233,26 @@ impl Detail {
             Self::CommandBlocked(_) => "command.blocked",
             Self::CommandOutput(_) => "command.output",
             Self::CommandExecuted(_) => "command.executed",
+            Self::BuiltinExecuted(_) => "builtin.executed",
+            Self::CommandObserved(_) => "command.observed",
+            Self::TerminalStarted(_) => "terminal.started",
+            Self::TerminalOutput(_) => "terminal.output",
+            Self::TerminalInput(_) => "terminal.input",
+            Self::TerminalResized(_) => "terminal.resized",
+            Self::TerminalEnded(_) => "terminal.ended",
+            Self::DoorOpened(_) => "door.opened",
+            Self::DoorClosed(_) => "door.closed",
+            Self::FileOpened(_) => "file.opened",
+            Self::FileChanged(_) => "file.changed",
+            Self::FileBlocked(_) => "file.blocked",
+            Self::FileTransferred(_) => "file.transferred",
+            Self::OperatorActed(acted) => match acted.act {
+                Act::Watch => "session.watched",
+                Act::Unwatch => "session.unwatched",
+                Act::Terminate => "session.termination_asked",
+                Act::List => "sessions.listed",
+            },
+            Self::AnomalyDetected(_) => "anomaly.detected",
             Self::RequestRefused(_) => "request.refused",
             Self::PolicyChanged(_) => "policy.changed",
             Self::PolicyRejected {} => "policy.rejected",
@@ -203,6 +262,9 @@ impl Detail {
     fn sensitive(&self) -> &'static [&'static str] {
         match self {
             Self::CommandBlocked(_) => &["command", "command_base64", "message"],
+            // Passwords are typed at the wrong moment, and echoed.
+            Self::BuiltinExecuted(_) | Self::CommandObserved(_) => &["command", "command_base64"],
+            Self::TerminalInput(_) | Self::TerminalOutput(_) => &["text", "base64"],
             // People type passwords at name prompts, and a second command on a channel is a command line.
             Self::Login(Login { succeeded: false, .. }) => &["login_name"],
             Self::RequestRefused(RequestRefused { request: "exec", .. }) => &["asked"],
@@ -382,6 +444,18 @@ pub struct CommandStarted {
     pub rule: String,
     /// The line of the policy on which that pattern stands.
     pub rule_line: u64,
+    /// The directory it runs in, where that is not the account's home.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Paths that its arguments may refer to, seen from that directory. A guess from how the arguments look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// A rule acknowledges that the program grants a shell or runs others: what those are is not controlled.
+    #[serde(skip_serializing_if = "is_false")]
+    pub nested_uncontrolled: bool,
+    /// Where in the terminal's recording it begins, where it runs on one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub position: Option<RecordingPosition>,
 }
 
 /// Fields of `command.blocked`.
@@ -464,6 +538,9 @@ pub struct CommandExecuted {
     pub duration_ms: u64,
     /// Bytes the client sent to the command. Their content is not kept: it may be a password.
     pub stdin_bytes: u64,
+    /// Where in the terminal's recording its output ended, where it ran on one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub position: Option<RecordingPosition>,
     /// What it wrote to standard output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<StreamRecord>,

@@ -8,6 +8,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::SessionLimits;
+use crate::directory::{AbsolutePath, Directory};
+use crate::door::{Door, FileAccess};
 use crate::facts::{FactSource, Facts, NoFacts};
 use crate::identity::{Target, User};
 use crate::policy::{FactNeeds, Grant, Mode, Policy, Redacted};
@@ -94,6 +96,62 @@ pub trait Gatekeeper: Send + Sync {
 
     /// What may be run, as the policy writes it.
     async fn permitted(&self, request: &SessionRequest, now: DateTime<Utc>) -> Vec<String>;
+
+    /// Like [`check`](Self::check), for a line that is to run in `directory`. Away from home nothing may run by default.
+    async fn check_in(
+        &self,
+        request: &SessionRequest,
+        line: &[u8],
+        directory: &Directory,
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        match directory {
+            Directory::Home => self.check(request, line, now).await,
+            Directory::At(_) => Verdict::Deny(Denial::new(
+                line,
+                "directory_not_permitted",
+                "no rule permits it outside the home directory",
+            )),
+        }
+    }
+
+    /// Whether a user of a managed session may go to this directory. No by default.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn enter(
+        &self,
+        request: &SessionRequest,
+        directory: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let _ = (request, now);
+        Err(Refusal::new("directory_not_permitted", format!("no rule permits going to `{directory}`")))
+    }
+
+    /// Whether a door besides commands is open. No by default.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn open(&self, request: &SessionRequest, door: &Door, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let _ = (request, now);
+        Err(Refusal::new("door_closed", format!("`{}` is not open in this session", door.request())))
+    }
+
+    /// Whether a file may be accessed like this. No by default.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn file(
+        &self,
+        request: &SessionRequest,
+        access: FileAccess,
+        path: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let _ = (request, now);
+        Err(Refusal::new("path_not_permitted", format!("no rule permits to {access} `{path}`")))
+    }
 
     /// Hides what policy says is a secret in a text that is about to be kept or shown. Hides nothing by default.
     fn redact(&self, text: &str) -> Redacted {
@@ -256,6 +314,39 @@ impl<G: Gatekeeper + ?Sized> Gatekeeper for Arc<G> {
 
     async fn permitted(&self, request: &SessionRequest, now: DateTime<Utc>) -> Vec<String> {
         (**self).permitted(request, now).await
+    }
+
+    async fn check_in(
+        &self,
+        request: &SessionRequest,
+        line: &[u8],
+        directory: &Directory,
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        (**self).check_in(request, line, directory, now).await
+    }
+
+    async fn enter(
+        &self,
+        request: &SessionRequest,
+        directory: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        (**self).enter(request, directory, now).await
+    }
+
+    async fn open(&self, request: &SessionRequest, door: &Door, now: DateTime<Utc>) -> Result<(), Refusal> {
+        (**self).open(request, door, now).await
+    }
+
+    async fn file(
+        &self,
+        request: &SessionRequest,
+        access: FileAccess,
+        path: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        (**self).file(request, access, path, now).await
     }
 
     fn redact(&self, text: &str) -> Redacted {

@@ -6,6 +6,8 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod digest;
+pub mod directory;
+pub mod door;
 pub mod event;
 pub mod facts;
 pub mod gate;
@@ -23,6 +25,8 @@ pub mod verdict;
 
 pub use clock::{ClockEvent, SessionClock, SessionLimits};
 pub use digest::{StreamDigest, StreamSummary};
+pub use directory::{AbsolutePath, Directory};
+pub use door::{Door, FileAccess};
 pub use facts::{FactSource, Facts, NoFacts};
 pub use gate::{Admission, Decision, DenyAll, Gatekeeper, PolicyGate, SessionRequest};
 pub use identity::{Target, User};

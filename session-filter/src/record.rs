@@ -125,6 +125,10 @@ impl Recorded<Permit> {
             argv,
             rule: permit.rule().to_owned(),
             rule_line: permit.rule_line() as u64,
+            directory: None,
+            files: Vec::new(),
+            nested_uncontrolled: false,
+            position: None,
         };
         let event = Event::new(subject, Outcome::Success, Detail::CommandStarted(started), now)
             .correlated(correlation_id);

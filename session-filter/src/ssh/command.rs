@@ -389,6 +389,7 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
         exit_signal: output.exit_signal.as_ref().map(signal_name),
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         stdin_bytes: stdin_bytes.load(Ordering::Relaxed),
+        position: None,
         stdout: StreamRecord::new(&std::mem::take(&mut output.stdout).finish()),
         stderr: StreamRecord::new(&std::mem::take(&mut output.stderr).finish()),
     };

@@ -11,6 +11,8 @@ use crate::grammar::{Operator, write_argv};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputRecord {
+    /// Sizes only.
+    Off,
     /// First and last part, length and SHA-256 of the whole.
     #[default]
     Digest,
