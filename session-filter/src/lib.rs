@@ -17,6 +17,7 @@ pub mod limits;
 pub mod policy;
 pub mod quote;
 pub mod record;
+pub mod recording;
 pub mod registry;
 pub mod source;
 #[cfg(feature = "ssh")]

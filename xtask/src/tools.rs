@@ -111,6 +111,9 @@ const TOOLS: &[Tool] = &[
     program("ssh-keygen", "openssh-client"),
     program("ssh-audit", "ssh-audit"),
     program("tmux", "tmux"),
+    // What others play recordings with, and the terminal it wants.
+    program("asciinema", "asciinema"),
+    program("script", "bsdutils"),
     // Shells whose parsing ours is compared with.
     program("bash", "bash"),
     program("dash", "dash"),

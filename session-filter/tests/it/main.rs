@@ -21,6 +21,7 @@ mod model;
 mod other_shells;
 mod policy_text;
 mod quoting;
+mod recording;
 mod redaction;
 mod session_clock;
 mod sources;
