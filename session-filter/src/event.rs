@@ -555,10 +555,12 @@ pub struct CommandExecuted {
 pub struct StreamRecord {
     /// Size of the whole.
     pub bytes: u64,
-    /// SHA-256 of the whole, in hexadecimal.
-    pub sha256: String,
-    /// The first part.
-    pub head: Piece,
+    /// SHA-256 of the whole, in hexadecimal; absent where only the size is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The first part; absent where only the size is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Piece>,
     /// The last part, where the whole is longer than the first part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tail: Option<Piece>,
@@ -569,10 +571,15 @@ impl StreamRecord {
     pub fn new(digest: &crate::digest::StreamSummary) -> Option<Self> {
         (digest.bytes > 0).then(|| Self {
             bytes: digest.bytes,
-            sha256: digest.sha256.clone(),
-            head: Piece::new(&digest.head),
+            sha256: Some(digest.sha256.clone()),
+            head: Some(Piece::new(&digest.head)),
             tail: (!digest.tail.is_empty()).then(|| Piece::new(&digest.tail)),
         })
+    }
+
+    /// Only a size; nothing for a stream that stayed empty.
+    pub fn counted(bytes: u64) -> Option<Self> {
+        (bytes > 0).then_some(Self { bytes, sha256: None, head: None, tail: None })
     }
 }
 

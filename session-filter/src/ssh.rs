@@ -57,17 +57,23 @@
 //! of the end. Use [`Proxy::serve_until`] to stop.
 
 mod algorithms;
+mod channel;
 mod command;
 mod journal;
+mod lanes;
 mod limits;
 mod link;
 mod login;
+mod managed;
 mod proxy;
 mod relay;
 mod server;
 mod session;
+mod sftp;
 mod target;
+mod terminal;
 mod text;
+mod unrestricted;
 
 pub use command::{EXIT_BLOCKED, EXIT_NO_SHELL, EXIT_UNAVAILABLE};
 pub use limits::Limits;

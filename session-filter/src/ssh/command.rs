@@ -1,24 +1,31 @@
 //! One channel of a session: from what the client asks for to how it ended.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use chrono::Utc;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client, server};
+use russh::{Channel, ChannelWriteHalf, Sig, client};
 use uuid::Uuid;
 
-use super::link::Link;
+use super::channel::{Asked, ClientChannel, FromClient, PtyRequest};
+use super::lanes::{Lane, LinkFailure, Needs};
+use super::link::LinkError;
 use super::relay::{
-    ClientWriter, Output, Reply, Stopped, downstream, notify, reply, say_on, signal_name, stop, upstream,
+    Output, Reply, Stopped, UpstreamEnd, answer, downstream, notify, reply, say_on, signal_name, stop,
+    upstream,
 };
-use super::session::{End, LinkFailure, Session};
+use super::session::{End, Session};
+use super::terminal::Terminal;
 use super::text::printable;
-use crate::event::{CommandBlocked, CommandExecuted, Detail, Line, Outcome, RequestRefused, StreamRecord};
+use super::{managed, sftp, unrestricted};
+use crate::directory::Directory;
+use crate::event::{CommandBlocked, CommandExecuted, Detail, Line, Outcome, RequestRefused};
 use crate::policy::Mode;
 use crate::record::Recorded;
-use crate::verdict::{Denial, OutputRecord, Permit, Verdict};
+use crate::verdict::{Denial, Permit, Verdict};
 
 /// What the client sees as exit status of a line that was blocked: "found, but may not be run" in shells' terms.
 pub const EXIT_BLOCKED: u32 = 126;
@@ -30,54 +37,6 @@ pub const EXIT_NO_SHELL: u32 = 1;
 
 /// How often one line is checked again because the policy changed between the check and the moment of sending.
 const RECHECKS_MAX: usize = 3;
-
-/// The client's end of a channel.
-pub(crate) struct ClientChannel {
-    read: ChannelReadHalf,
-    write: ChannelWriteHalf<server::Msg>,
-    handle: server::Handle,
-}
-
-impl ClientChannel {
-    pub(crate) fn new(channel: Channel<server::Msg>, handle: server::Handle) -> Self {
-        let (read, write) = channel.split();
-        Self { read, write, handle }
-    }
-
-    /// Waits for what the client asks for. `None`: the channel was closed first.
-    async fn asked(&mut self) -> Option<Asked> {
-        loop {
-            match self.read.wait().await? {
-                ChannelMsg::Exec { command, .. } => return Some(Asked::Exec(command)),
-                ChannelMsg::RequestShell { .. } => return Some(Asked::Shell),
-                ChannelMsg::Close => return None,
-                // Other requests are answered and recorded where they arrive; data before a request has no receiver.
-                _ => {}
-            }
-        }
-    }
-
-    async fn accept(&self) {
-        // A client that is gone is noticed by the reading side.
-        let _ = self.handle.channel_success(self.write.id()).await;
-    }
-
-    /// Says something on standard error. A client that does not read gets no more of it than its window.
-    async fn say(&self, text: &str) {
-        say_on(&self.write, text).await;
-    }
-
-    async fn finish(&self, exit_status: u32) {
-        let _ = self.write.exit_status(exit_status).await;
-        let _ = self.write.eof().await;
-        let _ = self.write.close().await;
-    }
-}
-
-enum Asked {
-    Exec(Vec<u8>),
-    Shell,
-}
 
 /// Serves one channel of a connection that was logged in but not admitted: whatever is asked for, the answer is why not.
 pub(crate) async fn refuse(mut channel: ClientChannel, reason: &str) {
@@ -100,10 +59,15 @@ pub(crate) async fn serve(session: Arc<Session>, mut channel: ClientChannel) {
     session.active();
     let patience = session.shared.limits.farewell * 2;
     let served = async {
-        match asked {
-            None => {}
-            Some(Asked::Exec(line)) => exec(&session, &mut channel, &line).await,
-            Some(Asked::Shell) => shell(&session, &channel).await,
+        match (asked, session.mode()) {
+            (None, _) => {}
+            (Some(Asked::Exec(line)), _) => exec(&session, &mut channel, &line).await,
+            (Some(Asked::Shell), Mode::ExecOnly) => shell(&session, &channel).await,
+            (Some(Asked::Shell), Mode::Managed) => managed::serve(&session, &mut channel).await,
+            (Some(Asked::Shell), Mode::Unrestricted) => unrestricted::serve(&session, &mut channel).await,
+            (Some(Asked::Subsystem(name)), _) if name == "sftp" => sftp::serve(&session, &mut channel).await,
+            // Others were answered where they arrived.
+            (Some(Asked::Subsystem(_)), _) => {}
         }
     };
     // A peer that does not read must not keep this task once the session is over.
@@ -124,14 +88,7 @@ async fn shell(session: &Session, channel: &ClientChannel) {
     session.journal.submit(event.because("no_shell", "shells are not available in this mode")).await;
     session.request_refused();
     let permitted = session.shared.gatekeeper.permitted(&session.request, Utc::now()).await;
-    let how = match session.mode() {
-        Mode::ExecOnly => "This session runs single commands: ssh … 'command'.",
-        Mode::Managed => {
-            "The managed shell is not available in this version; single commands are: ssh … 'command'."
-        }
-        _ => "A raw terminal is not available in this version.",
-    };
-    let mut text = format!("{how}\r\n");
+    let mut text = "This session runs single commands: ssh … 'command'.\r\n".to_owned();
     if permitted.is_empty() {
         text.push_str(&format!("Nothing may be run on {} now.\r\n", printable(session.target_id())));
     } else {
@@ -145,30 +102,119 @@ async fn shell(session: &Session, channel: &ClientChannel) {
     channel.finish(EXIT_NO_SHELL).await;
 }
 
+/// One command, asked for by itself.
 async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) {
+    let pty = channel.pty();
+    let terminal = match &pty {
+        None => None,
+        Some(pty) => match Terminal::start(session, pty).await {
+            Ok(terminal) => Some(terminal),
+            Err(_) => {
+                session.end(End::RecorderFailed);
+                return unavailable(session, channel, &End::RecorderFailed.message()).await;
+            }
+        },
+    };
+    let directory = Directory::Home;
+    let around = Surroundings {
+        directory: &directory,
+        pty: pty.as_ref(),
+        terminal: terminal.as_deref(),
+        typed_ahead: TypedAhead::IsInput,
+    };
+    let end = execute(session, channel, line, &around).await;
+    match end {
+        CommandEnd::Exited(status) => channel.finish(status).await,
+        CommandEnd::Signalled(signal) => channel.finish_by_signal(signal).await,
+        CommandEnd::Blocked(denial) => {
+            channel.accept().await;
+            channel.say(&format!("blocked: {denial}")).await;
+            channel.finish(EXIT_BLOCKED).await;
+        }
+        CommandEnd::Unavailable(message) => unavailable(session, channel, &message).await,
+        CommandEnd::ClientClosed => {}
+        CommandEnd::SessionEnded { said: true } => {
+            let patience = session.shared.limits.farewell;
+            let _ = tokio::time::timeout(patience, channel.finish(EXIT_UNAVAILABLE)).await;
+        }
+        CommandEnd::SessionEnded { said: false } => {
+            let end = session.ended().await;
+            unavailable(session, channel, &format!("session ended: {}", end.message())).await;
+        }
+    }
+    if let Some(terminal) = terminal {
+        terminal.finish().await;
+    }
+}
+
+/// In what a command runs.
+pub(crate) struct Surroundings<'a> {
+    /// Where on the target.
+    pub(crate) directory: &'a Directory,
+    /// The terminal that the command is given, as the client asked for it.
+    pub(crate) pty: Option<&'a PtyRequest>,
+    /// That terminal's recording.
+    pub(crate) terminal: Option<&'a Terminal>,
+    pub(crate) typed_ahead: TypedAhead,
+}
+
+/// Whose are the bytes that arrive before the target has begun to run the command?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TypedAhead {
+    /// The command's, as its standard input.
+    IsInput,
+    /// Those of the prompt that accepted the line: they stay in the channel's reader and are checked like any other line.
+    StaysAtPrompt,
+}
+
+/// How a line ended, for whoever has to say so to the user.
+#[derive(Debug)]
+pub(crate) enum CommandEnd {
+    Exited(u32),
+    Signalled(Sig),
+    Blocked(Denial),
+    /// It could not be brought to the target, or how it ended is not known; the sentence says which.
+    Unavailable(String),
+    ClientClosed,
+    /// The session is over, and whether the user was told.
+    SessionEnded {
+        said: bool,
+    },
+}
+
+/// Checks a line, records it, sends it and relays it to its end: the one way in which a line runs.
+///
+/// Says nothing to the user but what the command prints and what must be said while it runs. The client's request is accepted when the
+/// target accepts the command.
+pub(crate) async fn execute(
+    session: &Arc<Session>,
+    channel: &mut ClientChannel,
+    line: &[u8],
+    around: &Surroundings<'_>,
+) -> CommandEnd {
     let correlation_id = Uuid::now_v7().to_string();
     for _ in 0..=RECHECKS_MAX {
         if session.has_ended() {
-            return unavailable(session, channel, "the session is ending").await;
+            return CommandEnd::SessionEnded { said: false };
         }
         let version = session.shared.gatekeeper.version();
-        let permit = match session.shared.check(&session.request, line).await {
+        let permit = match session.shared.check(&session.request, line, around.directory).await {
             Verdict::Allow(permit) => permit,
-            Verdict::Deny(denial) => return blocked(session, channel, line, &correlation_id, &denial).await,
+            Verdict::Deny(denial) => return blocked(session, line, &correlation_id, denial).await,
         };
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err(Unprepared::Ended(end)),
-            prepared = prepare(session, &correlation_id, permit) => prepared,
+            prepared = prepare(session, channel, &correlation_id, permit, around) => prepared,
         };
         match prepared {
             Err(Unprepared::Ended(end)) => {
                 not_sent(session, &correlation_id, end.code(), "not sent: the session ended").await;
-                return unavailable(session, channel, &format!("session ended: {}", end.message())).await;
+                return CommandEnd::SessionEnded { said: false };
             }
             Err(Unprepared::Recorder) => {
                 session.end(End::RecorderFailed);
-                return unavailable(session, channel, &End::RecorderFailed.message()).await;
+                return CommandEnd::SessionEnded { said: false };
             }
             Err(Unprepared::Target { code, message }) => {
                 let event = session
@@ -177,12 +223,12 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
                     .correlated(&correlation_id)
                     .because(code, &message);
                 session.journal.submit(event).await;
-                return unavailable(session, channel, &message).await;
+                return CommandEnd::Unavailable(message);
             }
             Ok(ready) => {
                 // While the record was written the policy may have changed: then what was checked no longer counts.
                 if session.shared.gatekeeper.version() == version {
-                    return run(session, channel, ready, &correlation_id).await;
+                    return run(session, channel, ready, &correlation_id, around).await;
                 }
                 // The library leaves a channel open that is merely dropped.
                 let _ = ready.target.close().await;
@@ -191,7 +237,7 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
             }
         }
     }
-    unavailable(session, channel, "the policy keeps changing; try again").await;
+    CommandEnd::Unavailable("the policy keeps changing; try again".to_owned())
 }
 
 /// Says of a command that is on record as started that it never was.
@@ -204,13 +250,7 @@ async fn not_sent(session: &Session, correlation_id: &str, code: &str, message: 
     session.journal.submit(event).await;
 }
 
-async fn blocked(
-    session: &Session,
-    channel: &ClientChannel,
-    line: &[u8],
-    correlation_id: &str,
-    denial: &Denial,
-) {
+async fn blocked(session: &Session, line: &[u8], correlation_id: &str, denial: Denial) -> CommandEnd {
     session.command_blocked();
     let recorded = Line::new(line, |text| session.shared.gatekeeper.redact(text));
     let sentence = session.shared.gatekeeper.redact(&denial.to_string());
@@ -228,14 +268,12 @@ async fn blocked(
     // Durable before the user knows, so that nobody probes the policy off the record.
     if session.journal.record(event).await.is_err() {
         session.end(End::RecorderFailed);
-        return unavailable(session, channel, &End::RecorderFailed.message()).await;
+        return CommandEnd::SessionEnded { said: false };
     }
-    channel.accept().await;
-    channel.say(&format!("blocked: {denial}")).await;
-    channel.finish(EXIT_BLOCKED).await;
+    CommandEnd::Blocked(denial)
 }
 
-async fn unavailable(session: &Session, channel: &ClientChannel, message: &str) {
+pub(crate) async fn unavailable(session: &Session, channel: &ClientChannel, message: &str) {
     channel.accept().await;
     let said = async {
         channel.say(message).await;
@@ -248,7 +286,7 @@ async fn unavailable(session: &Session, channel: &ClientChannel, message: &str) 
 /// A recorded command and an open channel to send it on.
 struct Ready {
     command: Recorded<Permit>,
-    link: Arc<Link>,
+    lane: Lane,
     target: Channel<client::Msg>,
 }
 
@@ -258,31 +296,75 @@ enum Unprepared {
     Target { code: &'static str, message: String },
 }
 
+impl From<LinkFailure> for Unprepared {
+    fn from(failure: LinkFailure) -> Self {
+        match failure {
+            LinkFailure::Recorder(_) => Self::Recorder,
+            failure => Self::Target { code: failure.code(), message: failure.to_string() },
+        }
+    }
+}
+
 /// Writes the record and opens the channel at the same time: opening has no effect yet, and each takes a round trip of its
 /// own (to the disk, to the target).
-async fn prepare(session: &Session, correlation_id: &str, permit: Permit) -> Result<Ready, Unprepared> {
-    let open = async {
-        let link = session.link().await?;
-        let timeout = session.shared.limits.target_timeout;
-        let opened = tokio::time::timeout(timeout, link.channel()).await;
-        Ok::<_, LinkFailure>((link, opened))
+async fn prepare(
+    session: &Arc<Session>,
+    channel: &mut ClientChannel,
+    correlation_id: &str,
+    permit: Permit,
+    around: &Surroundings<'_>,
+) -> Result<Ready, Unprepared> {
+    // A session in which everything is permitted relies on no quoting; everywhere else the bytes to send are quoted words.
+    let needs = match session.mode() {
+        Mode::Unrestricted => Needs::Nothing,
+        _ => Needs::Quoting,
     };
+    let env = channel.setup.lock().env.clone();
+    let open = open_channel(session, around.pty, &env, needs);
     let redact = |text: &str| session.shared.gatekeeper.redact(text);
-    let (command, opened) = tokio::join!(session.journal.command(correlation_id, permit, redact), open);
+    let both = async { tokio::join!(session.journal.command(correlation_id, permit, redact), open) };
+    tokio::pin!(both);
+    let (command, opened) = tokio::select! {
+        both = &mut both => both,
+        // Whatever the client sends meanwhile is kept, so that its other channels do not wait.
+        () = channel.read.look_ahead(session.shared.limits.pending_bytes_max) => both.await,
+    };
     let command = command.map_err(|_| Unprepared::Recorder)?;
-    match opened {
-        Ok((link, Ok(Ok(target)))) => Ok(Ready { command, link, target }),
-        Ok((_, Ok(Err(error)))) => Err(Unprepared::Target {
-            code: "target_channel_refused",
-            message: format!("the target opens no channel: {error}"),
-        }),
-        Ok((_, Err(_))) => Err(Unprepared::Target {
-            code: "target_timeout",
-            message: "the target does not answer".to_owned(),
-        }),
-        Err(LinkFailure::Recorder(_)) => Err(Unprepared::Recorder),
-        Err(failure) => Err(Unprepared::Target { code: failure.code(), message: failure.to_string() }),
-    }
+    let (lane, target) = opened?;
+    Ok(Ready { command, lane, target })
+}
+
+/// A channel on a connection to the target that nobody else uses, with the terminal and variables that were asked for.
+pub(crate) async fn open_channel(
+    session: &Arc<Session>,
+    pty: Option<&PtyRequest>,
+    env: &[(String, String)],
+    needs: Needs,
+) -> Result<(Lane, Channel<client::Msg>), LinkFailure> {
+    let lane = Lane::open(session, needs).await?;
+    let Some(link) = lane.link() else { return Err(LinkFailure::Closing) };
+    let timeout = session.shared.limits.target_timeout;
+    let opened = async {
+        let mut target = link.channel().await.map_err(LinkError::Channel)?;
+        for (name, value) in env {
+            // A target that does not take it runs the command without, as it would for any client.
+            let _ = target.set_env(false, name.as_str(), value.as_str()).await;
+        }
+        if let Some(pty) = pty {
+            let PtyRequest { term, cols, rows, px_width, px_height, modes } = pty;
+            target
+                .request_pty(true, term, *cols, *rows, *px_width, *px_height, modes)
+                .await
+                .map_err(LinkError::Channel)?;
+            match answer(&mut target).await {
+                Reply::Accepted => {}
+                Reply::Refused | Reply::Gone => return Err(LinkError::NoTerminal),
+            }
+        }
+        Ok(target)
+    };
+    let target = tokio::time::timeout(timeout, opened).await.unwrap_or(Err(LinkError::Timeout(timeout)));
+    Ok((lane, target.map_err(LinkFailure::Link)?))
 }
 
 /// How a command ended.
@@ -290,23 +372,30 @@ enum Ended {
     /// The target closed the channel, with or without a status.
     Target,
     ClientClosed,
+    Stalled,
     Session(End),
     Refused,
     NoAnswer,
 }
 
-async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, correlation_id: &str) {
+async fn run(
+    session: &Arc<Session>,
+    channel: &mut ClientChannel,
+    ready: Ready,
+    correlation_id: &str,
+    around: &Surroundings<'_>,
+) -> CommandEnd {
     let shown = ready.command.shown().to_owned();
     let started = Instant::now();
-    let Ready { command, link, target } = ready;
-    let full = command.record() == OutputRecord::Full;
-    let mut output = Output::new(session, correlation_id, full);
+    let Ready { command, lane, target } = ready;
+    let Some(link) = lane.link() else { return CommandEnd::SessionEnded { said: false } };
+    let mut output = Output::new(session, correlation_id, command.record(), around.terminal);
     let stdin_bytes = AtomicU64::new(0);
     // The last look before the effect.
     if session.has_ended() {
         let _ = target.close().await;
         not_sent(session, correlation_id, "session_ended", "not sent: the session ended").await;
-        return unavailable(session, channel, "the session is ending").await;
+        return CommandEnd::SessionEnded { said: false };
     }
     session.command_sent(&shown);
     let mut notices = session.notices();
@@ -321,33 +410,64 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
     let Some(sent) = sent else {
         session.command_ended(&shown);
         not_sent(session, correlation_id, "session_ended", "not sent: the session ended").await;
-        return unavailable(session, channel, "the session is ending").await;
+        return CommandEnd::SessionEnded { said: false };
     };
+    let (mut from_target, to_target) = target.split();
+    let mut typed_ahead = VecDeque::new();
     let ended = match sent {
         Err(_) => Ended::NoAnswer,
         Ok(()) => {
-            let (mut from_target, to_target) = target.split();
-            let timeout = session.shared.limits.target_timeout;
-            let (from_client, client) =
-                (&mut channel.read, &ClientWriter { write: &channel.write, handle: &channel.handle });
+            let limits = &session.shared.limits;
             let relayed = async {
-                match tokio::time::timeout(timeout, reply(&mut from_target)).await {
+                let replied = {
+                    let replied = tokio::time::timeout(limits.target_timeout, reply(&mut from_target));
+                    tokio::pin!(replied);
+                    tokio::select! {
+                        replied = &mut replied => replied,
+                        () = channel.read.look_ahead(limits.pending_bytes_max) => replied.await,
+                    }
+                };
+                match replied {
                     Ok(Reply::Accepted) => {}
                     Ok(Reply::Refused) => return Ended::Refused,
                     Ok(Reply::Gone) | Err(_) => return Ended::NoAnswer,
                 }
-                let _ = client.handle.channel_success(client.write.id()).await;
+                if around.typed_ahead == TypedAhead::StaysAtPrompt {
+                    // INVARIANT: what the user typed before the command ran was typed at the prompt. No command gets it.
+                    typed_ahead = stay_at_prompt(channel, &to_target, around).await;
+                } else {
+                    channel.accept().await;
+                }
+                let (setup, terminal) = (&channel.setup, around.terminal);
+                let took = |message: &FromClient| match message {
+                    FromClient::Data(data) => {
+                        stdin_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                        if let Some(terminal) = terminal {
+                            terminal.typed(data.len());
+                        }
+                    }
+                    FromClient::WindowChange { cols, rows, .. } => {
+                        setup.resized(*cols, *rows);
+                        if let Some(terminal) = terminal {
+                            terminal.resize(*cols, *rows);
+                        }
+                    }
+                    _ => {}
+                };
                 tokio::select! {
-                    () = downstream(&mut from_target, client, &mut output) => Ended::Target,
-                    () = upstream(from_client, &to_target, session, &stdin_bytes) => Ended::ClientClosed,
-                    never = notify(&mut notices, client) => match never {},
+                    () = downstream(&mut from_target, &channel.write, &mut output) => Ended::Target,
+                    end = upstream(&mut channel.read, &to_target, session, took) => match end {
+                        UpstreamEnd::ClientClosed => Ended::ClientClosed,
+                        UpstreamEnd::Stalled => Ended::Stalled,
+                    },
+                    never = notify(&mut notices, &channel.write) => match never {},
                 }
             };
             let ended = tokio::select! {
                 ended = relayed => ended,
                 end = session.ended() => Ended::Session(end),
             };
-            let patience = session.shared.limits.farewell;
+            let patience = limits.farewell;
             match &ended {
                 Ended::Target | Ended::Refused => {}
                 Ended::Session(end) => {
@@ -356,13 +476,14 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
                     let said = tokio::time::timeout(patience, say_on(&channel.write, &text));
                     stopped = tokio::join!(stop(&mut from_target, &to_target, patience), said).0;
                 }
-                Ended::ClientClosed | Ended::NoAnswer => {
+                Ended::ClientClosed | Ended::Stalled | Ended::NoAnswer => {
                     stopped = stop(&mut from_target, &to_target, patience).await;
                 }
             }
             ended
         }
     };
+    channel.read.put_back(typed_ahead);
     session.command_ended(&shown);
     session.active();
 
@@ -377,21 +498,23 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
         Ended::ClientClosed => {
             (Outcome::Unknown, Some(("client_left", "the client left while it ran".into())))
         }
+        Ended::Stalled => (Outcome::Unknown, Some(("upload_stalled", STALLED.to_owned()))),
         Ended::Session(end) => (Outcome::Unknown, Some((end.code(), end.message()))),
         Ended::Refused => (Outcome::Failure, Some(("target_refused", "the target refused to run it".into()))),
         Ended::NoAnswer => {
             (Outcome::Unknown, Some(("target_timeout", "sent, but the target did not answer".to_owned())))
         }
     };
+    let (stdout, stderr) = output.finish();
     let executed = CommandExecuted {
         command: Some(shown),
         exit_status: output.exit_status,
         exit_signal: output.exit_signal.as_ref().map(signal_name),
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         stdin_bytes: stdin_bytes.load(Ordering::Relaxed),
-        position: None,
-        stdout: StreamRecord::new(&std::mem::take(&mut output.stdout).finish()),
-        stderr: StreamRecord::new(&std::mem::take(&mut output.stderr).finish()),
+        position: around.terminal.map(Terminal::position),
+        stdout,
+        stderr,
     };
     let mut event =
         session.journal.event(outcome, Detail::CommandExecuted(executed)).correlated(correlation_id);
@@ -409,27 +532,47 @@ async fn run(session: &Arc<Session>, channel: &mut ClientChannel, ready: Ready, 
     // In order with what follows, but nobody waits: the command itself has been on record since before it ran.
     session.journal.submit_result(event).await;
 
-    match ended {
-        Ended::Target => match (output.exit_status, output.exit_signal) {
-            (Some(status), _) => channel.finish(status).await,
-            (None, Some(signal)) => {
-                let _ = channel
-                    .handle
-                    .exit_signal_request(channel.write.id(), signal, false, String::new(), String::new())
-                    .await;
-                let _ = channel.write.eof().await;
-                let _ = channel.write.close().await;
-            }
-            (None, None) => unavailable(session, channel, "the target closed without an exit status").await,
-        },
-        Ended::ClientClosed => {}
-        Ended::Session(_) => {
-            let patience = session.shared.limits.farewell;
-            let _ = tokio::time::timeout(patience, channel.finish(EXIT_UNAVAILABLE)).await;
+    match (ended, output.exit_status, output.exit_signal.take()) {
+        (Ended::Target, Some(status), _) => CommandEnd::Exited(status),
+        (Ended::Target, None, Some(signal)) => CommandEnd::Signalled(signal),
+        (Ended::Target, None, None) => {
+            CommandEnd::Unavailable("the target closed without an exit status".to_owned())
         }
-        Ended::Refused => unavailable(session, channel, "the target refused to run the command").await,
-        Ended::NoAnswer => {
-            unavailable(session, channel, "the target did not answer; the command may have run").await
+        (Ended::ClientClosed, ..) => CommandEnd::ClientClosed,
+        (Ended::Stalled, ..) => CommandEnd::Unavailable(STALLED.to_owned()),
+        (Ended::Session(_), ..) => CommandEnd::SessionEnded { said: true },
+        (Ended::Refused, ..) => CommandEnd::Unavailable("the target refused to run the command".to_owned()),
+        (Ended::NoAnswer, ..) => {
+            CommandEnd::Unavailable("the target did not answer; the command may have run".to_owned())
         }
     }
+}
+
+const STALLED: &str =
+    "the command takes no more input, and what was sent beyond the limit has nowhere to wait";
+
+/// Sets aside what has arrived by now. The terminal's size is no input: it goes to the command at once.
+async fn stay_at_prompt(
+    channel: &mut ClientChannel,
+    to_target: &ChannelWriteHalf<client::Msg>,
+    around: &Surroundings<'_>,
+) -> VecDeque<FromClient> {
+    let mut kept = channel.read.take_arrived();
+    let mut size = None;
+    kept.retain(|message| match message {
+        FromClient::WindowChange { cols, rows, px_width, px_height } => {
+            size = Some((*cols, *rows, *px_width, *px_height));
+            false
+        }
+        _ => true,
+    });
+    if let Some((cols, rows, px_width, px_height)) = size {
+        channel.setup.resized(cols, rows);
+        if let Some(terminal) = around.terminal {
+            terminal.resize(cols, rows);
+        }
+        // A target that is gone is noticed by the reading side.
+        let _ = to_target.window_change(cols, rows, px_width, px_height).await;
+    }
+    kept
 }

@@ -27,6 +27,10 @@ pub struct Limits {
     pub sessions_per_user_max: usize,
     /// Open channels per connection; further ones are refused.
     pub channels_max: usize,
+    /// Bytes that a client may have sent on one channel and that the target has not taken yet; then the client's connection waits.
+    pub pending_bytes_max: usize,
+    /// How long it waits without anything moving; then that channel is closed, and the others go on.
+    pub upload_stall: Duration,
     /// Refused requests per connection; then the session ends: a client that keeps rattling at doors.
     pub refusals_max: u64,
     /// Time for connecting and logging in to the target, and for each answer from it before a command runs.
@@ -56,6 +60,8 @@ impl Default for Limits {
             login_failure_window: Duration::from_secs(60),
             sessions_per_user_max: 64,
             channels_max: 32,
+            pending_bytes_max: 4 * 1024 * 1024,
+            upload_stall: Duration::from_secs(15),
             refusals_max: 1000,
             target_timeout: Duration::from_secs(10),
             gatekeeper_timeout: Duration::from_secs(5),

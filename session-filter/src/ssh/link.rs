@@ -1,5 +1,6 @@
 //! One authenticated connection to a target.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,16 +10,19 @@ use russh::{Channel, ChannelMsg, Disconnect, SshId};
 use std::borrow::Cow;
 
 use super::algorithms;
+use super::lanes::Needs;
 use super::target::{Connection, Credential, HostKeyError, Secret, fingerprint};
 use crate::quote;
 use crate::record::Recorded;
 use crate::verdict::Permit;
 
-/// A connection that has proved its host key, accepted the credential and passed the quoting self-test.
+/// A connection that has proved its host key and accepted the credential.
 pub(crate) struct Link {
     handle: client::Handle<Target>,
     /// Fingerprint of the key the target proved.
     pub(crate) host_key: String,
+    /// The quoting self-test came back byte for byte.
+    tested: AtomicBool,
 }
 
 /// Why there is no link. Messages name no secret and nothing the target said unescaped.
@@ -34,6 +38,10 @@ pub(crate) enum LinkError {
     Refused,
     #[error("the target broke the protocol: {0}")]
     Protocol(russh::Error),
+    #[error("the target opens no channel: {0}")]
+    Channel(russh::Error),
+    #[error("the target gives no terminal")]
+    NoTerminal,
     #[error(
         "the target's shell does not keep quoted words as they are, so what runs there could differ from what was checked"
     )]
@@ -49,6 +57,8 @@ impl LinkError {
             Self::HostKey(_) => "host_key_unknown",
             Self::Refused => "credential_refused",
             Self::Protocol(_) => "target_protocol",
+            Self::Channel(_) => "target_channel_refused",
+            Self::NoTerminal => "target_terminal_refused",
             Self::SelfTest => "quoting_self_test_failed",
         }
     }
@@ -58,14 +68,15 @@ impl LinkError {
 const SELF_TEST_BYTES_MAX: usize = 16 * 1024;
 
 impl Link {
-    /// Key exchange, host key check, login and self-test over `stream`, within `timeout`.
+    /// Key exchange, host key check, login and, where it is needed, self-test over `stream`, within `timeout`.
     pub(crate) async fn open(
         stream: Box<dyn Connection>,
         accepted: Vec<PublicKey>,
         credential: Credential,
+        needs: Needs,
         timeout: Duration,
     ) -> Result<Self, LinkError> {
-        tokio::time::timeout(timeout, Self::open_now(stream, accepted, credential))
+        tokio::time::timeout(timeout, Self::open_now(stream, accepted, credential, needs))
             .await
             .unwrap_or(Err(LinkError::Timeout(timeout)))
     }
@@ -74,6 +85,7 @@ impl Link {
         stream: Box<dyn Connection>,
         accepted: Vec<PublicKey>,
         credential: Credential,
+        needs: Needs,
     ) -> Result<Self, LinkError> {
         let known: Vec<Algorithm> = accepted.iter().map(PublicKey::algorithm).collect();
         let config = client::Config {
@@ -102,8 +114,10 @@ impl Link {
         if !login(&mut handle, credential).await? {
             return Err(LinkError::Refused);
         }
-        let link = Self { handle, host_key };
-        link.self_test().await?;
+        let link = Self { handle, host_key, tested: AtomicBool::new(false) };
+        if needs == Needs::Quoting {
+            link.self_test().await?;
+        }
         Ok(link)
     }
 
@@ -132,7 +146,7 @@ impl Link {
 
     /// Every character that a shell could take for its own must come back as it was sent, or quoting does not hold on this
     /// target (a C shell, a network device, Windows) and nothing is run there.
-    async fn self_test(&self) -> Result<(), LinkError> {
+    pub(crate) async fn self_test(&self) -> Result<(), LinkError> {
         let mut channel = self.channel().await.map_err(LinkError::Protocol)?;
         channel.exec(true, quote::probe_command()).await.map_err(LinkError::Protocol)?;
         let expected = quote::probe_expected();
@@ -151,7 +165,16 @@ impl Link {
                 _ => {}
             }
         }
-        if answer == expected && status == Some(0) { Ok(()) } else { Err(LinkError::SelfTest) }
+        if answer == expected && status == Some(0) {
+            self.tested.store(true, Ordering::Release);
+            Ok(())
+        } else {
+            Err(LinkError::SelfTest)
+        }
+    }
+
+    pub(crate) fn is_tested(&self) -> bool {
+        self.tested.load(Ordering::Acquire)
     }
 }
 

@@ -20,6 +20,7 @@ use super::server::{Doorman, Standing};
 use super::session::End;
 use super::target::{CredentialSource, Dialer, Inventory, TargetResolver, TcpDialer};
 use super::text::printable;
+use crate::directory::Directory;
 use crate::gate::{Decision, DenyAll, Gatekeeper, SessionRequest};
 use crate::record::{NoRecorder, Recorder};
 use crate::registry::Registry;
@@ -51,8 +52,13 @@ impl Shared {
     }
 
     /// The gatekeeper's verdict; silence is a denial.
-    pub(crate) async fn check(&self, request: &SessionRequest, line: &[u8]) -> Verdict {
-        let asked = self.gatekeeper.check(request, line, Utc::now());
+    pub(crate) async fn check(
+        &self,
+        request: &SessionRequest,
+        line: &[u8],
+        directory: &Directory,
+    ) -> Verdict {
+        let asked = self.gatekeeper.check_in(request, line, directory, Utc::now());
         tokio::time::timeout(self.limits.gatekeeper_timeout, asked).await.unwrap_or_else(|_| {
             let why = "whether it is permitted cannot be found out now";
             Verdict::Deny(Denial::new(line, "gatekeeper_timeout", why))

@@ -1,16 +1,21 @@
 //! Bytes between a client's channel and a command on the target, and what is kept of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client, server};
+use futures::future::BoxFuture;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client, server};
 use tokio::sync::{Semaphore, broadcast};
 
+use super::channel::{ClientReader, FromClient, size};
 use super::session::Session;
+use super::terminal::Terminal;
 use super::text::printable;
 use crate::digest::StreamDigest;
-use crate::event::{CommandOutput, Detail, Outcome, Piece, Stream};
+use crate::event::{CommandOutput, Detail, Outcome, Piece, Stream, StreamRecord};
+use crate::verdict::OutputRecord;
 
 /// Says something on standard error.
 pub(crate) async fn say_on(write: &ChannelWriteHalf<server::Msg>, text: &str) {
@@ -24,41 +29,51 @@ pub(crate) enum Reply {
     Gone,
 }
 
-/// Waits for the target's answer to the exec request.
-pub(crate) async fn reply(from_target: &mut ChannelReadHalf) -> Reply {
+/// Waits for the target's answer to a request on a whole channel.
+pub(crate) async fn answer(target: &mut Channel<client::Msg>) -> Reply {
     loop {
-        match from_target.wait().await {
-            Some(ChannelMsg::Success) => return Reply::Accepted,
-            Some(ChannelMsg::Failure) => return Reply::Refused,
-            None | Some(ChannelMsg::Close) => return Reply::Gone,
-            // Output before the answer breaks the protocol; it cannot be told whose it is, so it goes nowhere.
-            Some(_) => {}
+        if let Some(reply) = as_reply(target.wait().await) {
+            return reply;
         }
     }
 }
 
-pub(crate) struct ClientWriter<'a> {
-    pub(crate) write: &'a ChannelWriteHalf<server::Msg>,
-    pub(crate) handle: &'a server::Handle,
+/// Waits for the target's answer to a request.
+pub(crate) async fn reply(from_target: &mut ChannelReadHalf) -> Reply {
+    loop {
+        if let Some(reply) = as_reply(from_target.wait().await) {
+            return reply;
+        }
+    }
+}
+
+fn as_reply(message: Option<ChannelMsg>) -> Option<Reply> {
+    match message {
+        Some(ChannelMsg::Success) => Some(Reply::Accepted),
+        Some(ChannelMsg::Failure) => Some(Reply::Refused),
+        None | Some(ChannelMsg::Close) => Some(Reply::Gone),
+        // Output before the answer breaks the protocol; it cannot be told whose it is, so it goes nowhere.
+        Some(_) => None,
+    }
 }
 
 /// Target to client, until the target closes its channel.
 pub(crate) async fn downstream(
     from_target: &mut ChannelReadHalf,
-    client: &ClientWriter<'_>,
+    client: &ChannelWriteHalf<server::Msg>,
     output: &mut Output<'_>,
 ) {
     while let Some(message) = from_target.wait().await {
         match message {
             ChannelMsg::Data { data } => {
                 output.took(Stream::Stdout, &data).await;
-                if client.write.data_bytes(data).await.is_err() {
+                if client.data_bytes(data).await.is_err() {
                     return std::future::pending().await;
                 }
             }
             ChannelMsg::ExtendedData { data, ext: 1 } => {
                 output.took(Stream::Stderr, &data).await;
-                if client.write.extended_data_bytes(1, data).await.is_err() {
+                if client.extended_data_bytes(1, data).await.is_err() {
                     return std::future::pending().await;
                 }
             }
@@ -70,28 +85,83 @@ pub(crate) async fn downstream(
     }
 }
 
+/// Why the way from client to target ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpstreamEnd {
+    ClientClosed,
+    /// The target takes nothing any more, and what the client goes on sending has nowhere to go.
+    Stalled,
+}
+
 /// Client to target, until the client closes its channel.
+///
+/// What the target does not take yet waits here, up to [`Limits::pending_bytes_max`](super::Limits::pending_bytes_max), so that one
+/// channel's stalled upload leaves the others alone. Beyond that the client's whole connection waits, since the protocol library
+/// reads it in order; and when nothing moves for [`Limits::upload_stall`](super::Limits::upload_stall), this channel is given up.
 pub(crate) async fn upstream(
-    from_client: &mut ChannelReadHalf,
+    from_client: &mut ClientReader,
     to_target: &ChannelWriteHalf<client::Msg>,
     session: &Session,
-    stdin_bytes: &AtomicU64,
-) {
-    while let Some(message) = from_client.wait().await {
-        let sent = match message {
-            ChannelMsg::Data { data } => {
-                session.active();
-                stdin_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-                to_target.data_bytes(data).await
+    took: impl Fn(&FromClient),
+) -> UpstreamEnd {
+    let limits = &session.shared.limits;
+    let mut sending: Option<(usize, BoxFuture<'_, Result<(), russh::Error>>)> = None;
+    let mut queue: VecDeque<FromClient> = VecDeque::new();
+    let mut pending = 0_usize;
+    let mut moved = Instant::now();
+    let mut target_gone = false;
+    loop {
+        if sending.is_none()
+            && let Some(message) = queue.pop_front()
+        {
+            sending = Some((size(&message), Box::pin(pass(message, to_target))));
+        }
+        let full = pending >= limits.pending_bytes_max;
+        tokio::select! {
+            (bytes, sent) = async {
+                match &mut sending {
+                    Some((bytes, passing)) => (*bytes, passing.await),
+                    None => std::future::pending().await,
+                }
+            } => {
+                sending = None;
+                pending = pending.saturating_sub(bytes);
+                moved = Instant::now();
+                if sent.is_err() {
+                    // The downstream side notices, too, and says how it ended.
+                    target_gone = true;
+                    queue.clear();
+                    pending = 0;
+                }
             }
-            ChannelMsg::Eof => to_target.eof().await,
-            ChannelMsg::Signal { signal } => to_target.signal(signal).await,
-            ChannelMsg::Close => return,
-            _ => Ok(()),
-        };
-        if sent.is_err() {
-            // The target is gone; the downstream side notices and says how.
-            return std::future::pending().await;
+            message = from_client.next(), if !full => match message {
+                None => return UpstreamEnd::ClientClosed,
+                Some(message) => {
+                    session.active();
+                    took(&message);
+                    if !target_gone {
+                        if pending == 0 {
+                            moved = Instant::now();
+                        }
+                        pending = pending.saturating_add(size(&message));
+                        queue.push_back(message);
+                    }
+                }
+            },
+            () = tokio::time::sleep_until((moved + limits.upload_stall).into()), if full => {
+                return UpstreamEnd::Stalled;
+            }
+        }
+    }
+}
+
+async fn pass(message: FromClient, to_target: &ChannelWriteHalf<client::Msg>) -> Result<(), russh::Error> {
+    match message {
+        FromClient::Data(data) => to_target.data_bytes(data).await,
+        FromClient::Eof => to_target.eof().await,
+        FromClient::Signal(signal) => to_target.signal(signal).await,
+        FromClient::WindowChange { cols, rows, px_width, px_height } => {
+            to_target.window_change(cols, rows, px_width, px_height).await
         }
     }
 }
@@ -99,12 +169,12 @@ pub(crate) async fn upstream(
 /// Shows warnings on standard error while a command runs.
 pub(crate) async fn notify(
     notices: &mut broadcast::Receiver<String>,
-    client: &ClientWriter<'_>,
+    client: &ChannelWriteHalf<server::Msg>,
 ) -> std::convert::Infallible {
     loop {
         match notices.recv().await {
             Ok(text) => {
-                say_on(client.write, &text).await;
+                say_on(client, &text).await;
             }
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
@@ -166,9 +236,12 @@ pub(crate) const STOP_EVERY: std::time::Duration = std::time::Duration::from_mil
 pub(crate) struct Output<'a> {
     session: &'a Session,
     correlation_id: &'a str,
-    full: bool,
-    pub(crate) stdout: StreamDigest,
-    pub(crate) stderr: StreamDigest,
+    record: OutputRecord,
+    terminal: Option<&'a Terminal>,
+    stdout: StreamDigest,
+    stderr: StreamDigest,
+    /// Sizes, where nothing else is kept.
+    counted: (u64, u64),
     pub(crate) exit_status: Option<u32>,
     pub(crate) exit_signal: Option<Sig>,
     /// One permit per piece that may be ahead of the disk.
@@ -176,29 +249,56 @@ pub(crate) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(session: &'a Session, correlation_id: &'a str, full: bool) -> Self {
+    /// With a terminal, the terminal's recording is what is kept.
+    pub(crate) fn new(
+        session: &'a Session,
+        correlation_id: &'a str,
+        record: OutputRecord,
+        terminal: Option<&'a Terminal>,
+    ) -> Self {
         Self {
             session,
             correlation_id,
-            full,
+            record,
+            terminal,
             stdout: StreamDigest::new(),
             stderr: StreamDigest::new(),
+            counted: (0, 0),
             exit_status: None,
             exit_signal: None,
             ahead: Arc::new(Semaphore::new(session.shared.limits.output_ahead_max)),
         }
     }
 
+    /// What is on record of standard output and standard error.
+    pub(crate) fn finish(&mut self) -> (Option<StreamRecord>, Option<StreamRecord>) {
+        if self.record == OutputRecord::Off || self.terminal.is_some() {
+            return (StreamRecord::counted(self.counted.0), StreamRecord::counted(self.counted.1));
+        }
+        let record = |digest: &mut StreamDigest| StreamRecord::new(&std::mem::take(digest).finish());
+        (record(&mut self.stdout), record(&mut self.stderr))
+    }
+
     /// Keeps a piece of output. With full recording it waits while too much is ahead of the disk.
     async fn took(&mut self, stream: Stream, data: &[u8]) {
         self.session.active();
-        let digest = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
+        let count = match stream {
+            Stream::Stdout => &mut self.counted.0,
+            Stream::Stderr => &mut self.counted.1,
         };
-        let mut offset = digest.bytes();
-        digest.update(data);
-        if !self.full {
+        let mut offset = *count;
+        *count = count.saturating_add(data.len() as u64);
+        if let Some(terminal) = self.terminal {
+            return terminal.output(data).await;
+        }
+        if self.record == OutputRecord::Off {
+            return;
+        }
+        match stream {
+            Stream::Stdout => self.stdout.update(data),
+            Stream::Stderr => self.stderr.update(data),
+        }
+        if self.record != OutputRecord::Full {
             return;
         }
         for piece in data.chunks(OUTPUT_PIECE_BYTES_MAX) {

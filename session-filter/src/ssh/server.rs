@@ -1,6 +1,6 @@
 //! The client side: login, and every door a client may knock at.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,8 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, 
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::command::{self, ClientChannel};
+use super::channel::{ClientChannel, PtyRequest, SharedSetup, terminal_size};
+use super::command;
 use super::journal::Journal;
 use super::login::{LOGIN_NAME_BYTES_MAX, LoginName, Trial};
 use super::proxy::Shared;
@@ -20,6 +21,7 @@ use super::text::printable;
 use crate::event::{Detail, Line, Login, Outcome, RequestRefused, Subject, cut_at_char};
 use crate::gate::{Decision, SessionRequest};
 use crate::identity::{Target, User};
+use crate::policy::Mode;
 use crate::record::RecordError;
 
 /// What became of a connection, for whoever accepted it.
@@ -41,6 +43,8 @@ pub(crate) struct Doorman {
     channels: Arc<AtomicUsize>,
     /// Channels on which something was asked for already: each runs one thing.
     asked: HashSet<ChannelId>,
+    /// What was granted on a channel before that.
+    setups: HashMap<ChannelId, SharedSetup>,
     /// Of a connection that was logged in but not admitted, with the number of requests refused on it since.
     turned_away: Option<(Journal, u64)>,
 }
@@ -49,7 +53,15 @@ type Answer = Result<(), russh::Error>;
 
 impl Doorman {
     pub(crate) fn new(shared: Arc<Shared>, source: IpAddr, standing: watch::Sender<Standing>) -> Self {
-        Self { shared, source, standing, channels: Arc::default(), asked: HashSet::new(), turned_away: None }
+        Self {
+            shared,
+            source,
+            standing,
+            channels: Arc::default(),
+            asked: HashSet::new(),
+            setups: HashMap::new(),
+            turned_away: None,
+        }
     }
 
     async fn login(&mut self, name: &str, password: &str) -> Result<Standing, LoginFailure> {
@@ -308,7 +320,9 @@ impl Handler for Doorman {
             return Ok(());
         }
         let standing = self.standing.borrow().clone();
-        let channel = ClientChannel::new(channel, session.handle());
+        let setup = SharedSetup::default();
+        self.setups.insert(channel.id(), setup.clone());
+        let channel = ClientChannel::new(channel, session.handle(), setup);
         match standing {
             Standing::Stranger => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
             Standing::Refused(reason) => {
@@ -390,13 +404,26 @@ impl Handler for Doorman {
         &mut self,
         channel: ChannelId,
         term: &str,
-        _: u32,
-        _: u32,
-        _: u32,
-        _: u32,
-        _: &[(Pty, u32)],
+        cols: u32,
+        rows: u32,
+        px_width: u32,
+        px_height: u32,
+        modes: &[(Pty, u32)],
         session: &mut server::Session,
     ) -> Answer {
+        // A terminal is given where a person works at one; single commands have none.
+        let is_given = match &*self.standing.borrow() {
+            Standing::Session(live) => live.mode() != Mode::ExecOnly,
+            _ => false,
+        };
+        if is_given
+            && !self.asked.contains(&channel)
+            && let Some(setup) = self.setups.get(&channel)
+            && let Some(pty) = PtyRequest::new(term, (cols, rows), (px_width, px_height), modes)
+        {
+            setup.lock().pty = Some(pty);
+            return session.channel_success(channel);
+        }
         self.refuse("pty-req", Some(term)).await;
         session.channel_failure(channel)
     }
@@ -451,6 +478,7 @@ impl Handler for Doorman {
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut server::Session) -> Answer {
         self.asked.remove(&channel);
+        self.setups.remove(&channel);
         Ok(())
     }
 
@@ -460,6 +488,10 @@ impl Handler for Doorman {
         name: &str,
         session: &mut server::Session,
     ) -> Answer {
+        // Like the first exec or shell request, answered by the channel's own task.
+        if name == "sftp" && self.asked.insert(channel) {
+            return Ok(());
+        }
         self.refuse("subsystem", Some(name)).await;
         session.channel_failure(channel)
     }
@@ -467,13 +499,20 @@ impl Handler for Doorman {
     async fn window_change_request(
         &mut self,
         channel: ChannelId,
-        _: u32,
-        _: u32,
+        cols: u32,
+        rows: u32,
         _: u32,
         _: u32,
         session: &mut server::Session,
     ) -> Answer {
-        // There is no terminal whose size could change. OpenSSH sends it only after a granted `pty-req`.
+        // Once something runs, the channel's own task takes it from there.
+        if !self.asked.contains(&channel)
+            && let Some(setup) = self.setups.get(&channel)
+            && let Some(pty) = &mut setup.lock().pty
+        {
+            (pty.cols, pty.rows) = terminal_size(cols, rows);
+        }
+        // Clients want no answer to it; one that does gets what it would get for an unknown request.
         session.channel_failure(channel)
     }
 

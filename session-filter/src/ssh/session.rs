@@ -8,15 +8,16 @@ use chrono::Utc;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::journal::Journal;
-use super::link::{Link, LinkError};
+use super::lanes::Lanes;
 use super::proxy::Shared;
 use super::target::Destination;
 use crate::clock::{ClockEvent, SessionClock};
-use crate::event::{Detail, Outcome, SessionEnded, SessionStarted, TargetAddress};
+use crate::event::{Detail, Outcome, SessionEnded, SessionStarted};
 use crate::gate::{Admission, Decision, SessionRequest};
 use crate::policy::Mode;
 use crate::record::RecordError;
 use crate::registry::{LiveSession, Registration, Termination};
+use crate::verdict::OutputRecord;
 
 /// Why a session ends.
 #[derive(Debug, Clone)]
@@ -70,7 +71,8 @@ pub(crate) struct Session {
     mode: Mutex<Mode>,
     destination: Destination,
     clock: Mutex<SessionClock>,
-    link: tokio::sync::Mutex<Option<(Arc<Link>, Lease)>>,
+    pub(crate) lanes: Lanes,
+    record: Mutex<OutputRecord>,
     end: watch::Sender<Option<End>>,
     notices: broadcast::Sender<String>,
     registration: Registration,
@@ -127,7 +129,8 @@ impl Session {
             request,
             journal,
             destination,
-            link: tokio::sync::Mutex::new(None),
+            lanes: Lanes::default(),
+            record: Mutex::new(admission.record()),
             end,
             notices: broadcast::channel(16).0,
             registration,
@@ -146,6 +149,16 @@ impl Session {
 
     pub(crate) fn mode(&self) -> Mode {
         *lock(&self.mode)
+    }
+
+    /// How much of a terminal's output is kept at least.
+    #[allow(dead_code, reason = "terminals are what it is for")]
+    pub(crate) fn record(&self) -> OutputRecord {
+        *lock(&self.record)
+    }
+
+    pub(crate) fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     pub(crate) fn target_id(&self) -> &str {
@@ -225,82 +238,6 @@ impl Session {
         }
     }
 
-    /// The session's connection to its target; made at the first command and kept.
-    pub(crate) async fn link(&self) -> Result<Arc<Link>, LinkFailure> {
-        let mut held = self.link.lock().await;
-        if let Some((link, _)) = held.as_ref().filter(|(link, _)| !link.is_closed()) {
-            return Ok(Arc::clone(link));
-        }
-        if let Some((_, lease)) = held.take() {
-            lease.release().await;
-        }
-        let (link, lease) = self.connect().await?;
-        let link = Arc::new(link);
-        *held = Some((Arc::clone(&link), lease));
-        Ok(link)
-    }
-
-    async fn connect(&self) -> Result<(Link, Lease), LinkFailure> {
-        let mut address = TargetAddress::new(self.destination.address());
-        // Durable before the target sees a login.
-        self.journal
-            .record(self.journal.event(Outcome::Success, Detail::TargetConnecting(address.clone())))
-            .await
-            .map_err(LinkFailure::Recorder)?;
-        match self.try_connect(&mut address).await {
-            Ok((link, lease)) => {
-                address.host_key = Some(link.host_key.clone());
-                self.journal
-                    .submit(self.journal.event(Outcome::Success, Detail::TargetConnected(address)))
-                    .await;
-                Ok((link, lease))
-            }
-            Err(failure) => {
-                let event = self.journal.event(Outcome::Failure, Detail::TargetFailed(address));
-                self.journal.submit(event.because(failure.code(), failure.to_string())).await;
-                Err(failure)
-            }
-        }
-    }
-
-    async fn try_connect(&self, address: &mut TargetAddress) -> Result<(Link, Lease), LinkFailure> {
-        let destination = &self.destination;
-        let timeout = self.shared.limits.target_timeout;
-        // Before dialling: a target without a known key is not even contacted.
-        let accepted = destination
-            .host_keys
-            .accepted(&destination.host, destination.port)
-            .map_err(|e| LinkFailure::Link(e.into()))?;
-        // Before it is asked for: one that was given to nobody, because the answer came too late, has to be released as well.
-        let lease = Lease::new(&self.shared, &self.request, destination);
-        let asked = self.shared.credentials.credential(&self.request, destination);
-        let credential = match tokio::time::timeout(timeout, asked).await {
-            Ok(Ok(credential)) => credential,
-            Ok(Err(error)) => {
-                lease.void();
-                return Err(LinkFailure::Credential(error.to_string()));
-            }
-            Err(_) => {
-                return Err(LinkFailure::Credential("no credential: its source does not answer".to_owned()));
-            }
-        };
-        address.account = Some(credential.account.clone());
-        let opened = async {
-            let stream = tokio::time::timeout(timeout, self.shared.dialer.dial(destination))
-                .await
-                .map_err(|_| LinkError::Timeout(timeout))?
-                .map_err(LinkError::Dial)?;
-            Link::open(stream, accepted, credential, timeout).await
-        };
-        match opened.await {
-            Ok(link) => Ok((link, lease)),
-            Err(error) => {
-                lease.release().await;
-                Err(LinkFailure::Link(error))
-            }
-        }
-    }
-
     /// Ends the session when its time is over, when access is withdrawn or when the recorder fails.
     async fn watch_over(self: Arc<Self>, _working: Working, mut version: u64) {
         let gatekeeper = Arc::clone(&self.shared.gatekeeper);
@@ -362,6 +299,7 @@ impl Session {
         match self.shared.admit(&self.request).await {
             Decision::Allow(admission) => {
                 *lock(&self.mode) = admission.mode();
+                *lock(&self.record) = admission.record();
                 lock(&self.clock).revise(admission.limits(), admission.valid_until(), Utc::now());
             }
             Decision::Deny(refusal) | Decision::NeedsApproval(refusal) => {
@@ -381,14 +319,7 @@ impl Session {
         let farewell = self.shared.limits.farewell;
         self.settle(farewell).await;
         let end = self.end.borrow().clone().unwrap_or(End::ClientLeft);
-        let mut released = None;
-        if let Ok(mut held) = tokio::time::timeout(farewell, self.link.lock()).await
-            && let Some((link, lease)) = held.take()
-        {
-            let _ = tokio::time::timeout(farewell, link.close()).await;
-            drop(link);
-            released = Some(lease);
-        }
+        let released = self.lanes.close(farewell).await;
         // Whoever held out until now has lost its target and ends with its connection.
         self.settle(farewell).await;
         let ended = SessionEnded {
@@ -410,68 +341,8 @@ impl Session {
         self.journal.submit(event).await;
         // When the recorder fails here there is nobody left to tell; the host's log does.
         let _ = self.journal.flush().await;
-        if let Some(lease) = released {
+        for lease in released {
             lease.release().await;
-        }
-    }
-}
-
-/// A credential that was given for this session, and has to be released once, whatever becomes of the task that holds it.
-struct Lease(Option<(Arc<Shared>, SessionRequest, Destination)>);
-
-impl Lease {
-    fn new(shared: &Arc<Shared>, request: &SessionRequest, destination: &Destination) -> Self {
-        Self(Some((Arc::clone(shared), request.clone(), destination.clone())))
-    }
-
-    /// On a task of its own, so that whoever waits may stop waiting.
-    async fn release(mut self) {
-        if let Some((shared, request, destination)) = self.0.take() {
-            let released =
-                tokio::spawn(async move { Self::release_now(&shared, &request, &destination).await });
-            let _ = released.await;
-        }
-    }
-
-    /// No credential was given after all.
-    fn void(mut self) {
-        self.0 = None;
-    }
-
-    /// A source that does not answer is not waited for: the session's end must not depend on it.
-    async fn release_now(shared: &Shared, request: &SessionRequest, destination: &Destination) {
-        let released = shared.credentials.release(request, destination);
-        let _ = tokio::time::timeout(shared.limits.target_timeout, released).await;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some((shared, request, destination)) = self.0.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move { Self::release_now(&shared, &request, &destination).await });
-        }
-    }
-}
-
-/// Why there is no connection to the target.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LinkFailure {
-    #[error(transparent)]
-    Link(LinkError),
-    #[error("{0}")]
-    Credential(String),
-    #[error(transparent)]
-    Recorder(RecordError),
-}
-
-impl LinkFailure {
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::Link(e) => e.code(),
-            Self::Credential(_) => "no_credential",
-            Self::Recorder(_) => "recorder_failed",
         }
     }
 }
@@ -491,6 +362,6 @@ fn set_end(end: &watch::Sender<Option<End>>, reason: End) {
     });
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,250 @@
+//! The client's end of a channel: what was asked for, what arrives, what is shown.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty, Sig, server};
+
+use super::relay::say_on;
+
+/// The terminal a client has asked for and was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PtyRequest {
+    pub(crate) term: String,
+    pub(crate) cols: u32,
+    pub(crate) rows: u32,
+    pub(crate) px_width: u32,
+    pub(crate) px_height: u32,
+    pub(crate) modes: Vec<(Pty, u32)>,
+}
+
+/// Most columns and rows of a terminal; what is beyond is cut. A screen is kept for each.
+pub(crate) const TERMINAL_SIDE_MAX: u32 = 1000;
+/// Longest `TERM`, in bytes.
+const TERM_BYTES_MAX: usize = 64;
+
+impl PtyRequest {
+    /// Sizes are brought into bounds: a client that does not know its size sends zeros. `None` for a `TERM` that no terminal has.
+    pub(crate) fn new(
+        term: &str,
+        (cols, rows): (u32, u32),
+        (px_width, px_height): (u32, u32),
+        modes: &[(Pty, u32)],
+    ) -> Option<Self> {
+        let is_named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+        if term.len() > TERM_BYTES_MAX || !term.chars().all(is_named) {
+            return None;
+        }
+        let (cols, rows) = terminal_size(cols, rows);
+        Some(Self { term: term.to_owned(), cols, rows, px_width, px_height, modes: modes.to_vec() })
+    }
+}
+
+/// Sizes in bounds; 80 by 24 for what is not known.
+pub(crate) fn terminal_size(cols: u32, rows: u32) -> (u32, u32) {
+    let within = |side: u32, unknown: u32| if side == 0 { unknown } else { side.min(TERMINAL_SIDE_MAX) };
+    (within(cols, 80), within(rows, 24))
+}
+
+/// What was asked for on a channel, and granted, before anything was started on it.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) pty: Option<PtyRequest>,
+    /// Environment variables that the policy lets through.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// Shared by the channel's task and by whoever answers requests on it.
+#[derive(Clone, Default)]
+pub(crate) struct SharedSetup(Arc<Mutex<Setup>>);
+
+impl SharedSetup {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Setup> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The terminal has another size.
+    pub(crate) fn resized(&self, cols: u32, rows: u32) {
+        if let Some(pty) = &mut self.lock().pty {
+            (pty.cols, pty.rows) = (cols, rows);
+        }
+    }
+}
+
+/// The client's end of a channel.
+pub(crate) struct ClientChannel {
+    pub(crate) read: ClientReader,
+    pub(crate) write: ChannelWriteHalf<server::Msg>,
+    pub(crate) handle: server::Handle,
+    pub(crate) setup: SharedSetup,
+}
+
+/// What a channel is for.
+pub(crate) enum Asked {
+    Exec(Vec<u8>),
+    Shell,
+    Subsystem(String),
+}
+
+/// What a client sends on a channel that runs something.
+#[derive(Debug)]
+pub(crate) enum FromClient {
+    Data(Bytes),
+    Eof,
+    WindowChange { cols: u32, rows: u32, px_width: u32, px_height: u32 },
+    Signal(Sig),
+}
+
+impl ClientChannel {
+    pub(crate) fn new(channel: Channel<server::Msg>, handle: server::Handle, setup: SharedSetup) -> Self {
+        let (read, write) = channel.split();
+        Self {
+            read: ClientReader { half: read, waiting: VecDeque::new(), bytes: 0, closed: false },
+            write,
+            handle,
+            setup,
+        }
+    }
+
+    /// Waits for what the client asks for. `None`: the channel was closed first.
+    pub(crate) async fn asked(&mut self) -> Option<Asked> {
+        loop {
+            match self.read.half.wait().await? {
+                ChannelMsg::Exec { command, .. } => return Some(Asked::Exec(command)),
+                ChannelMsg::RequestShell { .. } => return Some(Asked::Shell),
+                ChannelMsg::RequestSubsystem { name, .. } => return Some(Asked::Subsystem(name)),
+                ChannelMsg::Close => return None,
+                // Other requests are answered and recorded where they arrive; data before a request has no receiver.
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn pty(&self) -> Option<PtyRequest> {
+        self.setup.lock().pty.clone()
+    }
+
+    pub(crate) async fn accept(&self) {
+        // A client that is gone is noticed by the reading side.
+        let _ = self.handle.channel_success(self.write.id()).await;
+    }
+
+    pub(crate) async fn reject(&self) {
+        let _ = self.handle.channel_failure(self.write.id()).await;
+    }
+
+    /// Says something on standard error. A client that does not read gets no more of it than its window.
+    pub(crate) async fn say(&self, text: &str) {
+        say_on(&self.write, text).await;
+    }
+
+    pub(crate) async fn finish(&self, exit_status: u32) {
+        let _ = self.write.exit_status(exit_status).await;
+        let _ = self.write.eof().await;
+        let _ = self.write.close().await;
+    }
+
+    /// Passes on that a signal ended the command.
+    pub(crate) async fn finish_by_signal(&self, signal: Sig) {
+        let id = self.write.id();
+        let _ = self.handle.exit_signal_request(id, signal, false, String::new(), String::new()).await;
+        let _ = self.write.eof().await;
+        let _ = self.write.close().await;
+    }
+}
+
+/// What the client sends, in order, with a look-ahead: what arrives while nobody wants it is kept, so that it does not hold up the
+/// client's other channels.
+pub(crate) struct ClientReader {
+    half: ChannelReadHalf,
+    waiting: VecDeque<FromClient>,
+    /// Bytes in `waiting`.
+    bytes: usize,
+    closed: bool,
+}
+
+impl ClientReader {
+    /// The next thing the client sent; `None` once it has closed the channel and everything before was taken. Cancellation safe.
+    pub(crate) async fn next(&mut self) -> Option<FromClient> {
+        loop {
+            if let Some(first) = self.waiting.pop_front() {
+                self.bytes = self.bytes.saturating_sub(size(&first));
+                return Some(first);
+            }
+            if self.closed {
+                return None;
+            }
+            self.fetch().await;
+        }
+    }
+
+    /// Keeps what arrives, up to `bytes_max`, until the client closes the channel. Cancellation safe.
+    pub(crate) async fn look_ahead(&mut self, bytes_max: usize) {
+        while !self.closed {
+            if self.bytes >= bytes_max {
+                return std::future::pending().await;
+            }
+            self.fetch().await;
+        }
+    }
+
+    /// Takes everything that has arrived by now.
+    pub(crate) fn take_arrived(&mut self) -> VecDeque<FromClient> {
+        while !self.closed && self.fetch().now_or_never().is_some() {}
+        self.bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Puts back what nobody took, before whatever comes next.
+    pub(crate) fn put_back(&mut self, mut earlier: VecDeque<FromClient>) {
+        earlier.append(&mut self.waiting);
+        self.bytes = earlier.iter().map(size).sum();
+        self.waiting = earlier;
+    }
+
+    async fn fetch(&mut self) {
+        let next = match self.half.wait().await {
+            None | Some(ChannelMsg::Close) => {
+                self.closed = true;
+                return;
+            }
+            Some(ChannelMsg::Data { data }) => FromClient::Data(data),
+            Some(ChannelMsg::Eof) => FromClient::Eof,
+            Some(ChannelMsg::Signal { signal }) => FromClient::Signal(signal),
+            Some(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height }) => {
+                let (cols, rows) = terminal_size(col_width, row_height);
+                FromClient::WindowChange { cols, rows, px_width: pix_width, px_height: pix_height }
+            }
+            Some(_) => return,
+        };
+        self.bytes = self.bytes.saturating_add(size(&next));
+        self.waiting.push_back(next);
+    }
+}
+
+/// What a message costs while it waits; one without data is not free either.
+pub(crate) fn size(message: &FromClient) -> usize {
+    match message {
+        FromClient::Data(data) => data.len().saturating_add(64),
+        _ => 64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_has_a_name_and_a_size_within_bounds() {
+        let pty = |term: &str, size| PtyRequest::new(term, size, (0, 0), &[]);
+        let sized = |size| pty("xterm-256color", size).map(|pty| (pty.cols, pty.rows));
+        assert_eq!(sized((132, 50)), Some((132, 50)));
+        assert_eq!(sized((0, 0)), Some((80, 24)));
+        assert_eq!(sized((u32::MAX, 1)), Some((TERMINAL_SIDE_MAX, 1)));
+        for bad in ["x\u{1b}[2J", "a b", "$(id)", "../x", &"x".repeat(TERM_BYTES_MAX + 1)] {
+            assert_eq!(pty(bad, (80, 24)), None, "{bad:?}");
+        }
+    }
+}
