@@ -15,3 +15,4 @@ mod disk_full;
 mod live;
 mod serve;
 mod stage;
+mod target;
