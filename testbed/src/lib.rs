@@ -36,5 +36,5 @@ pub use error::{Error, Needs};
 pub use port::free_port;
 pub use process::{Output, Running};
 pub use program::{Program, run};
-pub use ssh::{Master, Ssh};
+pub use ssh::{Master, Ssh, SshProgram};
 pub use sshd::{Sshd, SshdOptions};

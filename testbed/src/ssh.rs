@@ -191,6 +191,32 @@ impl Ssh {
         }
     }
 
+    /// A program that other tools call in place of `ssh` (`rsync -e`, `scp -S`, `GIT_SSH_COMMAND`, …): it passes its arguments to
+    /// `ssh` after everything that was set here, so that ours win.
+    ///
+    /// # Errors
+    /// [`Error::Needs`] without `ssh`.
+    pub fn program(&self) -> Result<SshProgram, Error> {
+        let dir = tempdir()?;
+        let command = self.command(dir.path())?;
+        let mut body = String::from("#!/bin/sh\n");
+        for (name, value) in command.get_envs() {
+            let name = name.to_string_lossy();
+            match value {
+                Some(value) => body.push_str(&format!("export {name}={}\n", quoted(value))),
+                None => body.push_str(&format!("unset {name}\n")),
+            }
+        }
+        body.push_str(&format!("exec {}", quoted(command.get_program())));
+        for arg in command.get_args() {
+            body.push_str(&format!(" {}", quoted(arg)));
+        }
+        body.push_str(" \"$@\"\n");
+        let path = dir.path().join("ssh");
+        write_script(&path, &body)?;
+        Ok(SshProgram { path, _dir: dir })
+    }
+
     fn finish(&self, mut running: Running) -> Result<Output, Error> {
         running.feed_stdin(self.stdin.clone());
         running.wait(self.limit)
@@ -262,6 +288,20 @@ impl std::fmt::Debug for Ssh {
     }
 }
 
+/// An executable that behaves like `ssh` with everything set; gone when dropped.
+#[derive(Debug)]
+pub struct SshProgram {
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl SshProgram {
+    /// Where it is. The path has no characters that a shell would take for its own.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// One authenticated connection over which commands run without logging in again. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Master {
@@ -293,8 +333,21 @@ impl Master {
     /// # Errors
     /// As [`Ssh::run`].
     pub fn control(&self, verb: &str) -> Result<Output, Error> {
+        self.control_with(verb, [""; 0])
+    }
+
+    /// Sends a control command that takes arguments: `forward` or `cancel`, with `-L`, `-R` or `-D` and what follows it.
+    ///
+    /// # Errors
+    /// As [`Ssh::run`].
+    pub fn control_with<A: AsRef<OsStr>>(
+        &self,
+        verb: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Output, Error> {
         let mut own = self.attach().to_vec();
         own.extend(["-O".into(), verb.into()]);
+        own.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self.ssh.finish(self.ssh.start(&own, None)?)
     }
 
@@ -330,15 +383,28 @@ impl Master {
 }
 
 /// A program that prints the password, as `SSH_ASKPASS` wants it.
-///
-/// The script is written by a shell rather than by us: a test runs many threads, and a process that another thread
-/// forks while we hold the file open for writing would make executing it fail with "text file busy".
 fn askpass(dir: &Path, password: &str) -> Result<PathBuf, Error> {
     write_private(&dir.join("password"), format!("{password}\n").as_bytes())?;
     let script = dir.join("askpass");
-    let body = r#"umask 077 && printf '#!/bin/sh\ncat "${0%%/*}/password"\n' >"$1" && chmod 700 "$1""#;
-    run("sh", "dash", ["-c", body, "sh"].map(OsStr::new).into_iter().chain([script.as_os_str()]))?;
+    write_script(&script, "#!/bin/sh\ncat \"${0%/*}/password\"\n")?;
     Ok(script)
+}
+
+/// The script is written by a shell rather than by us: a test runs many threads, and a process that another thread
+/// forks while we hold the file open for writing would make executing it fail with "text file busy".
+fn write_script(path: &Path, body: &str) -> Result<(), Error> {
+    let write = r#"umask 077 && printf %s "$2" >"$1" && chmod 700 "$1""#;
+    run(
+        "sh",
+        "dash",
+        ["-c", write, "sh"].map(OsStr::new).into_iter().chain([path.as_os_str(), OsStr::new(body)]),
+    )?;
+    Ok(())
+}
+
+/// One word of a shell script.
+fn quoted(word: &OsStr) -> String {
+    format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
 fn option(command: &mut Command, name: &str, value: impl AsRef<OsStr>) {

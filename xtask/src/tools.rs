@@ -114,6 +114,10 @@ const TOOLS: &[Tool] = &[
     // What others play recordings with, and the terminal it wants.
     program("asciinema", "asciinema"),
     program("script", "bsdutils"),
+    // What people run over ssh.
+    program("ansible-playbook", "ansible-core"),
+    program("git", "git"),
+    program("rsync", "rsync"),
     // Shells whose parsing ours is compared with.
     program("bash", "bash"),
     program("dash", "dash"),

@@ -7,3 +7,4 @@ mod hostile;
 mod lives;
 mod relay;
 mod slow_parts;
+mod tools;

@@ -174,3 +174,17 @@ fn prompts_are_answered_with_the_password() {
     assert_eq!(locked.clone().password("wrong").run("echo in").unwrap().code(), Some(255));
     assert_eq!(locked.run("echo in").unwrap().code(), Some(255), "nothing to answer with");
 }
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn other_tools_can_call_it_as_a_program() {
+    let server = Sshd::start(SshdOptions::new()).unwrap();
+    let program = client(&server).env("LC_ALL", "it's").option("SendEnv=LC_ALL").program().unwrap();
+    let output = testbed::run(
+        program.path().to_str().unwrap(),
+        "openssh-client",
+        ["-o", "User=nobody", "127.0.0.1", "echo \"a  b\""],
+    )
+    .unwrap();
+    assert_eq!(output.stdout_text(), "a  b\n");
+}

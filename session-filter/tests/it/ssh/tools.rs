@@ -1,0 +1,191 @@
+//! Tools that people run over ssh, as they come: what they send is permitted line by line.
+
+use std::path::Path;
+use std::time::Duration;
+
+use testbed::{Output, Program, Running, SshProgram};
+
+use super::fixture::Fixture;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs an installed tool with `ssh` replaced by one that goes to the proxy.
+fn tool(name: &str, package: &str, args: &[&str], set: impl FnOnce(&mut std::process::Command)) -> Output {
+    let mut command = Program::find(name, package).unwrap().command();
+    command.args(args).env_remove("SSH_AUTH_SOCK");
+    set(&mut command);
+    let mut running = Running::spawn(command).unwrap();
+    running.close_stdin();
+    running.wait(LIMIT).unwrap()
+}
+
+fn assert_done(output: &Output) {
+    assert_eq!(output.code(), Some(0), "{}\n{}", output.stdout_text(), output.stderr_text());
+}
+
+fn policy(commands: &[String], more: &str) -> String {
+    let commands: Vec<String> = commands.iter().map(|command| format!("{command:?}")).collect();
+    format!(
+        "[[permit]]\nusers = [\"alice\"]\ntargets = [\"box\"]\ncommands = [{}]\n{more}\n",
+        commands.join(", ")
+    )
+}
+
+/// `ssh` to the proxy with a password, even for tools that would rather have a key.
+fn through(fixture: &Fixture) -> SshProgram {
+    let ssh = fixture.ssh().option("PreferredAuthentications=password").option("PasswordAuthentication=yes");
+    ssh.program().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+#[ignore = "needs rsync: cargo xtask test"]
+fn rsync_pushes_and_pulls_what_its_list_permits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    std::fs::create_dir(&there).unwrap();
+    let big: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    write(&here.join("big"), &big);
+    write(&here.join("sub/small"), "a few words\n");
+    // The capabilities after `e.` differ between versions of rsync; the rest is what was asked for.
+    let fixture = Fixture::with_policy(&policy(
+        &[
+            format!("rsync --server -logDtpre.* . {}/", there.display()),
+            format!("rsync --server --sender -logDtpre.* . {}/", there.display()),
+        ],
+        "acknowledge = [\"rsync anything\"]",
+    ));
+    let ssh = through(&fixture);
+    let rsync =
+        |from: &str, to: &str| tool("rsync", "rsync", &["-a", "-e", text(ssh.path()), from, to], |_| {});
+    let (here_text, there_text) = (format!("{}/", here.display()), format!("127.0.0.1:{}/", there.display()));
+    assert_done(&rsync(&here_text, &there_text));
+    assert_eq!(std::fs::read(there.join("big")).unwrap(), big);
+    let back = dir.path().join("back");
+    assert_done(&rsync(&there_text, &format!("{}/", back.display())));
+    assert_eq!(std::fs::read(back.join("big")).unwrap(), big);
+    assert_eq!(std::fs::read_to_string(back.join("sub/small")).unwrap(), "a few words\n");
+
+    let elsewhere = dir.path().join("elsewhere");
+    let output = rsync(&here_text, &format!("127.0.0.1:{}/", elsewhere.display()));
+    assert_ne!(output.code(), Some(0), "the list names one directory");
+    assert!(!elsewhere.exists());
+    assert_eq!(fixture.events_of("command.started").len(), 2);
+    assert_eq!(fixture.events_of("command.blocked").len(), 1);
+}
+
+#[test]
+#[ignore = "needs git: cargo xtask test"]
+fn git_clones_and_pushes_what_its_list_permits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (repository, other) = (dir.path().join("repository.git"), dir.path().join("other.git"));
+    let fixture = Fixture::with_policy(&policy(
+        &[
+            format!("git-upload-pack {}", repository.display()),
+            format!("git-receive-pack {}", repository.display()),
+        ],
+        "acknowledge = [\"git-upload-pack is a part of git\", \"git-receive-pack is a part of git\"]",
+    ));
+    let ssh = through(&fixture);
+    let git = |args: &[&str]| {
+        tool("git", "git", args, |command| {
+            for name in ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"] {
+                command.env(name, "alice@example.org");
+            }
+            command.env("GIT_SSH", ssh.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
+            command.env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", dir.path());
+        })
+    };
+    assert_done(&git(&["init", "--quiet", "--bare", "-b", "main", text(&repository)]));
+    assert_done(&git(&["init", "--quiet", "--bare", "-b", "main", text(&other)]));
+    let url = format!("alice@127.0.0.1:{}", repository.display());
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    assert_done(&git(&["clone", "--quiet", &url, text(&one)]));
+    write(&one.join("file"), "pushed through the proxy\n");
+    assert_done(&git(&["-C", text(&one), "add", "file"]));
+    assert_done(&git(&["-C", text(&one), "commit", "--quiet", "-m", "one"]));
+    assert_done(&git(&["-C", text(&one), "push", "--quiet", "origin", "HEAD:main"]));
+    assert_done(&git(&["clone", "--quiet", &url, text(&two)]));
+    assert_eq!(std::fs::read_to_string(two.join("file")).unwrap(), "pushed through the proxy\n");
+
+    let elsewhere = format!("alice@127.0.0.1:{}", other.display());
+    let output = git(&["clone", "--quiet", &elsewhere, text(&dir.path().join("three"))]);
+    assert_ne!(output.code(), Some(0), "the list names one repository");
+    assert_eq!(fixture.events_of("command.started").len(), 3);
+    let blocked = fixture.events_of("command.blocked");
+    assert_eq!(blocked.len(), 1, "{blocked:?}");
+}
+
+/// What Ansible sends with pipelining on is a shell that runs Python, with the module on standard input, and `dd` (or SFTP) for whole
+/// files. So permitting Ansible is permitting a shell; the policy must say so.
+#[test]
+#[ignore = "needs ansible-playbook: cargo xtask test"]
+fn ansible_runs_where_its_shell_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let commands = [
+        "/bin/sh -c ...".to_owned(),
+        format!("dd of={}/tmp/ansible-tmp-*/source bs=65536", dir.path().display()),
+    ];
+    let mistakes = session_filter::Policy::from_toml(&policy(&commands[..1], "")).unwrap_err();
+    assert!(mistakes.to_string().contains("`sh` is a shell"), "{mistakes}");
+    let fixture =
+        Fixture::with_policy(&policy(&commands, "acknowledge = [\"sh grants a shell\", \"dd anything\"]"));
+    let ssh = through(&fixture);
+    let (copied, made) = (dir.path().join("copied"), dir.path().join("made"));
+    let playbook = dir.path().join("playbook.yml");
+    write(
+        &playbook,
+        format!(
+            "- hosts: all\n  gather_facts: false\n  tasks:\n    \
+             - command: echo nested command\n      register: said\n    \
+             - assert:\n        that: said.stdout == 'nested command'\n    \
+             - file: {{path: '{made}', state: directory, mode: '0750'}}\n    \
+             - copy: {{content: 'from ansible', dest: '{copied}'}}\n",
+            made = made.display(),
+            copied = copied.display(),
+        ),
+    );
+    let inventory = dir.path().join("inventory");
+    write(
+        &inventory,
+        format!(
+            "box ansible_host=127.0.0.1 ansible_ssh_executable={} ansible_python_interpreter=/usr/bin/python3 \
+             ansible_remote_tmp={}/tmp\n",
+            ssh.path().display(),
+            dir.path().display(),
+        ),
+    );
+    let config = dir.path().join("ansible.cfg");
+    write(
+        &config,
+        "[defaults]\nnocolor = true\n[ssh_connection]\npipelining = true\ntransfer_method = piped\n",
+    );
+    let output = tool(
+        "ansible-playbook",
+        "ansible-core",
+        &["-v", "-i", text(&inventory), text(&playbook)],
+        |command| {
+            command.env("ANSIBLE_CONFIG", &config).env("ANSIBLE_LOCAL_TEMP", dir.path());
+            command.env("ANSIBLE_SSH_CONTROL_PATH_DIR", dir.path()).env("HOME", dir.path());
+        },
+    );
+    assert_done(&output);
+    assert!(made.is_dir());
+    assert_eq!(std::fs::read_to_string(&copied).unwrap(), "from ansible");
+    let lines: Vec<String> = fixture
+        .events_of("command.started")
+        .iter()
+        .map(|event| event["command"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(lines.iter().any(|line| line == "/bin/sh -c '/usr/bin/python3 && sleep 0'"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("dd of=")), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains("echo nested command")), "what is nested is not seen");
+}
