@@ -23,6 +23,7 @@ pub struct SshdOptions {
     lines: Vec<String>,
     set_env: Vec<(String, String)>,
     authorized_keys: Vec<String>,
+    ordinary_account: bool,
 }
 
 impl SshdOptions {
@@ -51,6 +52,14 @@ impl SshdOptions {
     #[must_use]
     pub fn set_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.set_env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets in an ordinary account even where the test runs as root. OpenSSH treats root's sessions differently: it does not signal
+    /// their commands. The account exists for this server alone (it sees another `/etc/passwd`, in a mount namespace of its own).
+    #[must_use]
+    pub fn ordinary_account(mut self) -> Self {
+        self.ordinary_account = true;
         self
     }
 
@@ -96,7 +105,11 @@ impl Sshd {
             let _ = writeln!(authorized, "{line}");
         }
         write_private(&dir.path().join(AUTHORIZED_KEYS), authorized.as_bytes())?;
-        let user = run("id", "coreutils", ["-un"])?.stdout_text().trim().to_owned();
+        let makes_account = options.ordinary_account && geteuid().is_root();
+        let user = match makes_account {
+            true => ORDINARY.to_owned(),
+            false => run("id", "coreutils", ["-un"])?.stdout_text().trim().to_owned(),
+        };
         if geteuid().is_root() {
             make_separation_dir()?;
         }
@@ -105,7 +118,10 @@ impl Sshd {
         for _ in 0..PORT_TRIES {
             let port = free_port()?;
             write_config(&sshd, dir.path(), port, &options)?;
-            let mut child = spawn(&sshd, dir.path())?;
+            if makes_account {
+                write_account(dir.path())?;
+            }
+            let mut child = spawn(&sshd, dir.path(), makes_account)?;
             match wait_ready(&mut child, dir.path(), port) {
                 Ok(()) => return Ok(Self { child, port, user, host_public_key, dir }),
                 Err(error) => {
@@ -199,10 +215,20 @@ fn mark(dir: &Path) -> String {
     format!("{MARK}={}", dir.display())
 }
 
-fn spawn(sshd: &Program, dir: &Path) -> Result<Child, Error> {
+fn spawn(sshd: &Program, dir: &Path, with_account: bool) -> Result<Child, Error> {
     let path = dir.join(LOG);
     let log = fs::File::create(&path).map_err(Error::io("create", &path))?;
-    sshd.command()
+    let mut command = match with_account {
+        false => sshd.command(),
+        true => {
+            let mut command = Program::find("unshare", "util-linux")?.command();
+            command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+            command.arg("mount --bind \"$0\" /etc/passwd && exec \"$@\"");
+            command.arg(dir.join(PASSWD)).arg(sshd.path());
+            command
+        }
+    };
+    command
         .arg("-D")
         .arg("-e")
         .arg("-f")
@@ -213,6 +239,18 @@ fn spawn(sshd: &Program, dir: &Path) -> Result<Child, Error> {
         .process_group(0)
         .spawn()
         .map_err(Error::io("run", sshd.path()))
+}
+
+/// An account that only a server in its own mount namespace sees, and that can read what it needs.
+fn write_account(dir: &Path) -> Result<(), Error> {
+    let home = dir.join("home");
+    let line = format!("{ORDINARY}:x:{ORDINARY_ID}:{ORDINARY_ID}::{}:/bin/bash\n", home.display());
+    let path = dir.join(PASSWD);
+    fs::write(&path, read_text(Path::new("/etc/passwd")) + &line).map_err(Error::io("write", &path))?;
+    for (path, mode) in [(dir.to_path_buf(), 0o755), (dir.join(AUTHORIZED_KEYS), 0o644), (path, 0o644)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::io("open", &path))?;
+    }
+    std::os::unix::fs::chown(&home, Some(ORDINARY_ID), Some(ORDINARY_ID)).map_err(Error::io("own", &home))
 }
 
 /// Waits for sshd's own word that it listens: it writes it after `listen(2)`, and unlike a successful connection it
@@ -326,6 +364,9 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 const HOST_KEY: &str = "host_key";
 const CLIENT_KEY: &str = "client_key";
 const AUTHORIZED_KEYS: &str = "authorized_keys";
+const PASSWD: &str = "passwd";
+const ORDINARY: &str = "testbed";
+const ORDINARY_ID: u32 = 54_321;
 const CONFIG: &str = "sshd_config";
 const LOG: &str = "log";
 const MARK: &str = "TESTBED_SSHD";

@@ -3,6 +3,7 @@
 mod bypass;
 mod doors;
 mod fixture;
+mod flow;
 mod hostile;
 mod lives;
 mod relay;

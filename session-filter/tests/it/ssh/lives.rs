@@ -134,6 +134,36 @@ fn a_terminated_session_tells_its_user_why_and_the_record_by_whom() {
 }
 
 #[test]
+#[ignore = "needs sshd and unshare: cargo xtask test"]
+fn a_command_of_an_ordinary_account_is_gone_when_its_session_is_cut() {
+    let text = "[[permit]]\nusers=[\"alice\"]\ntargets=[\"box\"]\nmode=\"managed\"\ncommands=[\"sleep *\"]\n";
+    for (seconds, terminal) in [("4848", false), ("4949", true)] {
+        for cut_by in ["termination", "policy"] {
+            let options = SshdOptions::new().ordinary_account();
+            let fixture = Fixture::with(text, options, Limits::default());
+            let ssh = if terminal { fixture.ssh().arg("-tt") } else { fixture.ssh() };
+            let running = ssh.spawn(format!("sleep {seconds}")).unwrap();
+            fixture.wait_for("it runs", |_| sleeping(seconds));
+            let cut = Instant::now();
+            match cut_by {
+                "policy" => fixture.policy.set(policy(NOBODY)),
+                _ => {
+                    let live = fixture.registry.list().remove(0);
+                    fixture.registry.terminate(&live.session_id, Termination::new("bob", "maintenance"));
+                }
+            }
+            fixture.wait_for("the process is gone", |_| !sleeping(seconds));
+            println!("cut by {cut_by}, terminal {terminal}: the process was gone after {:?}", cut.elapsed());
+            assert_eq!(running.wait(Duration::from_secs(20)).unwrap().code(), Some(255));
+            fixture.wait_for("its end is on record", |f| !f.events_of("command.executed").is_empty());
+            let executed = fixture.events_of("command.executed").pop().unwrap();
+            let message = executed["message"].as_str().unwrap();
+            assert!(!message.contains("may still be running"), "{executed}");
+        }
+    }
+}
+
+#[test]
 #[ignore = "needs sshd: cargo xtask test"]
 fn nothing_is_sent_after_the_end_of_its_session() {
     let fixture = Fixture::new();
