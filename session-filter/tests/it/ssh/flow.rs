@@ -114,13 +114,14 @@ fn a_gibibyte_goes_through_while_keys_are_renewed_every_64_mebibytes() {
     let mut download = through(&master, &line, Stdio::null());
     let got = std::io::copy(download.stdout.as_mut().unwrap(), &mut std::io::sink()).unwrap();
     assert_eq!((got, download.wait().unwrap().code()), (SIZE, Some(0)));
-    let zeros = Command::new("head")
+    let mut zeros = Command::new("head")
         .args(["-c", &SIZE.to_string(), "/dev/zero"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let upload = through(&master, "wc -c", zeros.stdout.unwrap().into()).wait_with_output().unwrap();
+    let upload = through(&master, "wc -c", zeros.stdout.take().unwrap().into()).wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&upload.stdout).trim(), SIZE.to_string());
+    assert!(zeros.wait().unwrap().success());
     fixture.wait_for("both are on record", |f| f.events_of("command.executed").len() == 2);
     let executed = fixture.events_of("command.executed");
     assert_eq!((&executed[0]["stdout"]["bytes"], &executed[1]["stdin_bytes"]), (&SIZE.into(), &SIZE.into()));
