@@ -58,6 +58,11 @@ impl AbsolutePath {
         }
     }
 
+    /// The names from the root down; none for the root.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|name| !name.is_empty())
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -92,7 +92,7 @@ pub enum FileAccess {
     Read,
     /// It is made or its content changed; a directory is made.
     Write,
-    /// A directory's entries are listed, a link's target is read, attributes are read.
+    /// A directory's entries are listed, a link's target is read.
     List,
     /// It, or an empty directory, is removed.
     Delete,
@@ -102,10 +102,13 @@ pub enum FileAccess {
     Chmod,
     /// A link, hard or symbolic, is made: asked for the link and for what it points to.
     Link,
+    /// Its attributes are read, or it is looked up. A policy does not write this one: it is permitted wherever some other access is
+    /// permitted to the path itself or could be to one below it, since clients look at every directory on their way.
+    Stat,
 }
 
 impl FileAccess {
-    /// As the policy writes it: `read`, `write`, `list`, `delete`, `rename`, `chmod`, `link`.
+    /// As the policy writes it: `read`, `write`, `list`, `delete`, `rename`, `chmod`, `link`; and `stat`, which it does not write.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -115,6 +118,7 @@ impl FileAccess {
             Self::Rename => "rename",
             Self::Chmod => "chmod",
             Self::Link => "link",
+            Self::Stat => "stat",
         }
     }
 }

@@ -210,6 +210,43 @@ impl Gatekeeper for Policy {
         Policy::permitted(self, &request.user, &request.target, &facts)
     }
 
+    async fn check_in(
+        &self,
+        request: &SessionRequest,
+        line: &[u8],
+        directory: &Directory,
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        let facts = Facts::at(now).source_ip(request.source);
+        Policy::check_in(self, &request.user, &request.target, line, directory, &facts)
+    }
+
+    async fn enter(
+        &self,
+        request: &SessionRequest,
+        directory: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let facts = Facts::at(now).source_ip(request.source);
+        Policy::enter(self, &request.user, &request.target, directory, &facts)
+    }
+
+    async fn open(&self, request: &SessionRequest, door: &Door, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let facts = Facts::at(now).source_ip(request.source);
+        Policy::open(self, &request.user, &request.target, door, &facts)
+    }
+
+    async fn file(
+        &self,
+        request: &SessionRequest,
+        access: FileAccess,
+        path: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let facts = Facts::at(now).source_ip(request.source);
+        Policy::file(self, &request.user, &request.target, access, path, &facts)
+    }
+
     fn redact(&self, text: &str) -> Redacted {
         Policy::redact(self, text)
     }
@@ -287,6 +324,43 @@ impl Gatekeeper for PolicyGate {
     async fn permitted(&self, request: &SessionRequest, now: DateTime<Utc>) -> Vec<String> {
         let (policy, facts) = self.prepare(request, now).await;
         Policy::permitted(&policy, &request.user, &request.target, &facts)
+    }
+
+    async fn check_in(
+        &self,
+        request: &SessionRequest,
+        line: &[u8],
+        directory: &Directory,
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        let (policy, facts) = self.prepare(request, now).await;
+        Policy::check_in(&policy, &request.user, &request.target, line, directory, &facts)
+    }
+
+    async fn enter(
+        &self,
+        request: &SessionRequest,
+        directory: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let (policy, facts) = self.prepare(request, now).await;
+        Policy::enter(&policy, &request.user, &request.target, directory, &facts)
+    }
+
+    async fn open(&self, request: &SessionRequest, door: &Door, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let (policy, facts) = self.prepare(request, now).await;
+        Policy::open(&policy, &request.user, &request.target, door, &facts)
+    }
+
+    async fn file(
+        &self,
+        request: &SessionRequest,
+        access: FileAccess,
+        path: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let (policy, facts) = self.prepare(request, now).await;
+        Policy::file(&policy, &request.user, &request.target, access, path, &facts)
     }
 
     fn redact(&self, text: &str) -> Redacted {

@@ -21,6 +21,10 @@ pub const RULES_MAX: usize = 10_000;
 pub const RULE_SELECTORS_MAX: usize = 1_000;
 /// Most command patterns in one rule.
 pub const RULE_COMMANDS_MAX: usize = 1_000;
+/// Most entries in each list of paths, addresses or names of one rule.
+pub const RULE_ENTRIES_MAX: usize = 1_000;
+/// Most components of a path pattern.
+pub const PATH_PATTERN_COMPONENTS_MAX: usize = 64;
 /// Most entries in the index made at load: users × targets × programs, summed over the rules.
 pub const INDEX_ENTRIES_MAX: usize = 1_000_000;
 /// Most redaction expressions in a policy.

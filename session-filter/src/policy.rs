@@ -79,13 +79,17 @@
 //! program that is a danger however it is called takes any words: `vi grants a shell`. The mistake says what to write. See
 //! [`lint`] for which features are known.
 
+mod access;
 mod check;
 mod condition;
+mod environment;
 mod index;
 pub mod lint;
 mod mistake;
 mod parse;
+mod path;
 mod pattern;
+mod terms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -95,14 +99,18 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use access::{Doors, Files};
 pub use condition::Unmet;
 pub(crate) use condition::{FactNeeds, When};
 use index::Index;
 pub use mistake::{Mistake, PolicyError, Warning};
+use path::PathPattern;
 use pattern::Pattern;
 
 use crate::clock::SessionLimits;
 use crate::digest::hex;
+use crate::directory::{AbsolutePath, Directory};
+use crate::door::{Door, FileAccess};
 use crate::facts::Facts;
 use crate::identity::{Target, User};
 use crate::verdict::{OutputRecord, Refusal, Verdict};
@@ -173,7 +181,8 @@ pub struct Policy {
 /// One `[[permit]]`.
 pub(crate) struct Rule {
     pub(crate) line: usize,
-    pub(crate) mode: Mode,
+    /// `None`: the rule lists no commands and states no mode, so it says nothing about how a session may be used.
+    pub(crate) mode: Option<Mode>,
     pub(crate) patterns: std::ops::Range<usize>,
     pub(crate) when: Option<When>,
     pub(crate) idle: Option<std::time::Duration>,
@@ -181,7 +190,23 @@ pub(crate) struct Rule {
     pub(crate) warn: Option<std::time::Duration>,
     pub(crate) pipelines: bool,
     pub(crate) lists: bool,
-    pub(crate) record: OutputRecord,
+    /// What the rule states; `None` where it states nothing and permits nothing that has output.
+    pub(crate) record: Option<OutputRecord>,
+    pub(crate) directories: Vec<PathPattern>,
+    pub(crate) files: Option<Files>,
+    pub(crate) doors: Option<Doors>,
+}
+
+impl Rule {
+    /// Holds whoever it is about to a list of commands, which may be empty.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.mode, Some(Mode::ExecOnly | Mode::Managed))
+    }
+
+    /// Gives a raw terminal.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.mode == Some(Mode::Unrestricted)
+    }
 }
 
 impl Policy {
@@ -208,17 +233,69 @@ impl Policy {
     /// Rules with a `when` do not hold here, since neither the time nor the source is known; where that decides, the
     /// denial says so. Use [`check_with`](Self::check_with) where facts are at hand.
     pub fn check(&self, user: &User, target: &Target, line: &str) -> Verdict {
-        check::check(self, user, target, line.as_bytes(), None)
+        check::check(self, user, target, line.as_bytes(), &Directory::Home, None)
     }
 
     /// Whether `user` may run `line` on `target`, given what is known now. `line` is what the client sent: any bytes.
     pub fn check_with(&self, user: &User, target: &Target, line: &[u8], facts: &Facts) -> Verdict {
-        check::check(self, user, target, line, Some(facts))
+        check::check(self, user, target, line, &Directory::Home, Some(facts))
+    }
+
+    /// Whether `user` may run `line` on `target` in `directory`, given what is known now. The permit's bytes go there first.
+    pub fn check_in(
+        &self,
+        user: &User,
+        target: &Target,
+        line: &[u8],
+        directory: &Directory,
+        facts: &Facts,
+    ) -> Verdict {
+        check::check(self, user, target, line, directory, Some(facts))
+    }
+
+    /// Whether `user` may go to `directory` in a managed session on `target`.
+    ///
+    /// # Errors
+    ///
+    /// `directory_not_permitted`, or what keeps the user from a managed session altogether.
+    pub fn enter(
+        &self,
+        user: &User,
+        target: &Target,
+        directory: &AbsolutePath,
+        facts: &Facts,
+    ) -> Result<(), Refusal> {
+        terms::enter(self, user, target, directory, facts)
+    }
+
+    /// Whether `door` is open to `user` on `target`.
+    ///
+    /// # Errors
+    ///
+    /// `door_closed`, or the condition that keeps the rule from holding which would open it.
+    pub fn open(&self, user: &User, target: &Target, door: &Door, facts: &Facts) -> Result<(), Refusal> {
+        terms::open(self, user, target, door, facts)
+    }
+
+    /// Whether `user` may do this to the file at `path` on `target`.
+    ///
+    /// # Errors
+    ///
+    /// `path_not_permitted`, or the condition that keeps the rule from holding which would permit it.
+    pub fn file(
+        &self,
+        user: &User,
+        target: &Target,
+        access: FileAccess,
+        path: &AbsolutePath,
+        facts: &Facts,
+    ) -> Result<(), Refusal> {
+        terms::file(self, user, target, access, path, facts)
     }
 
     /// The command patterns in force, as written, in the order of the file and without repetitions.
     pub fn permitted(&self, user: &User, target: &Target, facts: &Facts) -> Vec<String> {
-        check::permitted(self, user, target, facts)
+        terms::permitted(self, user, target, facts)
     }
 
     /// On what terms `user` may be on `target` now.
@@ -228,7 +305,7 @@ impl Policy {
     /// `no_entry` when no rule names them; otherwise the first condition, in the order of the file, that keeps a rule
     /// from holding.
     pub fn try_grant(&self, user: &User, target: &Target, facts: &Facts) -> Result<Grant, Refusal> {
-        check::try_grant(self, user, target, facts)
+        terms::try_grant(self, user, target, facts)
     }
 
     /// On what terms `user` may be on `target` now; `None` if they may not. [`try_grant`](Self::try_grant) says why.

@@ -117,17 +117,18 @@ impl Recorded<Permit> {
         redact: impl Fn(&str) -> Redacted,
         now: DateTime<Utc>,
     ) -> Result<Self, RecordError> {
-        let line = Line::new(permit.line().as_bytes(), redact);
+        let line = Line::new(permit.line(), redact);
         let shown = line.shown().to_owned();
-        let argv = (!line.redacted).then(|| permit.commands().map(<[String]>::to_vec).collect());
+        let argv = (!line.redacted && !permit.argv().is_empty())
+            .then(|| permit.commands().map(<[String]>::to_vec).collect());
         let started = CommandStarted {
             line,
             argv,
             rule: permit.rule().to_owned(),
             rule_line: permit.rule_line() as u64,
-            directory: None,
+            directory: permit.directory().map(ToString::to_string),
             files: Vec::new(),
-            nested_uncontrolled: false,
+            nested_uncontrolled: permit.nested_uncontrolled(),
             position: None,
         };
         let event = Event::new(subject, Outcome::Success, Detail::CommandStarted(started), now)

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use session_filter::verdict::{Denial, Refusal};
-use session_filter::{Decision, Gatekeeper, PolicyGate, Redacted, SessionRequest, Verdict};
+use session_filter::{
+    AbsolutePath, Decision, Directory, FileAccess, Gatekeeper, PolicyGate, Redacted, SessionRequest, Verdict,
+};
 
 use crate::users::UserFile;
+
+const USER_REMOVED: &str = "the user is not on the list any more";
 
 /// Asks the users file first, so that somebody who was removed is out, and roles are those of this moment.
 pub(crate) struct Door {
@@ -20,6 +24,10 @@ impl Door {
         let user = self.users.find(request.user.id())?;
         Some(SessionRequest::new(user, request.target.clone(), request.source, request.session_id.clone()))
     }
+
+    fn still(&self, request: &SessionRequest) -> Result<SessionRequest, Refusal> {
+        self.now(request).ok_or_else(|| Refusal::new("user_removed", USER_REMOVED))
+    }
 }
 
 #[async_trait]
@@ -27,14 +35,14 @@ impl Gatekeeper for Door {
     async fn admit(&self, request: &SessionRequest, now: DateTime<Utc>) -> Decision {
         match self.now(request) {
             Some(request) => self.policy.admit(&request, now).await,
-            None => Decision::Deny(Refusal::new("user_removed", "the user is not on the list any more")),
+            None => Decision::Deny(Refusal::new("user_removed", USER_REMOVED)),
         }
     }
 
     async fn check(&self, request: &SessionRequest, line: &[u8], now: DateTime<Utc>) -> Verdict {
         match self.now(request) {
             Some(request) => self.policy.check(&request, line, now).await,
-            None => Verdict::Deny(Denial::new(line, "user_removed", "the user is not on the list any more")),
+            None => Verdict::Deny(Denial::new(line, "user_removed", USER_REMOVED)),
         }
     }
 
@@ -43,6 +51,47 @@ impl Gatekeeper for Door {
             Some(request) => self.policy.permitted(&request, now).await,
             None => Vec::new(),
         }
+    }
+
+    async fn check_in(
+        &self,
+        request: &SessionRequest,
+        line: &[u8],
+        directory: &Directory,
+        now: DateTime<Utc>,
+    ) -> Verdict {
+        match self.now(request) {
+            Some(request) => self.policy.check_in(&request, line, directory, now).await,
+            None => Verdict::Deny(Denial::new(line, "user_removed", USER_REMOVED)),
+        }
+    }
+
+    async fn enter(
+        &self,
+        request: &SessionRequest,
+        directory: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        self.policy.enter(&self.still(request)?, directory, now).await
+    }
+
+    async fn open(
+        &self,
+        request: &SessionRequest,
+        door: &session_filter::Door,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        self.policy.open(&self.still(request)?, door, now).await
+    }
+
+    async fn file(
+        &self,
+        request: &SessionRequest,
+        access: FileAccess,
+        path: &AbsolutePath,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        self.policy.file(&self.still(request)?, access, path, now).await
     }
 
     fn redact(&self, text: &str) -> Redacted {

@@ -3,7 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use session_filter::{Facts, Mode, Policy, Target, User, Verdict};
+use session_filter::{
+    AbsolutePath, Directory, Door, Facts, FileAccess, Mode, Policy, Target, User, Verdict,
+};
 
 fuzz_target!(|text: &str| {
     let policy = match Policy::from_toml(text) {
@@ -36,12 +38,36 @@ fuzz_target!(|text: &str| {
     if let Some(grant) = &grant {
         assert!(grant.valid_until.is_none_or(|end| end > now));
         assert!(grant.limits.warn_before < grant.limits.idle);
-        assert_eq!(grant.mode == Mode::Unrestricted, permitted.is_empty());
+        assert!(grant.mode != Mode::Unrestricted || permitted.is_empty());
     }
     for line in permitted.iter().map(String::as_str).chain(["id", "systemctl status nginx", "a | b"]) {
         if let Verdict::Allow(permit) = policy.check_with(&user, &target, line.as_bytes(), &facts) {
             assert!(grant.is_some());
-            assert!(permitted.iter().any(|pattern| pattern == permit.rule()));
+            let is_raw = grant.as_ref().is_some_and(|grant| grant.mode == Mode::Unrestricted);
+            assert!(is_raw == (permit.rule() == "unrestricted" && permit.argv().is_empty()));
+            assert!(is_raw || permitted.iter().any(|pattern| pattern == permit.rule()));
+        }
+        for path in ["/", "/srv/x", "/var/log/nginx/error.log"].into_iter().filter_map(AbsolutePath::parse) {
+            for access in [FileAccess::Read, FileAccess::Write, FileAccess::Delete] {
+                if policy.file(&user, &target, access, &path, &facts).is_ok() {
+                    assert!(policy.file(&user, &target, FileAccess::Stat, &path, &facts).is_ok());
+                }
+            }
+            let may_enter = policy.enter(&user, &target, &path, &facts).is_ok();
+            let here = Directory::At(path);
+            if policy.check_in(&user, &target, line.as_bytes(), &here, &facts).is_allowed() {
+                assert!(policy.check_with(&user, &target, line.as_bytes(), &facts).is_allowed());
+                assert!(may_enter || grant.as_ref().is_some_and(|grant| grant.mode != Mode::Managed));
+            }
+        }
+        for door in [
+            Door::Agent,
+            Door::LegacyScp,
+            Door::Environment { name: line.to_owned() },
+            Door::LocalForward { host: "db-1".to_owned(), port: 5432 },
+            Door::RemoteForward { host: String::new(), port: 0 },
+        ] {
+            let _ = policy.open(&user, &target, &door, &facts);
         }
         let _ = policy.check(&user, &target, line);
     }

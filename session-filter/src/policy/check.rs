@@ -1,29 +1,38 @@
-//! Answers: from a line and what is known to a permit or a denial; from a user and target to the terms of a session.
+//! Answers: from a line and what is known to a permit or a denial.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
 
 use super::index::Pairs;
-use super::{Grant, Mode, Policy, Rule, Unmet};
-use crate::clock::SessionLimits;
+use super::{Policy, Rule, Unmet, terms};
+use crate::directory::{AbsolutePath, Directory};
 use crate::facts::Facts;
-use crate::grammar::{Fault, Operator, Part, Wildcards, Word, check_text, lex_str};
+use crate::grammar::{Fault, FaultReason, Operator, Part, Wildcards, Word, check_text, lex_str};
 use crate::identity::{Target, User};
-use crate::limits::{DENIAL_HINTS_MAX, IDLE_DEFAULT, LONGEST_DEFAULT, WARN_DEFAULT};
+use crate::limits::{DENIAL_HINTS_MAX, LINE_BYTES_MAX};
 use crate::policy::pattern::{ArgPattern, Pattern};
 use crate::verdict::PermitRule;
-use crate::verdict::{Denial, DenialReason, OutputRecord, Permit, Refusal, Verdict};
+use crate::verdict::{Denial, DenialReason, OutputRecord, Permit, Verdict};
 
 pub(super) fn check(
     policy: &Policy,
     user: &User,
     target: &Target,
     line: &[u8],
+    directory: &Directory,
     facts: Option<&Facts>,
 ) -> Verdict {
+    let away = match directory {
+        Directory::Home => None,
+        Directory::At(path) => Some(path),
+    };
+    let mut question =
+        Question { policy, pairs: policy.index.pairs(user, target), facts, away, joints: Joints::default() };
     let (text, parts) = match read(line) {
         Ok(read) => read,
         Err(fault) => {
+            if let Some(verdict) = question.raw(line) {
+                return verdict;
+            }
             let explanation = fault.reason().to_string();
             let reason = DenialReason::Grammar(fault);
             return Verdict::Deny(Denial::from_parts(
@@ -35,8 +44,7 @@ pub(super) fn check(
             ));
         }
     };
-    let question =
-        Question { policy, pairs: policy.index.pairs(user, target), facts, joints: Joints::of(&parts) };
+    question.joints = Joints::of(&parts);
     let mut patterns = Vec::with_capacity(parts.len());
     let mut rule = None;
     let mut is_one_rule = true;
@@ -46,21 +54,30 @@ pub(super) fn check(
                 patterns.push(pattern);
                 is_one_rule &= pattern.rule == rule.get_or_insert((pattern.rule, permits)).0;
             }
-            Err(why) => return Verdict::Deny(question.deny(user, target, line, part, why)),
+            Err(why) => {
+                let raw = question.raw(line);
+                return raw.unwrap_or_else(|| Verdict::Deny(question.deny(user, target, line, part, why)));
+            }
         }
     }
-    let mut record = rule.map_or(OutputRecord::Digest, |(_, rule)| rule.record);
+    let mut record = rule.and_then(|(_, rule)| rule.record).unwrap_or_default();
     // The first patterns in the file may stand in different rules, and later ones still in one.
     if !is_one_rule {
         match question.find_together(&parts) {
             Some((together, rule)) => {
                 patterns = together;
-                record = rule.record;
+                record = rule.record.unwrap_or_default();
             }
             None => return Verdict::Deny(question.deny_together(line)),
         }
     }
-    Verdict::Allow(mint(text, parts, &patterns, record))
+    // Only a line that is permitted at all is worth the look at every rule.
+    if let Some(path) = away
+        && !terms::may_enter(question.rules_in_force(), path)
+    {
+        return Verdict::Deny(question.deny_elsewhere(line));
+    }
+    Verdict::Allow(mint(text, parts, &patterns, record, away))
 }
 
 fn read(line: &[u8]) -> Result<(&str, Vec<Part>), Fault> {
@@ -69,7 +86,13 @@ fn read(line: &[u8]) -> Result<(&str, Vec<Part>), Fault> {
 }
 
 /// INVARIANT: every part was found to match the pattern at its place in `patterns`.
-fn mint(text: &str, parts: Vec<Part>, patterns: &[&Pattern], record: OutputRecord) -> Permit {
+fn mint(
+    text: &str,
+    parts: Vec<Part>,
+    patterns: &[&Pattern],
+    record: OutputRecord,
+    away: Option<&AbsolutePath>,
+) -> Permit {
     let rules = patterns
         .iter()
         .map(|pattern| PermitRule { pattern: Policy::pattern_text(pattern), line: pattern.line })
@@ -89,7 +112,8 @@ fn mint(text: &str, parts: Vec<Part>, patterns: &[&Pattern], record: OutputRecor
             None => first = argv,
         }
     }
-    Permit::new(text.to_owned(), first, more, rules, record)
+    let nested_uncontrolled = patterns.iter().any(|pattern| pattern.acknowledged);
+    Permit::new(text.to_owned(), first, more, rules, record, away.cloned(), nested_uncontrolled)
 }
 
 /// What a line uses to join its commands, and where first.
@@ -118,6 +142,7 @@ impl Joints {
 /// Why no pattern was found. Ordered from least to most specific.
 enum Why {
     NoMatch,
+    Elsewhere,
     Joint(Operator, usize),
     Unmet(Unmet),
 }
@@ -126,6 +151,8 @@ enum Why {
 enum Standing {
     NoRules,
     Unmet(Unmet),
+    /// Rules in force, but none about commands.
+    Nothing,
     Raw,
     Listed,
 }
@@ -134,6 +161,8 @@ struct Question<'a> {
     policy: &'a Policy,
     pairs: Pairs,
     facts: Option<&'a Facts>,
+    /// The directory, where it is not home.
+    away: Option<&'a AbsolutePath>,
     joints: Joints,
 }
 
@@ -157,6 +186,10 @@ impl<'a> Question<'a> {
                 } else if let Some((operator, position)) = self.joints.refused_by(rule) {
                     if !matches!(why, Why::Unmet(_)) {
                         why = Why::Joint(operator, position);
+                    }
+                } else if !self.is_here(pattern, rule) {
+                    if matches!(why, Why::NoMatch) {
+                        why = Why::Elsewhere;
                     }
                 } else {
                     best = Some((*number, pattern, rule));
@@ -197,7 +230,11 @@ impl<'a> Question<'a> {
         let Some((program, args)) = part.words.split_first() else { return found };
         for number in self.policy.index.patterns(&self.pairs, &program.text).flatten() {
             let Some((pattern, rule)) = self.pattern(*number) else { continue };
-            if pattern.matches(args) && self.holds(rule).is_ok() && self.joints.refused_by(rule).is_none() {
+            if pattern.matches(args)
+                && self.holds(rule).is_ok()
+                && self.joints.refused_by(rule).is_none()
+                && self.is_here(pattern, rule)
+            {
                 let first = found.entry(pattern.rule).or_insert((*number, pattern));
                 if *number < first.0 {
                     *first = (*number, pattern);
@@ -234,6 +271,60 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// Whether the pattern may run in this directory: where it means the same as anywhere, or where its rule says so.
+    fn is_here(&self, pattern: &Pattern, rule: &Rule) -> bool {
+        self.away.is_none_or(|path| {
+            pattern.same_anywhere || rule.directories.iter().any(|directory| directory.matches(path))
+        })
+    }
+
+    fn rules_in_force(&self) -> impl Iterator<Item = &'a Rule> {
+        let rules = self.policy.index.unordered_rules(&self.pairs);
+        rules.filter_map(|rule| self.policy.rules.get(rule)).filter(|rule| self.holds(rule).is_ok())
+    }
+
+    /// A permit for the line as it stands, where nothing holds the user to a list.
+    ///
+    /// INVARIANT: never where any rule for this user and target lists commands, in force or not: such a line is checked by nothing.
+    fn raw(&self, line: &[u8]) -> Option<Verdict> {
+        let rules = || {
+            let rules = self.policy.index.unordered_rules(&self.pairs);
+            rules.filter_map(|rule| self.policy.rules.get(rule))
+        };
+        let raw = || rules().filter(|rule| rule.is_raw() && self.holds(rule).is_ok());
+        let first = raw().min_by_key(|rule| rule.line)?;
+        if rules().any(Rule::is_list) || self.away.is_some() {
+            return None;
+        }
+        let fault = match line {
+            line if line.len() > LINE_BYTES_MAX => Some(Fault::new(FaultReason::LineTooLong, LINE_BYTES_MAX)),
+            [] => Some(Fault::new(FaultReason::Empty, 0)),
+            line => {
+                let nul = line.iter().position(|byte| *byte == 0);
+                nul.map(|at| Fault::new(FaultReason::ControlCharacter, at))
+            }
+        };
+        if let Some(fault) = fault {
+            let explanation = fault.reason().to_string();
+            let reason = DenialReason::Grammar(fault);
+            let position = Some(fault.position());
+            return Some(Verdict::Deny(Denial::from_parts(line, reason, position, explanation, Vec::new())));
+        }
+        let record = raw().filter_map(|rule| rule.record).max().unwrap_or_default();
+        Some(Verdict::Allow(Permit::raw(line.to_vec(), first.line, record)))
+    }
+
+    fn deny_elsewhere(&self, line: &[u8]) -> Denial {
+        let directory = self.away.map_or("~", AbsolutePath::as_str);
+        let is_named = self
+            .rules_in_force()
+            .flat_map(|rule| &rule.directories)
+            .any(|pattern| self.away.is_some_and(|path| pattern.matches(path)));
+        let which = if is_named { "no rule that permits it" } else { "no rule" };
+        let explanation = format!("permitted only at home; {which} names `{directory}` in `directories`");
+        Denial::from_parts(line, DenialReason::DirectoryNotPermitted, None, explanation, Vec::new())
+    }
+
     fn deny(&self, user: &User, target: &Target, line: &[u8], part: &Part, why: Why) -> Denial {
         match why {
             Why::Joint(operator, position) => Denial::from_parts(
@@ -250,6 +341,7 @@ impl<'a> Question<'a> {
                 format!("a rule permits it, but {unmet}"),
                 Vec::new(),
             ),
+            Why::Elsewhere => self.deny_elsewhere(line),
             Why::NoMatch => self.deny_unmatched(user, target, line, part),
         }
     }
@@ -274,9 +366,13 @@ impl<'a> Question<'a> {
             Standing::Unmet(unmet) => {
                 return plain(DenialReason::ConditionUnmet(unmet), format!("no rule is in force: {unmet}"));
             }
+            Standing::Nothing => {
+                let explanation = "no command is permitted, only what `files` and `doors` name".to_owned();
+                return plain(DenialReason::NoRule, explanation);
+            }
             Standing::Raw => {
-                let explanation = "only a raw terminal is permitted, not single commands".to_owned();
-                return plain(DenialReason::Unrestricted, explanation);
+                let explanation = "a raw terminal has no directories of ours".to_owned();
+                return plain(DenialReason::DirectoryNotPermitted, explanation);
             }
         }
         let (explanation, position, permitted) = self.nearest(program, args);
@@ -285,21 +381,27 @@ impl<'a> Question<'a> {
 
     /// What the rules for this user and target come to. Stops at the first that lists commands and is in force.
     fn standing(&self) -> Standing {
-        let mut standing = Standing::NoRules;
-        let mut first = usize::MAX;
+        let (mut unmet, mut has_raw, mut has_list, mut has_other) = (None, false, false, false);
         for number in self.policy.index.unordered_rules(&self.pairs) {
             let Some(rule) = self.policy.rules.get(number) else { continue };
+            has_list |= rule.is_list();
             match self.holds(rule) {
-                Ok(()) if rule.mode != Mode::Unrestricted => return Standing::Listed,
-                Ok(()) => standing = Standing::Raw,
-                Err(unmet) if number < first && !matches!(standing, Standing::Raw) => {
-                    standing = Standing::Unmet(unmet);
-                    first = number;
+                Ok(()) if !rule.patterns.is_empty() => return Standing::Listed,
+                Ok(()) if rule.is_raw() => has_raw = true,
+                Ok(()) => has_other = true,
+                Err(condition) if unmet.is_none_or(|(first, _)| number < first) => {
+                    unmet = Some((number, condition));
                 }
                 Err(_) => {}
             }
         }
-        standing
+        match unmet {
+            // A list that is not in force takes the raw terminal away all the same.
+            _ if has_raw && !has_list => Standing::Raw,
+            _ if has_other => Standing::Nothing,
+            Some((_, unmet)) => Standing::Unmet(unmet),
+            None => Standing::NoRules,
+        }
     }
 
     /// Which word is the first that no pattern permits, and what could stand there.
@@ -357,76 +459,4 @@ impl<'a> Hints<'a> {
     fn owned(self) -> Vec<String> {
         self.list.into_iter().map(str::to_owned).collect()
     }
-}
-
-fn rules_in_force<'a>(
-    policy: &'a Policy,
-    user: &User,
-    target: &Target,
-    facts: &Facts,
-) -> Result<Vec<&'a Rule>, Refusal> {
-    let rules = policy.index.rules(&policy.index.pairs(user, target));
-    let rules = || rules.iter().filter_map(|rule| policy.rules.get(*rule));
-    // INVARIANT: a list of commands is never combined with a raw terminal, not even while the list's hours are over: who is held
-    // to a list by day would otherwise have a shell by night.
-    let has_list = rules().any(|rule| rule.mode != Mode::Unrestricted);
-    let mut in_force = Vec::new();
-    let mut unmet = None;
-    for rule in rules().filter(|rule| !has_list || rule.mode != Mode::Unrestricted) {
-        match rule.when.as_ref().map_or(Ok(()), |when| when.holds(facts)) {
-            Ok(()) => in_force.push(rule),
-            Err(condition) => unmet = unmet.or(Some(condition)),
-        }
-    }
-    match (in_force.is_empty(), unmet) {
-        (false, _) => Ok(in_force),
-        (true, Some(unmet)) => Err(Refusal::new(
-            unmet.code(),
-            format!("`{}` may not be on `{}` now: {unmet}", user.id(), target.id()),
-        )),
-        (true, None) => {
-            Err(Refusal::new("no_entry", format!("no rule lets `{}` onto `{}`", user.id(), target.id())))
-        }
-    }
-}
-
-pub(super) fn permitted(policy: &Policy, user: &User, target: &Target, facts: &Facts) -> Vec<String> {
-    let Ok(rules) = rules_in_force(policy, user, target, facts) else { return Vec::new() };
-    let patterns = rules.iter().filter_map(|rule| policy.patterns.get(rule.patterns.clone())).flatten();
-    let mut seen = HashSet::new();
-    patterns
-        .map(|pattern| &pattern.text)
-        .filter(|text| seen.insert(*text))
-        .map(|text| text.to_string())
-        .collect()
-}
-
-pub(super) fn try_grant(
-    policy: &Policy,
-    user: &User,
-    target: &Target,
-    facts: &Facts,
-) -> Result<Grant, Refusal> {
-    let rules = rules_in_force(policy, user, target, facts)?;
-    let mode = if rules.iter().any(|rule| rule.mode == Mode::Unrestricted) {
-        Mode::Unrestricted
-    } else if rules.iter().any(|rule| rule.mode == Mode::Managed) {
-        Mode::Managed
-    } else {
-        Mode::ExecOnly
-    };
-    let strictest = |stated: fn(&Rule) -> Option<Duration>| rules.iter().copied().filter_map(stated).min();
-    let idle = strictest(|rule| rule.idle).unwrap_or(IDLE_DEFAULT);
-    let longest = strictest(|rule| rule.longest).unwrap_or(LONGEST_DEFAULT);
-    // A warning as long as the limit itself would be said at once and mean nothing.
-    let half = idle.min(longest).checked_div(2).unwrap_or_default();
-    let warn_before = rules.iter().filter_map(|rule| rule.warn).max().unwrap_or(WARN_DEFAULT).min(half);
-    let ends: Option<Vec<_>> =
-        rules.iter().map(|rule| rule.when.as_ref().and_then(|when| when.valid_until(facts))).collect();
-    Ok(Grant {
-        mode,
-        limits: SessionLimits { idle, longest, warn_before },
-        record: rules.iter().map(|rule| rule.record).max().unwrap_or_default(),
-        valid_until: ends.and_then(|ends| ends.into_iter().max()),
-    })
 }

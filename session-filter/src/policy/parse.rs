@@ -1,5 +1,6 @@
 //! From TOML to rules. Collects every mistake it can find, each with its place.
 
+mod access;
 mod fields;
 mod overlap;
 
@@ -139,7 +140,7 @@ impl<'a> Reader<'a> {
         let mut fields = Fields::new(table, offset);
         let users = self.selectors(&mut fields, "users", "role:");
         let targets = self.selectors(&mut fields, "targets", "tag:");
-        let mode = self.mode(&mut fields);
+        let stated_mode = self.mode(&mut fields);
         let acknowledged = self.acknowledgements(&mut fields);
         let commands = fields.take("commands");
         let pipelines = self.flag(&mut fields, "pipelines");
@@ -149,7 +150,14 @@ impl<'a> Reader<'a> {
         let longest = self.duration(&mut fields, "longest");
         let warn = self.duration(&mut fields, "warn");
         let when = fields.take("when").and_then(|value| self.when(value));
+        let directories = self.directories(&mut fields, stated_mode);
+        let (files, doors) = (fields.take("files"), fields.take("doors"));
         self.unknown(&fields, "a rule");
+        // What is written but wrong still counts as written: one mistake is enough.
+        let is_more = files.is_some() || doors.is_some();
+        let files = files.and_then(|value| self.files(value));
+        let doors = doors.and_then(|value| self.doors(value));
+        let mode = stated_mode.or((commands.is_some() || !is_more).then_some(Mode::ExecOnly));
 
         if let Some((warn, place)) = warn
             && [idle, longest].into_iter().flatten().any(|(limit, _)| limit <= warn)
@@ -158,14 +166,16 @@ impl<'a> Reader<'a> {
         }
         let first = self.patterns.len();
         match (mode, commands) {
-            (Mode::Unrestricted, Some(commands)) => self.mistake(
+            (Some(Mode::Unrestricted), Some(commands)) => self.mistake(
                 commands.span().start,
                 "a raw terminal cannot be held to a list of commands: `commands` with mode `unrestricted` is refused \
                  (use `managed`)",
             ),
-            (Mode::Unrestricted, None) => {}
-            (_, None) => self.mistake(offset, format!("`commands` is missing (mode `{mode}` permits nothing without)")),
-            (_, Some(commands)) => self.commands(commands, mode, &acknowledged),
+            (Some(mode), Some(commands)) => self.commands(commands, mode, &acknowledged),
+            (Some(mode @ (Mode::ExecOnly | Mode::Managed)), None) if !is_more => {
+                self.mistake(offset, format!("`commands` is missing (mode `{mode}` permits nothing without)"));
+            }
+            _ => {}
         }
         for acknowledgement in acknowledged.iter().filter(|entry| !entry.used.get()) {
             self.warn(
@@ -187,7 +197,10 @@ impl<'a> Reader<'a> {
             warn: warn.map(|(limit, _)| limit),
             pipelines,
             lists,
-            record,
+            record: record.or(mode.map(|_| OutputRecord::default())),
+            directories,
+            files,
+            doors,
         });
         self.scopes.push(Scope { offset, users, targets });
     }
@@ -231,27 +244,28 @@ impl<'a> Reader<'a> {
         selectors
     }
 
-    fn mode(&mut self, fields: &mut Fields<'_>) -> Mode {
-        let Some(value) = fields.take("mode") else { return Mode::ExecOnly };
+    fn mode(&mut self, fields: &mut Fields<'_>) -> Option<Mode> {
+        let value = fields.take("mode")?;
         match value.get_ref().as_str() {
-            Some("exec-only") => Mode::ExecOnly,
-            Some("managed") => Mode::Managed,
-            Some("unrestricted") => Mode::Unrestricted,
+            Some("exec-only") => Some(Mode::ExecOnly),
+            Some("managed") => Some(Mode::Managed),
+            Some("unrestricted") => Some(Mode::Unrestricted),
             _ => {
                 self.mistake(value.span().start, format!("`mode` must be {MODES}"));
-                Mode::ExecOnly
+                None
             }
         }
     }
 
-    fn record(&mut self, fields: &mut Fields<'_>) -> OutputRecord {
-        let Some(value) = fields.take("record") else { return OutputRecord::Digest };
+    fn record(&mut self, fields: &mut Fields<'_>) -> Option<OutputRecord> {
+        let value = fields.take("record")?;
         match value.get_ref().as_str() {
-            Some("digest") => OutputRecord::Digest,
-            Some("full") => OutputRecord::Full,
+            Some("off") => Some(OutputRecord::Off),
+            Some("digest") => Some(OutputRecord::Digest),
+            Some("full") => Some(OutputRecord::Full),
             _ => {
-                self.mistake(value.span().start, "`record` must be `digest` or `full`");
-                OutputRecord::Full
+                self.mistake(value.span().start, "`record` must be `off`, `digest` or `full`");
+                None
             }
         }
     }
@@ -303,14 +317,21 @@ impl<'a> Reader<'a> {
                     format!("`{shown}`: what `{}` is depends on the directory", excerpt(&pattern.program)),
                 );
             }
-            self.acknowledged(&pattern, mode, acknowledged, offset);
+            let mut pattern = pattern;
+            pattern.acknowledged = self.acknowledged(&pattern, mode, acknowledged, offset);
             self.patterns.push(pattern);
             self.pattern_offsets.push(offset);
         }
     }
 
-    /// Every way from the pattern's program to others must be covered by one of the acknowledgements.
-    fn acknowledged(&mut self, pattern: &Pattern, mode: Mode, entries: &[Acknowledgement], offset: usize) {
+    /// Every way from the pattern's program to others must be covered by one of the acknowledgements. Whether there is any.
+    fn acknowledged(
+        &mut self,
+        pattern: &Pattern,
+        mode: Mode,
+        entries: &[Acknowledgement],
+        offset: usize,
+    ) -> bool {
         let name = pattern.base_name();
         let findings = lint::examine(pattern, mode);
         // Who must acknowledge graver things needs no warning about a pager.
@@ -318,6 +339,7 @@ impl<'a> Reader<'a> {
             self.warn(offset, format!("`{}`: `{}` {doubt}", excerpt(&pattern.text), excerpt(name)));
         }
         let mut bare = findings.reaches;
+        let is_reaching = !bare.is_empty();
         bare.retain(|reason| {
             let covering = entries.iter().filter(|entry| {
                 (entry.program == name || entry.program == pattern.program)
@@ -326,7 +348,7 @@ impl<'a> Reader<'a> {
             covering.map(|entry| entry.used.set(true)).count() == 0
         });
         if bare.is_empty() {
-            return;
+            return is_reaching;
         }
         let name = excerpt(name);
         let said = bare.get(..REASONS_SHOWN_MAX).unwrap_or(&bare).join("; ");
@@ -342,6 +364,7 @@ impl<'a> Reader<'a> {
             excerpt(&pattern.text),
         );
         self.mistake(offset, message.replace('\\', "\\\\"));
+        is_reaching
     }
 
     fn redactions(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Regex> {

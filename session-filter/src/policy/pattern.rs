@@ -20,6 +20,10 @@ pub(crate) struct Pattern {
     pub(crate) args: Vec<ArgPattern>,
     /// Ends with `...`.
     pub(crate) any_rest: bool,
+    /// What it permits is the same whatever the directory is, as far as its words show.
+    pub(crate) same_anywhere: bool,
+    /// The rule acknowledges that it reaches other programs.
+    pub(crate) acknowledged: bool,
 }
 
 /// One word after the program.
@@ -73,14 +77,23 @@ impl Pattern {
         if let Some(early) = words.iter().find(|word| is_rest(word)) {
             return Err(refuse(early.start, "`...` can only be the last word (quote it to mean three dots)"));
         }
+        if program.text.starts_with('-') {
+            return Err(refuse(program.start, "a program's name cannot begin with `-`"));
+        }
+        let args: Vec<ArgPattern> = words.into_iter().map(ArgPattern::from_word).collect();
+        let is_relative = |program: &str| program.contains('/') && !program.starts_with('/');
         Ok(Self {
             text: text.into(),
             rule,
             line,
             plain_name: plain_name(&program.text).map(str::to_owned),
+            same_anywhere: !any_rest
+                && !is_relative(&program.text)
+                && args.iter().all(ArgPattern::is_same_anywhere),
             program: program.text,
-            args: words.into_iter().map(ArgPattern::from_word).collect(),
+            args,
             any_rest,
+            acknowledged: false,
         })
     }
 
@@ -141,6 +154,18 @@ impl ArgPattern {
         match self {
             Self::Exact(text) => text == arg,
             Self::Glob(glob) => glob.matches(arg),
+        }
+    }
+
+    /// Whether it means the same in any directory: a wildcard behind a `/` at the beginning, and words that do not look like relative
+    /// paths. A plain word (`notes.txt`, `nginx`) does not.
+    fn is_same_anywhere(&self) -> bool {
+        match self {
+            Self::Glob(glob) => glob.literal_prefix().starts_with('/'),
+            Self::Exact(text) => {
+                let is_path = text.contains('/') || matches!(text.as_str(), "." | "..");
+                !is_path || text.starts_with(['/', '-']) || text.contains("://")
+            }
         }
     }
 
@@ -217,7 +242,7 @@ impl Glob {
     ///
     /// The earliest end of everything before a wildcard is always the best one, so no more than these two places need
     /// remembering, and the time is bounded by the product of the lengths.
-    fn matches_bytes(&self, arg: &[u8]) -> bool {
+    pub(crate) fn matches_bytes(&self, arg: &[u8]) -> bool {
         let (mut at, mut piece) = (0usize, 0usize);
         let mut star: Option<(usize, usize)> = None;
         let mut path: Option<(usize, usize)> = None;

@@ -16,8 +16,8 @@ pub enum DenialReason {
     NoEntry,
     /// The user and target have rules, but none permits this command.
     NoRule,
-    /// Only a raw terminal is permitted; there is no list of commands to check against.
-    Unrestricted,
+    /// A rule permits the command, but not in this directory.
+    DirectoryNotPermitted,
     /// A rule permits the command but not now, not from there, or not on this device.
     ConditionUnmet(Unmet),
     /// Each command may run, but not joined like this.
@@ -33,7 +33,7 @@ impl DenialReason {
             Self::Grammar(fault) => fault.reason().code(),
             Self::NoEntry => "no_entry",
             Self::NoRule => "no_rule",
-            Self::Unrestricted => "unrestricted",
+            Self::DirectoryNotPermitted => "directory_not_permitted",
             Self::ConditionUnmet(unmet) => unmet.code(),
             Self::OperatorNotPermitted(Operator::Pipe) => "pipeline_not_permitted",
             Self::OperatorNotPermitted(_) => "list_not_permitted",

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::directory::AbsolutePath;
 use crate::grammar::{Operator, write_argv};
+use crate::quote::quote_into;
 
 /// How much of a command's output is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,13 +28,17 @@ pub enum OutputRecord {
 ///
 /// What was checked and what is sent cannot differ, since the bytes are written from the checked words: each word
 /// [quoted](crate::quote), commands joined by the operators that were checked.
+///
+/// In an unrestricted session nothing is checked, and the bytes are the line as the client sent it.
 pub struct Permit {
-    line: String,
+    line: Vec<u8>,
     first: Vec<String>,
     more: Vec<(Operator, Vec<String>)>,
     bytes: Vec<u8>,
     rules: Vec<PermitRule>,
     record: OutputRecord,
+    directory: Option<AbsolutePath>,
+    nested_uncontrolled: bool,
 }
 
 #[derive(Clone)]
@@ -42,24 +48,51 @@ pub(crate) struct PermitRule {
 }
 
 impl Permit {
-    /// INVARIANT: called only by the policy, for words that its rules matched. `rules` has one entry per command.
+    /// INVARIANT: called only by the policy, for words that its rules matched in `directory`. `rules` has one entry per command.
     pub(crate) fn new(
         line: String,
         first: Vec<String>,
         more: Vec<(Operator, Vec<String>)>,
         rules: Vec<PermitRule>,
         record: OutputRecord,
+        directory: Option<AbsolutePath>,
+        nested_uncontrolled: bool,
     ) -> Self {
         let mut bytes = Vec::with_capacity(line.len().saturating_add(16));
+        if let Some(directory) = &directory {
+            bytes.extend_from_slice(b"cd -- ");
+            quote_into(directory.as_str(), &mut bytes);
+            // A single command takes the shell's place, so that signals reach it; what is joined needs the shell.
+            bytes.extend_from_slice(if more.is_empty() { b" && exec " } else { b" && { " });
+        }
         write_argv(&first, &mut bytes);
         for (operator, argv) in &more {
             bytes.extend_from_slice(operator.joint().as_bytes());
             write_argv(argv, &mut bytes);
         }
-        Self { line, first, more, bytes, rules, record }
+        if directory.is_some() && !more.is_empty() {
+            bytes.extend_from_slice(b"; }");
+        }
+        let line = line.into_bytes();
+        Self { line, first, more, bytes, rules, record, directory, nested_uncontrolled }
     }
 
-    /// The words of the first command (of the only one, where policy permits no lists).
+    /// INVARIANT: called only by the policy, where a rule gives a raw terminal and none lists commands.
+    pub(crate) fn raw(line: Vec<u8>, rule_line: usize, record: OutputRecord) -> Self {
+        Self {
+            bytes: line.clone(),
+            line,
+            first: Vec::new(),
+            more: Vec::new(),
+            rules: vec![PermitRule { pattern: "unrestricted".into(), line: rule_line }],
+            record,
+            directory: None,
+            nested_uncontrolled: true,
+        }
+    }
+
+    /// The words of the first command (of the only one, where policy permits no lists); none in an unrestricted session, where
+    /// the line is not read.
     ///
     /// Where the rule names an absolute path, the first word is that path even if the user typed the name alone.
     pub fn argv(&self) -> &[String] {
@@ -68,7 +101,8 @@ impl Permit {
 
     /// The words of every command in the line.
     pub fn commands(&self) -> impl Iterator<Item = &[String]> {
-        std::iter::once(self.first.as_slice()).chain(self.more.iter().map(|(_, argv)| argv.as_slice()))
+        let first = Some(self.first.as_slice()).filter(|first| !first.is_empty());
+        first.into_iter().chain(self.more.iter().map(|(_, argv)| argv.as_slice()))
     }
 
     /// What to send, byte for byte.
@@ -81,12 +115,23 @@ impl Permit {
         self.bytes
     }
 
-    /// The line as the user wrote it.
-    pub fn line(&self) -> &str {
+    /// The line as the client sent it; text, except in an unrestricted session.
+    pub fn line(&self) -> &[u8] {
         &self.line
     }
 
-    /// The pattern that permitted the first command, as written in the policy.
+    /// The directory to which the bytes go first, where that is not home.
+    pub fn directory(&self) -> Option<&AbsolutePath> {
+        self.directory.as_ref()
+    }
+
+    /// Whether what the command runs in its turn is checked by nothing: a rule acknowledges that the program runs others, or the
+    /// session is unrestricted.
+    pub fn nested_uncontrolled(&self) -> bool {
+        self.nested_uncontrolled
+    }
+
+    /// The pattern that permitted the first command, as written in the policy; `unrestricted` where there is none.
     pub fn rule(&self) -> &str {
         self.rules.first().map_or("", |rule| &rule.pattern)
     }

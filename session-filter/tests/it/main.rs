@@ -7,6 +7,7 @@
     clippy::string_slice
 )]
 
+mod access;
 mod builtins;
 mod check;
 mod conditions;

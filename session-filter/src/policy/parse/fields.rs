@@ -35,6 +35,11 @@ impl<'a> Fields<'a> {
         self.table.get(key)
     }
 
+    /// Looks at a value that will be taken later.
+    pub(super) fn peek(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table.get(key)
+    }
+
     pub(super) fn rest(&self) -> impl Iterator<Item = (&str, usize)> {
         let keys = self.table.iter().map(|(key, _)| (key.get_ref().as_ref(), key.span().start));
         keys.filter(|(key, _)| !self.taken.contains(key))

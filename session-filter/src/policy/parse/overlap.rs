@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::{Reader, Scope, excerpt};
+use crate::policy::Rule;
 use crate::policy::index::Selector;
 use crate::policy::pattern::{ArgPattern, Pattern};
-use crate::policy::{Mode, Rule};
 
 /// How many earlier patterns, of the same words and of the same program, a pattern is compared with.
 const EARLIER_MAX: usize = 64;
@@ -19,7 +19,7 @@ pub(super) fn examine(reader: &mut Reader<'_>) {
 /// nothing by the list. Who holds which role is known only later; there the list wins (see `check::try_grant`).
 fn raw_beside_list(reader: &mut Reader<'_>) {
     let listed: Vec<(&Rule, &Scope)> =
-        reader.rules.iter().zip(&reader.scopes).filter(|(rule, _)| rule.mode != Mode::Unrestricted).collect();
+        reader.rules.iter().zip(&reader.scopes).filter(|(rule, _)| rule.is_list()).collect();
     let mut by_user: HashMap<&Selector, Vec<usize>> = HashMap::new();
     for (at, (_, scope)) in listed.iter().enumerate() {
         for user in &scope.users {
@@ -27,9 +27,7 @@ fn raw_beside_list(reader: &mut Reader<'_>) {
         }
     }
     let mut found = Vec::new();
-    for (_, raw) in
-        reader.rules.iter().zip(&reader.scopes).filter(|(rule, _)| rule.mode == Mode::Unrestricted)
-    {
+    for (_, raw) in reader.rules.iter().zip(&reader.scopes).filter(|(rule, _)| rule.is_raw()) {
         let clash = raw.users.iter().flat_map(|user| by_user.get(user)).flatten().find_map(|at| {
             let (rule, scope) = listed.get(*at)?;
             let target = raw.targets.iter().find(|target| scope.targets.contains(target))?;
@@ -96,6 +94,7 @@ fn rule_covers(reader: &Reader<'_>, wide: usize, narrow: usize) -> bool {
             && a.record == b.record
             && a.pipelines >= b.pipelines
             && a.lists >= b.lists
+            && b.directories.iter().all(|directory| a.directories.contains(directory))
             && all_in(&narrow_scope.users, &wide_scope.users)
             && all_in(&narrow_scope.targets, &wide_scope.targets))
 }
