@@ -19,6 +19,8 @@ pub mod quote;
 pub mod record;
 pub mod recording;
 pub mod registry;
+#[cfg(feature = "ssh")]
+pub mod shell;
 pub mod source;
 #[cfg(feature = "ssh")]
 pub mod ssh;

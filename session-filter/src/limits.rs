@@ -13,6 +13,19 @@ pub const DENIAL_LINE_BYTES_MAX: usize = 256;
 /// Most alternatives that a denial suggests.
 pub const DENIAL_HINTS_MAX: usize = 8;
 
+/// Longest bracketed paste that the managed prompt takes; of a longer one nothing is taken.
+pub const PASTE_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes that wait in the managed prompt for their turn, behind the line that runs; what is beyond is refused.
+pub const TYPED_AHEAD_BYTES_MAX: usize = 128 * 1024;
+/// Longest control sequence from a terminal whose parameters are looked at; a longer one is swallowed.
+pub const ESCAPE_BYTES_MAX: usize = 64;
+/// Most lines that the managed prompt remembers; the oldest go first.
+pub const HISTORY_LINES_MAX: usize = 1_000;
+/// Most bytes of lines that it remembers.
+pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
+/// Most completions that are listed.
+pub const COMPLETIONS_MAX: usize = 200;
+
 /// Longest policy text.
 pub const POLICY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most `[[permit]]` rules in a policy.

@@ -105,7 +105,9 @@ pub(crate) use condition::{FactNeeds, When};
 use index::Index;
 pub use mistake::{Mistake, PolicyError, Warning};
 use path::PathPattern;
-use pattern::Pattern;
+#[cfg(feature = "ssh")]
+pub(crate) use pattern::ArgPattern;
+pub(crate) use pattern::Pattern;
 
 use crate::clock::SessionLimits;
 use crate::digest::hex;

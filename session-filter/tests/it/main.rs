@@ -25,6 +25,8 @@ mod quoting;
 mod recording;
 mod redaction;
 mod session_clock;
+#[cfg(feature = "ssh")]
+mod shell;
 mod sources;
 #[cfg(feature = "ssh")]
 mod ssh;
