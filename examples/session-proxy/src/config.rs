@@ -9,6 +9,8 @@ use session_filter::ssh::keys::PublicKey;
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
 
 use crate::files::Kept;
+use crate::limits::LimitsToml;
+use crate::operators::{OperatorToml, Operators, gid_of};
 use crate::users::place;
 use crate::{Failure, files};
 
@@ -30,8 +32,17 @@ pub(crate) struct Config {
     pub(crate) policy: PathBuf,
     pub(crate) users: PathBuf,
     pub(crate) control_socket: Option<PathBuf>,
+    /// Whose members may connect to the control socket; without it, the proxy's own account and root.
+    pub(crate) control_group: Option<String>,
     #[serde(default)]
     pub(crate) checkpoints: Checkpoints,
+    #[serde(default)]
+    pub(crate) limits: LimitsToml,
+    #[serde(default, rename = "operator")]
+    operator_list: Vec<toml::Spanned<OperatorToml>>,
+    /// Who may look at sessions and end them.
+    #[serde(skip, default = "Operators::own_account_and_root")]
+    pub(crate) operators: Operators,
     #[serde(default, rename = "target")]
     pub(crate) targets: Vec<toml::Spanned<TargetToml>>,
 }
@@ -99,6 +110,17 @@ impl Config {
         {
             resolve(path);
         }
+        let mistake = |what: String| Failure::new(format!("{}: {what}", path.display()));
+        config.operators = Operators::parse(&config.operator_list, &text).map_err(mistake)?;
+        if let Some(group) = &config.control_group {
+            if gid_of(group).is_none() {
+                return Err(mistake(format!("control_group: there is no group `{group}`")));
+            }
+            if config.control_socket.as_ref().is_none_or(|socket| socket.starts_with(&config.data_dir)) {
+                let why = "the group could not enter `data_dir`; `control_socket` has to lie elsewhere";
+                return Err(mistake(format!("control_group: {why}")));
+            }
+        }
         let mut inventory = Inventory::new();
         let mut names: Vec<&str> = Vec::new();
         for spanned in &config.targets {
@@ -125,7 +147,8 @@ impl Config {
 }
 
 impl Config {
-    /// Files of this configuration that other users of the machine may do too much with. `path` is that of the settings file.
+    /// Files of this configuration that other users of the machine may do too much with, and who can do too little. `path` is that of
+    /// the settings file.
     pub(crate) fn exposed(&self, path: &Path) -> Vec<String> {
         let base = path.parent().unwrap_or(Path::new("."));
         let targets = self.targets.iter().map(toml::Spanned::get_ref);
@@ -140,7 +163,15 @@ impl Config {
             (self.policy.clone(), Kept::Unchanged),
             (path.to_owned(), Kept::Unchanged),
         ];
-        secrets.chain(others).filter_map(|(path, kept)| files::exposure(&path, kept)).collect()
+        let mut told: Vec<String> =
+            secrets.chain(others).filter_map(|(path, kept)| files::exposure(&path, kept)).collect();
+        if self.operators.has_others() && self.control_group.is_none() {
+            told.push(
+                "operators besides the proxy's own account and root cannot connect without `control_group`"
+                    .to_owned(),
+            );
+        }
+        told
     }
 }
 

@@ -1,40 +1,93 @@
-//! The control socket: who is in, and out with them.
+//! The control socket: who is in, what they see, and out with them.
 //!
-//! One JSON object per line in each direction. Who asks is known from the peer credentials of the socket: the proxy's own
-//! user and root may ask, nobody else.
+//! One JSON object per line in each direction. Who asks is known from the peer credentials of the socket, and what they may do from
+//! [`Operators`]. Every act, and every refusal, is on durable record before it has any effect.
 
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use chrono::Utc;
 use serde::{Deserialize, Serialize};
-use session_filter::registry::{Registry, Termination};
+use serde_json::{Value, json};
+use session_filter::event::{Act, Detail, Event, OperatorActed, Outcome, Subject};
+use session_filter::record::{RecordError, Recorder as _};
+use session_filter::registry::{LiveSession, Registry, Termination};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
 use crate::Failure;
+use crate::operators::{NotPermitted, Operators, Role, gid_of, name_of};
+use crate::recorder::AuditRecorder;
 
 /// Longest request or reason.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 
-/// Time for a request and its answer.
-const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// Time for a request, and for each piece of an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// Time that a refusal takes, so that whoever repeats what is refused does not fill the log.
+const REFUSE_AFTER: Duration = Duration::from_millis(250);
+
+/// Connections that one account may have at a time; watchers keep theirs.
+const CONNECTIONS_PER_ACCOUNT_MAX: usize = 16;
+
+/// Time for what watchers are still to hear when the proxy stops.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What may be asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
-enum Request {
+pub(crate) enum Request {
     List,
+    Watch { session_id: String },
     Terminate { session_id: String, reason: String },
+}
+
+impl Request {
+    fn role(&self) -> Role {
+        match self {
+            Self::List => Role::List,
+            Self::Watch { .. } => Role::Watch,
+            Self::Terminate { .. } => Role::Terminate,
+        }
+    }
+
+    fn act(&self) -> Act {
+        match self {
+            Self::List => Act::List,
+            Self::Watch { .. } => Act::Watch,
+            Self::Terminate { .. } => Act::Terminate,
+        }
+    }
+
+    fn session_id(&self) -> Option<&str> {
+        match self {
+            Self::List => None,
+            Self::Watch { session_id } | Self::Terminate { session_id, .. } => Some(session_id),
+        }
+    }
 }
 
 pub(crate) struct Control {
     listener: UnixListener,
     path: PathBuf,
-    registry: Registry,
+    desk: Arc<Desk>,
 }
 
 impl Control {
-    /// Binds the socket, which only its owner may use. A socket that nobody answers any more is replaced.
-    pub(crate) fn bind(path: PathBuf, registry: Registry) -> Result<Self, Failure> {
+    /// Binds the socket. Without a group only its owner can connect; with one, the group's members can. A socket that nobody answers any
+    /// more is replaced.
+    pub(crate) fn bind(
+        path: PathBuf,
+        group: Option<&str>,
+        registry: Registry,
+        operators: Operators,
+        recorder: AuditRecorder,
+    ) -> Result<Self, Failure> {
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
             return Err(Failure::new(format!("another proxy answers on `{}`", path.display())));
         }
@@ -48,27 +101,48 @@ impl Control {
         let failed =
             || Failure::because::<std::io::Error>(format!("cannot make socket `{}`", path.display()));
         let listener = UnixListener::bind(&path).map_err(failed())?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed())?;
-        Ok(Self { listener, path, registry })
+        let permit = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        permit(0o600).map_err(failed())?;
+        if let Some(group) = group {
+            let gid = gid_of(group).ok_or_else(|| Failure::new(format!("there is no group `{group}`")))?;
+            std::os::unix::fs::chown(&path, None, Some(gid))
+                .and_then(|()| permit(0o660))
+                .map_err(Failure::because(format!("cannot give `{}` to group `{group}`", path.display())))?;
+        }
+        let desk = Arc::new(Desk { registry, operators, recorder, places: Mutex::default() });
+        Ok(Self { listener, path, desk })
     }
 
-    pub(crate) async fn serve(self) {
+    /// Answers until `stop` resolves; then watchers hear their last words.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
+        let mut answering = JoinSet::new();
+        tokio::pin!(stop);
         loop {
-            let stream = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                Some(_) = answering.join_next() => continue,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // A shortage of descriptors passes; whoever ends sessions must still be heard then.
                     crate::say!("control socket: {error}");
-                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
                     continue;
                 }
             };
-            let registry = self.registry.clone();
-            tokio::spawn(async move {
+            let Ok(peer) = stream.peer_cred() else { continue };
+            let Some(place) = self.desk.place(peer.uid()) else { continue };
+            let desk = Arc::clone(&self.desk);
+            answering.spawn(async move {
                 // A client that breaks off has nobody to tell.
-                let _ = tokio::time::timeout(ANSWER_WITHIN, answer(stream, &registry)).await;
+                let _ = desk.answer(stream, place.uid).await;
+                drop(place);
             });
         }
+        let last = async { while answering.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, last).await;
     }
 }
 
@@ -78,107 +152,140 @@ impl Drop for Control {
     }
 }
 
-async fn answer(mut stream: UnixStream, registry: &Registry) -> std::io::Result<()> {
-    let peer = stream.peer_cred()?;
-    let own = rustix::process::geteuid().as_raw();
-    let reply = if peer.uid() != own && peer.uid() != 0 {
-        serde_json::json!({ "error": "only the proxy's own user and root may ask" })
-    } else {
+/// Where requests are answered.
+struct Desk {
+    registry: Registry,
+    operators: Operators,
+    recorder: AuditRecorder,
+    /// Connections per account.
+    places: Mutex<HashMap<u32, usize>>,
+}
+
+/// One connection of an account.
+struct Place {
+    desk: Arc<Desk>,
+    uid: u32,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.desk.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = places.get_mut(&self.uid) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                places.remove(&self.uid);
+            }
+        }
+    }
+}
+
+impl Desk {
+    fn place(self: &Arc<Self>, uid: u32) -> Option<Place> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = places.entry(uid).or_default();
+        if *held >= CONNECTIONS_PER_ACCOUNT_MAX {
+            return None;
+        }
+        *held += 1;
+        Some(Place { desk: Arc::clone(self), uid })
+    }
+
+    async fn answer(&self, mut stream: UnixStream, uid: u32) -> std::io::Result<()> {
         let mut line = String::new();
-        BufReader::new((&mut stream).take(REQUEST_BYTES_MAX)).read_line(&mut line).await?;
-        match serde_json::from_str(&line) {
-            Ok(Request::List) => serde_json::json!({ "sessions": registry.list() }),
-            Ok(Request::Terminate { session_id, reason }) => {
-                let by = name_of(peer.uid());
-                let ended = registry.terminate(&session_id, Termination::new(by, reason));
-                serde_json::json!({ "terminated": ended })
+        let mut reader = BufReader::new((&mut stream).take(REQUEST_BYTES_MAX));
+        tokio::time::timeout(ANSWER_WITHIN, reader.read_line(&mut line)).await??;
+        let request: Request = match serde_json::from_str(&line) {
+            Ok(request) => request,
+            Err(error) => {
+                return say(&mut stream, &json!({ "error": format!("not a request: {error}") })).await;
             }
-            Err(error) => serde_json::json!({ "error": format!("not a request: {error}") }),
+        };
+        let operator = name_of(uid);
+        if let Err(refused) = self.operators.may(uid, request.role()) {
+            let recorded = self.refuse(&request, &operator, &refused).await;
+            tokio::time::sleep(REFUSE_AFTER).await;
+            let message = recorded.map_or_else(|error| unrecorded(&error), |()| refused.message);
+            return say(&mut stream, &json!({ "error": message })).await;
         }
-    };
-    stream.write_all(format!("{reply}\n").as_bytes()).await?;
-    stream.shutdown().await
-}
-
-/// The login name of a user id, from the passwd file.
-pub(crate) fn name_of(uid: u32) -> String {
-    let listed = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    listed
-        .lines()
-        .find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-        })
-        .unwrap_or_else(|| format!("uid {uid}"))
-}
-
-async fn ask(socket: &Path, request: &Request) -> Result<serde_json::Value, Failure> {
-    let failed =
-        || Failure::because::<std::io::Error>(format!("cannot ask the proxy at `{}`", socket.display()));
-    let mut stream = UnixStream::connect(socket).await.map_err(failed())?;
-    let line = serde_json::to_string(request).map_err(Failure::because("cannot ask"))?;
-    stream.write_all(format!("{line}\n").as_bytes()).await.map_err(failed())?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).await.map_err(failed())?;
-    let reply: serde_json::Value =
-        serde_json::from_str(&reply).map_err(Failure::because("the proxy's answer is not understood"))?;
-    match reply.get("error").and_then(|error| error.as_str()) {
-        Some(error) => Err(Failure::new(error)),
-        None => Ok(reply),
-    }
-}
-
-pub(crate) async fn list(socket: &Path, json: bool) -> Result<(), Failure> {
-    let reply = ask(socket, &Request::List).await?;
-    if json {
-        println!("{reply}");
-        return Ok(());
-    }
-    let sessions =
-        reply.get("sessions").and_then(|sessions| sessions.as_array()).cloned().unwrap_or_default();
-    if sessions.is_empty() {
-        println!("nobody is in");
-    }
-    for session in sessions {
-        let text =
-            |name: &str| session.get(name).and_then(|v| v.as_str()).unwrap_or("-").escape_debug().to_string();
-        let number = |name: &str| session.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
-        println!(
-            "{}  {} on {} from {} since {} ({}): {} commands, {} blocked",
-            text("session_id"),
-            text("actor_id"),
-            text("target_id"),
-            text("source_ip"),
-            text("started"),
-            text("mode"),
-            number("commands"),
-            number("commands_blocked"),
-        );
-        for running in session.get("running").and_then(|v| v.as_array()).into_iter().flatten() {
-            println!("    running: {}", running.as_str().unwrap_or("-").escape_debug());
-        }
-    }
-    Ok(())
-}
-
-pub(crate) async fn terminate(
-    socket: &Path,
-    json: bool,
-    session_id: String,
-    reason: String,
-) -> Result<(), Failure> {
-    let reply = ask(socket, &Request::Terminate { session_id, reason }).await?;
-    if json {
-        println!("{reply}");
-    }
-    match reply.get("terminated").and_then(serde_json::Value::as_bool) {
-        Some(true) => {
-            if !json {
-                println!("terminated");
+        let reply = match &request {
+            Request::List => match self.record(&request, &operator, None).await {
+                Ok(()) => json!({ "sessions": self.registry.list() }),
+                Err(error) => json!({ "error": unrecorded(&error) }),
+            },
+            Request::Terminate { session_id, reason } => {
+                self.terminate(&request, &operator, session_id, reason).await
             }
-            Ok(())
-        }
-        _ => Err(Failure::new("no such session")),
+            Request::Watch { .. } => json!({ "error": "watching is not available" }),
+        };
+        say(&mut stream, &reply).await
     }
+
+    async fn terminate(&self, request: &Request, operator: &str, session_id: &str, reason: &str) -> Value {
+        let Some(session) = self.session(session_id) else { return json!({ "terminated": false }) };
+        match self.record(request, operator, Some(&session)).await {
+            Ok(()) => {
+                let ended = self.registry.terminate(session_id, Termination::new(operator, reason));
+                json!({ "terminated": ended })
+            }
+            Err(error) => json!({ "error": unrecorded(&error) }),
+        }
+    }
+
+    fn session(&self, session_id: &str) -> Option<LiveSession> {
+        self.registry.list().into_iter().find(|session| session.session_id == session_id)
+    }
+
+    /// Records what is about to be done.
+    async fn record(
+        &self,
+        request: &Request,
+        operator: &str,
+        session: Option<&LiveSession>,
+    ) -> Result<(), RecordError> {
+        let event = self.event(request, operator, session, Outcome::Success);
+        self.recorder.record(event).await
+    }
+
+    /// Records what was asked for and is not done.
+    async fn refuse(
+        &self,
+        request: &Request,
+        operator: &str,
+        refused: &NotPermitted,
+    ) -> Result<(), RecordError> {
+        let session = request.session_id().and_then(|id| self.session(id));
+        let event = self.event(request, operator, session.as_ref(), Outcome::Blocked);
+        self.recorder.record(event.because(refused.code, &refused.message)).await
+    }
+
+    /// An act on a session has the session's subject; without one, the operator is who acted.
+    fn event(
+        &self,
+        request: &Request,
+        operator: &str,
+        session: Option<&LiveSession>,
+        outcome: Outcome,
+    ) -> Event {
+        let mut subject = Subject::default();
+        match session {
+            Some(session) => {
+                subject.actor_id = Some(session.actor_id.clone());
+                subject.target_id = Some(session.target_id.clone());
+                subject.session_id = Some(session.session_id.clone());
+                subject.source_ip = Some(session.source_ip);
+            }
+            None => subject.actor_id = Some(operator.to_owned()),
+        }
+        let detail = Detail::OperatorActed(OperatorActed::new(operator, request.act()));
+        Event::new(subject, outcome, detail, Utc::now())
+    }
+}
+
+fn unrecorded(error: &RecordError) -> String {
+    format!("it cannot be recorded, so it is not done: {error}")
+}
+
+async fn say(stream: &mut UnixStream, what: &Value) -> std::io::Result<()> {
+    let line = format!("{what}\n");
+    tokio::time::timeout(ANSWER_WITHIN, stream.write_all(line.as_bytes())).await?
 }

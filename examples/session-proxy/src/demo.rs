@@ -12,6 +12,8 @@ use session_filter::Target;
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
 use tokio::net::TcpListener;
 
+use crate::limits::LimitsToml;
+use crate::operators::Operators;
 use crate::serve::{Parts, Ready, stop_signal};
 use crate::{Failure, files, users};
 
@@ -86,6 +88,9 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
         policy: policy_file,
         users: users_file,
         control_socket: control_socket.clone(),
+        control_group: None,
+        operators: Operators::own_account_and_root(),
+        limits: LimitsToml::default(),
         checkpoints: crate::config::Checkpoints::default(),
         inventory: Inventory::new().target(destination, Credential::key(ACCOUNT, credential)),
     })

@@ -20,8 +20,11 @@ mod control;
 mod demo;
 mod door;
 mod files;
+mod limits;
+mod operators;
 mod recorder;
 mod serve;
+mod sessions;
 mod users;
 
 use std::path::PathBuf;
@@ -127,9 +130,9 @@ fn main() -> ExitCode {
                 Ok(())
             }
             Verb::HashPassword => users::hash_from_stdin(),
-            Verb::Sessions { socket, json, act: Act::List } => control::list(&socket, json).await,
+            Verb::Sessions { socket, json, act: Act::List } => sessions::list(&socket, json).await,
             Verb::Sessions { socket, json, act: Act::Terminate { session_id, reason } } => {
-                control::terminate(&socket, json, session_id, reason).await
+                sessions::terminate(&socket, json, session_id, reason).await
             }
         }
         .map(|()| ExitCode::SUCCESS)

@@ -18,6 +18,8 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::door::Door;
+use crate::limits::LimitsToml;
+use crate::operators::Operators;
 use crate::recorder::AuditRecorder;
 use crate::users::{Passwords, UserFile, UserList};
 use crate::{Failure, control, files};
@@ -30,6 +32,9 @@ pub(crate) struct Parts {
     pub(crate) policy: PathBuf,
     pub(crate) users: PathBuf,
     pub(crate) control_socket: PathBuf,
+    pub(crate) control_group: Option<String>,
+    pub(crate) operators: Operators,
+    pub(crate) limits: LimitsToml,
     pub(crate) checkpoints: crate::config::Checkpoints,
     pub(crate) inventory: Inventory,
 }
@@ -66,19 +71,28 @@ impl Ready {
             .targets(parts.inventory)
             .recorder(recorder.clone())
             .registry(registry.clone())
-            .limits(limits_for_descriptors()?)
+            .limits(limits_for_descriptors(&parts.limits)?)
             .build();
         let listener = TcpListener::bind(parts.listen)
             .await
             .map_err(Failure::because(format!("cannot listen on {}", parts.listen)))?;
         let address = listener.local_addr().map_err(Failure::because("cannot listen"))?;
-        let control = control::Control::bind(parts.control_socket, registry)?;
+        let control = control::Control::bind(
+            parts.control_socket,
+            parts.control_group.as_deref(),
+            registry,
+            parts.operators,
+            recorder.clone(),
+        )?;
         Ok(Self { address, log, recorder, listener, proxy, control })
     }
 
     /// Serves until `stop` resolves; then every session has ended, and the log is closed.
     pub(crate) async fn serve_until(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let control = tokio::spawn(self.control.serve());
+        let (no_more, over) = tokio::sync::oneshot::channel::<()>();
+        let control = tokio::spawn(self.control.serve(async {
+            let _ = over.await;
+        }));
         let recorder = self.recorder.clone();
         let mut broken = None;
         let stop = async {
@@ -89,7 +103,8 @@ impl Ready {
             }
         };
         let served = self.proxy.serve_until(self.listener, stop).await;
-        control.abort();
+        drop(no_more);
+        let _ = control.await;
         if let Some(reason) = broken {
             return Err(Failure::new(format!("stopped, since nothing can be recorded: {reason}")));
         }
@@ -112,6 +127,9 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
         policy: config.policy,
         users: config.users,
         control_socket: config.control_socket.unwrap_or_else(|| config.data_dir.join("control.sock")),
+        control_group: config.control_group,
+        operators: config.operators,
+        limits: config.limits,
         checkpoints: config.checkpoints,
         data_dir: config.data_dir,
         inventory,
@@ -210,9 +228,9 @@ async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> 
 }
 
 /// Limits that the descriptors of this process suffice for: three for a connection (two towards the client, one towards the target).
-fn limits_for_descriptors() -> Result<Limits, Failure> {
+fn limits_for_descriptors(stated: &LimitsToml) -> Result<Limits, Failure> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limits = Limits::default();
+    let mut limits = stated.over(Limits::default());
     let mut allowed = getrlimit(Resource::Nofile);
     if allowed.current != allowed.maximum {
         allowed.current = allowed.maximum;

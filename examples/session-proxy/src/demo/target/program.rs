@@ -43,7 +43,7 @@ impl Account {
         let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_dir());
         let home = home.unwrap_or_else(|| PathBuf::from("/"));
-        let user = OsString::from(crate::control::name_of(rustix::process::geteuid().as_raw()));
+        let user = OsString::from(crate::operators::name_of(rustix::process::geteuid().as_raw()));
         let mut environment: Vec<(OsString, OsString)> =
             std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_kept)).collect();
         if !environment.iter().any(|(name, _)| name == "PATH") {
