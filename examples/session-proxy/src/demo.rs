@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use russh::keys::PublicKey;
 use serde_json::json;
-use session_filter::Target;
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
+use session_filter::{Mode, Target};
 use tokio::net::TcpListener;
 
 use crate::limits::LimitsToml;
@@ -21,16 +21,29 @@ use crate::{Failure, files, users};
 const ACCOUNT: &str = "deploy";
 const TARGET: &str = "demo-target";
 
-/// The user that the demo makes.
-const USER: &str = "alice";
+/// The users that the demo makes: one for each way to work. What they may do stands in `demo/policy.toml`.
+const USERS: [User; 3] = [
+    User { name: "alice", mode: Mode::ExecOnly, commands: COMMANDS },
+    User { name: "maria", mode: Mode::Managed, commands: COMMANDS },
+    // There is no list of commands for a raw terminal.
+    User { name: "ursula", mode: Mode::Unrestricted, commands: &[] },
+];
 const COMMANDS: &[&str] = &["echo ...", "ls ...", "cat /etc/os-release"];
+
+/// A user of the demo.
+#[derive(Clone, Copy)]
+pub(crate) struct User {
+    pub(crate) name: &'static str,
+    pub(crate) mode: Mode,
+    pub(crate) commands: &'static [&'static str],
+}
 
 const POLICY: &str = include_str!("../demo/policy.toml");
 
 /// What a run of the demo is made of; also what `--json` prints.
 pub(crate) struct Stage {
     pub(crate) address: std::net::SocketAddr,
-    pub(crate) password: String,
+    pub(crate) users: Vec<(User, String)>,
     pub(crate) host_key: PublicKey,
     pub(crate) data_dir: PathBuf,
 }
@@ -68,13 +81,18 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
     ));
 
     // Users and policy, in files that can be edited while it runs.
-    let password = random_password()?;
+    let mut stage_users = Vec::new();
+    let mut listed = "# Edit while the demo runs: a user who is removed is out within a second.\n".to_owned();
+    for user in USERS {
+        let password = random_password()?;
+        listed.push_str(&format!(
+            "\n[[user]]\nname = \"{}\"\npassword = \"{}\"\nroles = [\"visitor\"]\n",
+            user.name,
+            users::hash(&password)?
+        ));
+        stage_users.push((user, password));
+    }
     let users_file = data_dir.join("users.toml");
-    let listed = format!(
-        "# Edit while the demo runs: a user who is removed is out within a second.\n\
-         [[user]]\nname = \"{USER}\"\npassword = \"{}\"\nroles = [\"visitor\"]\n",
-        users::hash(&password)?
-    );
     files::private_file(&users_file, listed.as_bytes())?;
     let policy_file = data_dir.join("policy.toml");
     files::private_file(&policy_file, POLICY.as_bytes())?;
@@ -98,20 +116,20 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
 
     let stage = Stage {
         address: ready.address,
-        password,
+        users: stage_users,
         host_key: host_key.public_key().clone(),
         data_dir: data_dir.clone(),
     };
     if json {
         let line = json!({
             "ssh": { "host": ready.address.ip().to_string(), "port": ready.address.port() },
-            "users": [{
-                "name": USER,
-                "password": stage.password,
+            "users": stage.users.iter().map(|(user, password)| json!({
+                "name": user.name,
+                "password": password,
                 "target": TARGET,
-                "mode": "exec-only",
-                "commands": COMMANDS,
-            }],
+                "mode": user.mode,
+                "commands": user.commands,
+            })).collect::<Vec<_>>(),
             "target": {
                 "host": target_address.ip().to_string(),
                 "port": target_address.port(),

@@ -85,6 +85,9 @@ enum Verb {
     /// Read a password from standard input and print its Argon2id hash for the users file.
     HashPassword,
     /// List or end the sessions of a running proxy, through its control socket.
+    ///
+    /// Who asks is known by the account that asks, and needs the role of the act (`[[operator]]` in the settings). Each act, and each
+    /// refusal, is recorded.
     Sessions {
         /// The control socket of the running proxy.
         #[arg(long, value_name = "PATH", global = true, default_value = "session-proxy-demo/control.sock")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{ChannelMsg, client};
 
-use super::{Stage, USER};
+use super::Stage;
 use crate::Failure;
 
 /// What the user sees of one command.
@@ -27,13 +27,16 @@ impl client::Handler for Client {
     }
 }
 
-/// Runs one command through the proxy.
+/// Runs one command through the proxy, as the first user.
 pub(crate) async fn exec(stage: &Stage, command: &str) -> Result<Seen, Failure> {
     let failed = || Failure::because::<russh::Error>("the demo's own client failed");
     let config = Arc::new(client::Config { nodelay: true, ..client::Config::default() });
     let mut connection =
         client::connect(config, stage.address, Client(stage.host_key.clone())).await.map_err(failed())?;
-    let login = connection.authenticate_password(USER, stage.password.as_str()).await.map_err(failed())?;
+    let [(user, password), ..] = stage.users.as_slice() else {
+        return Err(Failure::new("the demo has no user"));
+    };
+    let login = connection.authenticate_password(user.name, password.as_str()).await.map_err(failed())?;
     if !login.success() {
         return Err(Failure::new("the demo's own user was not let in"));
     }

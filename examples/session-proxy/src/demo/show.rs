@@ -5,13 +5,21 @@ use std::path::Path;
 use audit_log::{AuditLog, FileKeys, FileStore, Query, Reader, VerifyOptions};
 use futures::TryStreamExt as _;
 
-use super::{COMMANDS, Stage, TARGET, USER, client};
+use super::{Mode, Stage, TARGET, USERS, client};
 use crate::Failure;
 
 pub(crate) async fn run(stage: &Stage, log: &AuditLog) -> Result<(), Failure> {
     println!("session-proxy demo");
     println!("  proxy on {}, data in {}", stage.address, stage.data_dir.display());
-    println!("  `{USER}` may run on {TARGET}: {}", COMMANDS.join(", "));
+    for user in USERS {
+        match user.mode {
+            Mode::Unrestricted => println!("  `{}` has a raw terminal on {TARGET}, recorded", user.name),
+            Mode::Managed => {
+                println!("  `{}` has a prompt on {TARGET}, for: {}", user.name, user.commands.join(", "));
+            }
+            _ => println!("  `{}` may run on {TARGET}: {}", user.name, user.commands.join(", ")),
+        }
+    }
 
     println!("\n1. A permitted command runs on the target:");
     say(stage, "echo hello from the target").await?;
@@ -40,22 +48,35 @@ pub(crate) async fn run(stage: &Stage, log: &AuditLog) -> Result<(), Failure> {
     println!("\n4. A copy of the log with one byte flipped is found out:");
     flip_and_verify(stage).await?;
 
-    let port = stage.address.port();
-    println!("\nServing on. Try, with password {}", stage.password);
-    println!("  ssh -p {port} {USER}@127.0.0.1 'ls -l /'");
-    println!("  ssh -p {port} {USER}@127.0.0.1 'ls; rm -rf /tmp/x'       # refused before anything runs");
+    let (port, dir) = (stage.address.port(), stage.data_dir.display());
+    println!("\nServing on. Try, with these passwords:");
+    for (user, password) in &stage.users {
+        println!("  {:8} {password}", user.name);
+    }
+    let [alice, maria, ursula] = USERS.map(|user| user.name);
+    println!("  ssh -p {port} {alice}@127.0.0.1 'ls -l /'");
+    println!("  ssh -p {port} {alice}@127.0.0.1 'ls; rm -rf /tmp/x'    # refused before anything runs");
     println!(
-        "  ssh -p {port} {USER}@127.0.0.1                          # no shell: the permitted list instead"
+        "  ssh -p {port} {alice}@127.0.0.1                        # no shell: the permitted list instead"
     );
-    println!("  cargo run --release -p auditor -- --data-dir {} verify", stage.data_dir.display());
-    println!("  cargo run --release -p auditor -- --data-dir {} search hello", stage.data_dir.display());
-    println!("  edit {}/policy.toml and run the next command", stage.data_dir.display());
+    println!(
+        "  ssh -tt -p {port} {maria}@127.0.0.1                    # a prompt; `help` says what it can do"
+    );
+    println!("  ssh -tt -p {port} {ursula}@127.0.0.1                   # a raw terminal, recorded");
+    println!("Look in, from another terminal:");
+    println!("  cargo run --release -p session-proxy -- sessions list --socket {dir}/control.sock");
+    println!("  cargo run --release -p session-proxy -- sessions terminate ID --socket {dir}/control.sock");
+    println!("Look back:");
+    println!("  cargo run --release -p auditor -- --data-dir {dir} verify");
+    println!("  cargo run --release -p auditor -- --data-dir {dir} search hello");
+    println!("  cargo run --release -p auditor -- --data-dir {dir} play SESSION");
+    println!("  edit {dir}/policy.toml and run the next command");
     println!("Stop with Ctrl-C; sessions then end with a reason, and the log is closed.");
     Ok(())
 }
 
 async fn say(stage: &Stage, command: &str) -> Result<(), Failure> {
-    println!("   $ ssh {USER}@proxy {command:?}");
+    println!("   $ ssh {}@proxy {command:?}", USERS[0].name);
     let seen = client::exec(stage, command).await?;
     for line in seen.stdout.lines().chain(seen.stderr.lines()) {
         println!("   {}", line.escape_debug());

@@ -22,7 +22,7 @@ fn hash(password: &str) -> String {
 }
 
 /// Everything that `example-config` says one needs, for a target that is this sshd.
-fn write_files(dir: &Path, sshd: &Sshd, extra: &str) {
+pub(crate) fn write_files(dir: &Path, sshd: &Sshd, extra: &str) {
     let known_hosts = format!("[127.0.0.1]:{} {}\n", sshd.port(), sshd.host_public_key());
     let config = format!(
         "listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\npolicy = \"policy.toml\"\nusers = \"users.toml\"\n{extra}\n\
@@ -46,13 +46,13 @@ fn write_files(dir: &Path, sshd: &Sshd, extra: &str) {
     }
 }
 
-fn serve(dir: &Path) -> Running {
+pub(crate) fn serve(dir: &Path) -> Running {
     let mut command = Command::new(BINARY);
     command.args(["serve", "--config"]).arg(dir.join("proxy.toml"));
     Running::spawn(command).unwrap()
 }
 
-fn port(proxy: &Running) -> u16 {
+pub(crate) fn port(proxy: &Running) -> u16 {
     let mut port = None;
     wait_for("it serves", || {
         let said = String::from_utf8(proxy.stderr()).unwrap();
@@ -67,13 +67,13 @@ fn port(proxy: &Running) -> u16 {
     port.unwrap()
 }
 
-fn stop(proxy: Running) -> Output {
+pub(crate) fn stop(proxy: Running) -> Output {
     let pid = rustix::process::Pid::from_raw(i32::try_from(proxy.pid()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     proxy.wait(Duration::from_secs(30)).unwrap()
 }
 
-fn ssh(port: u16) -> Ssh {
+pub(crate) fn ssh(port: u16) -> Ssh {
     Ssh::new(port).user("alice").password(PASSWORD)
 }
 
