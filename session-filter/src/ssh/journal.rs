@@ -130,8 +130,16 @@ impl Journal {
         redact: impl Fn(&str) -> Redacted,
     ) -> Result<Recorded<Permit>, RecordError> {
         self.check()?;
-        Recorded::command(&*self.recorder, self.subject.clone(), correlation_id, permit, redact, Utc::now())
-            .await
+        Recorded::command(
+            &*self.recorder,
+            self.subject.clone(),
+            correlation_id,
+            permit,
+            None,
+            redact,
+            Utc::now(),
+        )
+        .await
     }
 
     /// Waits until everything submitted before is durable or has failed.

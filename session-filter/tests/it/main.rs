@@ -22,6 +22,7 @@ mod model;
 mod other_shells;
 mod policy_text;
 mod quoting;
+mod record;
 mod recording;
 mod redaction;
 mod session_clock;
