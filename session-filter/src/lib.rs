@@ -20,6 +20,8 @@ pub mod record;
 pub mod recording;
 pub mod registry;
 #[cfg(feature = "ssh")]
+pub mod screen;
+#[cfg(feature = "ssh")]
 pub mod shell;
 pub mod source;
 #[cfg(feature = "ssh")]

@@ -25,6 +25,8 @@ mod quoting;
 mod record;
 mod recording;
 mod redaction;
+#[cfg(feature = "ssh")]
+mod screen;
 mod session_clock;
 #[cfg(feature = "ssh")]
 mod shell;
