@@ -8,4 +8,5 @@ mod hostile;
 mod lives;
 mod relay;
 mod slow_parts;
+mod terminals;
 mod tools;
