@@ -26,6 +26,8 @@ pub mod shell;
 pub mod source;
 #[cfg(feature = "ssh")]
 pub mod ssh;
+#[cfg(feature = "totp")]
+pub mod totp;
 pub mod verdict;
 
 pub use clock::{ClockEvent, SessionClock, SessionLimits};

@@ -6,6 +6,8 @@ mod fixture;
 mod flow;
 mod hostile;
 mod lives;
+#[cfg(feature = "totp")]
+mod logins;
 mod relay;
 mod slow_parts;
 mod terminals;
