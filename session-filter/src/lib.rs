@@ -19,15 +19,12 @@ pub mod quote;
 pub mod record;
 pub mod recording;
 pub mod registry;
-#[cfg(feature = "ssh")]
-pub mod screen;
+pub mod sftp;
 #[cfg(feature = "ssh")]
 pub mod shell;
 pub mod source;
 #[cfg(feature = "ssh")]
 pub mod ssh;
-#[cfg(feature = "totp")]
-pub mod totp;
 pub mod verdict;
 
 pub use clock::{ClockEvent, SessionClock, SessionLimits};

@@ -72,12 +72,12 @@ mod session;
 mod sftp;
 mod target;
 mod terminal;
-pub(crate) mod text;
+mod text;
 mod unrestricted;
 
 pub use command::{EXIT_BLOCKED, EXIT_NO_SHELL, EXIT_UNAVAILABLE};
 pub use limits::Limits;
-pub use login::{Authenticator, CodeCheck, NoAuthenticator, SecondFactor};
+pub use login::{Authenticator, NoAuthenticator};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use russh::keys;
 pub use target::{

@@ -145,8 +145,7 @@ impl Reel {
         self.passed_over
     }
 
-    /// The recordings, without what is needed to go on.
-    pub fn into_recordings(self) -> Vec<Recording> {
+    pub(super) fn into_recordings(self) -> Vec<Recording> {
         self.recordings
     }
 

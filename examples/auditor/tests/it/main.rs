@@ -13,7 +13,6 @@ mod agreement;
 mod arguments;
 mod hostile;
 mod made;
-mod play;
 mod search;
 mod show;
 mod verify;

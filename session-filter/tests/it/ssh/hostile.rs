@@ -20,7 +20,7 @@ pub(crate) struct Seen {
     pub(crate) stderr: String,
 }
 
-pub(crate) struct AnyKey;
+struct AnyKey;
 
 impl client::Handler for AnyKey {
     type Error = russh::Error;
@@ -47,14 +47,9 @@ pub(crate) fn exec_raw(fixture: &Fixture, line: &[u8]) -> Seen {
     })
 }
 
-/// A connection that is not logged in.
-pub(crate) async fn connect_as_nobody(fixture: &Fixture) -> client::Handle<AnyKey> {
-    let address: SocketAddr = ([127, 0, 0, 1], fixture.port).into();
-    client::connect(Arc::new(client::Config::default()), address, AnyKey).await.unwrap()
-}
-
 async fn connect(fixture: &Fixture) -> client::Handle<AnyKey> {
-    let mut client = connect_as_nobody(fixture).await;
+    let address: SocketAddr = ([127, 0, 0, 1], fixture.port).into();
+    let mut client = client::connect(Arc::new(client::Config::default()), address, AnyKey).await.unwrap();
     assert!(client.authenticate_password("alice", PASSWORD).await.unwrap().success());
     client
 }
