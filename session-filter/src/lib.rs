@@ -19,7 +19,8 @@ pub mod quote;
 pub mod record;
 pub mod recording;
 pub mod registry;
-pub mod sftp;
+#[cfg(feature = "ssh")]
+pub mod screen;
 #[cfg(feature = "ssh")]
 pub mod shell;
 pub mod source;

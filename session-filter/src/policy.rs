@@ -15,8 +15,25 @@
 //! warn     = "1m"                               # said so long before a cut; default 1m
 //! pipelines = true                              # `|` between commands that this rule permits; default false
 //! lists    = true                               # `&&`, `||`, `;` likewise; default false
-//! record   = "full"                             # "digest" (default) or "full" output
+//! directories = ["/var/log/**"]                 # managed: where these commands may run besides home
+//! record   = "full"                             # of output: "off" (sizes only), "digest" (default) or "full"
 //! acknowledge = ["vi grants a shell"]           # needed for programs that can run others
+//!
+//! [permit.files]                                # SFTP and scp, by absolute paths
+//! read  = ["/var/log/**"]
+//! list  = ["/var/log/**", "/srv/upload"]        # and write, delete, rename, chmod, link
+//! write = ["/srv/upload/*"]
+//!
+//! [permit.doors]
+//! local-forward  = ["10.0.0.5:5432", "db-*:5432", "[::1]:8000-8100", "*:443"]
+//! local-socket   = ["/run/app.sock"]
+//! remote-forward = ["127.0.0.1:8080"]
+//! remote-socket  = ["/tmp/app-*.sock"]
+//! env            = ["LANG", "LC_*"]
+//! subsystems     = ["netconf"]
+//! agent = true
+//! x11   = true
+//! legacy-scp = true                             # `scp -t`, `scp -f`; their paths are checked like those of SFTP
 //! ```
 //!
 //! # Rules
@@ -29,7 +46,15 @@
 //! The terms of a session come from all rules in force: the strictest of the stated `idle`, `longest` and `warn`; the
 //! most complete `record`; `managed` if any of them says so. A raw terminal is never combined with a list of commands:
 //! `unrestricted` counts only where no rule for this user and target lists commands, in force or not, and a policy in
-//! which both are written for the same user (or role) and target (or tag) does not load.
+//! which both are written for the same user (or role) and target (or tag) does not load. A raw terminal lasts no longer than
+//! the rules that give it.
+//!
+//! A rule may consist of `files` or `doors` alone. It admits its users, says nothing about how they use a session unless it
+//! states a `mode`, and keeps nobody from a raw terminal that another rule gives; a user whom only such rules name has an
+//! `exec-only` session in which no command is permitted. If it does state `exec-only` or `managed`, it counts as a list of
+//! commands, an empty one.
+//!
+//! In an unrestricted session a single command (`ssh host 'command'`) is sent as the client sent it, unread: any bytes but NUL.
 //!
 //! # Command patterns
 //!
@@ -54,6 +79,50 @@
 //! The program is compared exactly, and holds no wildcards. Where a pattern names it by absolute path, the plain name
 //! matches too, and the absolute path is what is sent.
 //!
+//! # Directories
+//!
+//! In a managed session `cd` goes to a directory that `directories` of any rule in force names, or anywhere if none of them names
+//! one. There a rule's commands run if its own `directories` names the place, or if they mean the same anywhere:
+//!
+//! * no `...`, and no wildcard but behind a `/` at the beginning of its word (`cat /var/log/nginx/*`);
+//! * a program by plain name or absolute path;
+//! * no word that is a relative path by its looks: `.`, `..`, or with a `/` that is not the first character. Options and URLs are none.
+//!
+//! So `df -h` runs anywhere, `cat *` and `./backup` run at home. A plain word is not seen to be a file: `cat notes.txt` runs anywhere, too,
+//! and `make` reads whatever `Makefile` is there. Name the file by its absolute path, or `directories`, where that matters.
+//!
+//! What is sent is then `cd -- '/dir' && exec 'program' 'argument'`, or `cd -- '/dir' && { …; }` for commands that are joined. Because of
+//! `exec`, what exists only as a shell's builtin (`ulimit`, `type`) runs at home alone.
+//!
+//! # Paths
+//!
+//! Patterns in `directories`, `files` and of sockets are absolute, compared component by component and byte by byte:
+//!
+//! | in a pattern | matches |
+//! |---|---|
+//! | `?` | one character |
+//! | `*` | any characters of one component, hidden files included |
+//! | `**`, as a whole component | any number of components, none included: `/srv/**` is `/srv` and all below, `/srv/*/**` only what is below |
+//!
+//! `~`, `.`, `..`, `//` and control characters are mistakes. The paths that are compared are resolved first, as text and, as far as
+//! the protocol shows it, through links; a socket's path must be written the resolved way.
+//!
+//! Whoever has any access to a path may also look at it and at the directories that lead there: clients do that on their way
+//! ([`FileAccess::Stat`]). That shows whether such a directory exists, its size, times and owner, and nothing of its entries.
+//!
+//! # Doors
+//!
+//! An address is `host:port`. The host is an address, compared as such (IPv6 in brackets), or a name, compared without regard to case
+//! and never resolved, in which `*` stands for any characters of one label; `*` alone is any host. The port is a number, a range or
+//! `*`. To listen on (`remote-forward`), `127.0.0.1`, `::1` and `localhost` are the same; every interface (`0.0.0.0`, `::`, or no
+//! address, which clients send for `*`) must be written, the last as `*`; port `0` lets the target choose one.
+//!
+//! A name says nothing about where it leads: whoever controls its DNS zone, or `/etc/hosts` on the target, decides that.
+//!
+//! Environment variables that make programs run others, load what they name or read their settings there (`LD_*`, `BASH_ENV`, `ENV`,
+//! `PATH`, `PAGER`, `EDITOR`, `GIT_SSH*`, `PYTHON*`, `PERL5*`, `IFS`, `SSH_*`, `XDG_*`, …) are never passed on: written out they are a mistake, and no
+//! wildcard matches them. The table is not complete; name what is needed rather than `A*`.
+//!
 //! # Conditions
 //!
 //! | in `when` | holds while |
@@ -77,7 +146,11 @@
 //! command. A pattern that can reach such a feature does not load unless an entry of `acknowledge` in the same rule names
 //! the program and what it does: `find runs programs` covers `-exec`, and not `-delete`; `find anything` covers both. A
 //! program that is a danger however it is called takes any words: `vi grants a shell`. The mistake says what to write. See
-//! [`lint`] for which features are known.
+//! [`lint`] for which features are known. When such a command runs, its record says that what it runs in its turn was not checked
+//! (`nested_uncontrolled`).
+//!
+//! `scp` among `commands` needs an acknowledgement, too, since it reads and writes files that `files` does not name; open
+//! `legacy-scp` instead.
 
 mod access;
 mod check;

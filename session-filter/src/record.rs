@@ -1,11 +1,13 @@
 //! The recorder: nothing happens that was not written down first.
 
+mod files;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
-use crate::event::{CommandStarted, Detail, Event, Line, Outcome, Subject};
+use crate::event::{CommandStarted, Detail, Event, Line, Outcome, RecordingPosition, Subject};
 use crate::policy::Redacted;
 use crate::verdict::Permit;
 
@@ -105,7 +107,8 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Recorded<T> {
 impl Recorded<Permit> {
     /// Records `command.started` for `permit` and waits until it is durable.
     ///
-    /// The event is built from the permit itself, so what is on record and what may be sent cannot differ.
+    /// The event is built from the permit itself, so what is on record and what may be sent cannot differ. `position` is where in the
+    /// terminal's recording it begins, where it runs on one.
     ///
     /// # Errors
     /// [`RecordError`] when the recorder failed; the permit is consumed and the command must not run.
@@ -114,12 +117,14 @@ impl Recorded<Permit> {
         subject: Subject,
         correlation_id: &str,
         permit: Permit,
+        position: Option<RecordingPosition>,
         redact: impl Fn(&str) -> Redacted,
         now: DateTime<Utc>,
     ) -> Result<Self, RecordError> {
         let line = Line::new(permit.line(), redact);
         let shown = line.shown().to_owned();
-        let argv = (!line.redacted && !permit.argv().is_empty())
+        let redacted = line.redacted;
+        let argv = (!redacted && !permit.argv().is_empty())
             .then(|| permit.commands().map(<[String]>::to_vec).collect());
         let started = CommandStarted {
             line,
@@ -127,12 +132,17 @@ impl Recorded<Permit> {
             rule: permit.rule().to_owned(),
             rule_line: permit.rule_line() as u64,
             directory: permit.directory().map(ToString::to_string),
-            files: Vec::new(),
+            files: if redacted { Vec::new() } else { files::files(&permit) },
             nested_uncontrolled: permit.nested_uncontrolled(),
-            position: None,
+            position,
         };
-        let event = Event::new(subject, Outcome::Success, Detail::CommandStarted(started), now)
+        let mut event = Event::new(subject, Outcome::Success, Detail::CommandStarted(started), now)
             .correlated(correlation_id);
+        event.message = match (permit.nested_uncontrolled(), permit.argv().is_empty()) {
+            (false, _) => None,
+            (true, false) => Some("the program can run others, which nothing checks".to_owned()),
+            (true, true) => Some("unrestricted: nothing was checked".to_owned()),
+        };
         recorder.record(event).await?;
         Ok(Self { inner: permit, shown })
     }

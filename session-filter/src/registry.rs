@@ -1,4 +1,7 @@
-//! The sessions that live right now: list them, end one.
+//! The sessions that live right now: list them, watch one, end one.
+
+#[cfg(feature = "ssh")]
+pub(crate) mod watch;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+#[cfg(feature = "ssh")]
+pub use self::watch::{FRAME_EVERY, Frame, WATCHERS_MAX, Watch, WatchError};
 use crate::event::cut_at_char;
 use crate::policy::Mode;
 
@@ -32,6 +37,28 @@ pub struct LiveSession {
     pub commands_blocked: u64,
     /// What runs right now, as typed; lines that a rule redacts are redacted here, too.
     pub running: Vec<String>,
+    /// Its terminals, the newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub terminals: Vec<LiveTerminal>,
+}
+
+/// A terminal of a live session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LiveTerminal {
+    /// Its recording, by which a watcher chooses it.
+    pub recording_id: String,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl LiveTerminal {
+    /// A terminal of this size.
+    pub fn new(recording_id: impl Into<String>, width: u32, height: u32) -> Self {
+        Self { recording_id: recording_id.into(), width, height }
+    }
 }
 
 impl std::fmt::Debug for LiveSession {
@@ -74,6 +101,8 @@ type End = Box<dyn Fn(Termination) + Send + Sync>;
 struct Entry {
     session: LiveSession,
     end: End,
+    #[cfg(feature = "ssh")]
+    shown: Option<watch::Shown>,
 }
 
 /// The live sessions of one process. Clones share one list.
@@ -101,6 +130,8 @@ impl Registry {
     }
 
     /// Tells a session to end. The user sees the reason; the record names who ended it. False when no such session lives.
+    ///
+    /// Sessions of this crate's own engine first record `session.termination_asked`. They end whether or not that succeeds.
     pub fn terminate(&self, session_id: &str, termination: Termination) -> bool {
         match self.lock().get(session_id) {
             Some(entry) => {
@@ -135,7 +166,13 @@ impl Registry {
 
     fn insert(&self, entries: &mut HashMap<String, Entry>, session: LiveSession, end: End) -> Registration {
         let session_id = session.session_id.clone();
-        entries.insert(session_id.clone(), Entry { session, end });
+        let entry = Entry {
+            session,
+            end,
+            #[cfg(feature = "ssh")]
+            shown: None,
+        };
+        entries.insert(session_id.clone(), entry);
         Registration { registry: self.clone(), session_id }
     }
 
@@ -164,6 +201,14 @@ impl Registration {
             change(&mut entry.session);
         }
     }
+
+    /// Lets the session be watched.
+    #[cfg(feature = "ssh")]
+    pub(crate) fn show(&self, shown: watch::Shown) {
+        if let Some(entry) = self.registry.lock().get_mut(&self.session_id) {
+            entry.shown = Some(shown);
+        }
+    }
 }
 
 impl Drop for Registration {
@@ -187,6 +232,7 @@ mod tests {
             commands: 0,
             commands_blocked: 0,
             running: Vec::new(),
+            terminals: Vec::new(),
         }
     }
 

@@ -72,7 +72,7 @@ mod session;
 mod sftp;
 mod target;
 mod terminal;
-mod text;
+pub(crate) mod text;
 mod unrestricted;
 
 pub use command::{EXIT_BLOCKED, EXIT_NO_SHELL, EXIT_UNAVAILABLE};

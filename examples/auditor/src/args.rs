@@ -14,12 +14,15 @@ Examples:
   auditor --data-dir /var/lib/session-proxy --json search '' --type command.blocked | jq .command
   auditor --data-dir /var/lib/session-proxy sessions --since 2026-01-31
   auditor --data-dir /var/lib/session-proxy show 0198c0de
+  auditor --data-dir /var/lib/session-proxy play 0198c0de --search 'permission denied'
+  auditor --data-dir /var/lib/session-proxy export 0198c0de --cast -o session.cast
 
 Exit status:
   0  it worked; for `verify`: the log is whole
   1  the log was tampered with; the place is named
   2  wrong usage, no such log, wrong or unreadable keys, a newer format
-  3  `verify` only: whole, but for a write at the very end that was never finished (a crash)
+  3  `verify`: whole, but for a write at the very end that was never finished (a crash);
+     `play`, `export`: the recording is incomplete or goes on; what is missing is said on standard error
 
 The auditor changes nothing and works while the log is being written. It reads past the process that writes the log,
 so what it shows to whom is not itself logged.
@@ -27,7 +30,7 @@ so what it shows to whom is not itself logged.
 What is printed cannot act on a terminal: control characters, escape sequences and reading-direction marks are
 written out, such as \\x1b; --json escapes them, such as \\u001b. Colours only on a terminal, and not with NO_COLOR set.";
 
-/// Verify, search and show an audit log, offline.
+/// Verify, search, show and play an audit log, offline.
 #[derive(Debug, Parser)]
 #[command(name = "auditor", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -85,8 +88,59 @@ pub(crate) enum Command {
         #[command(flatten)]
         period: Period,
     },
+    /// Play what a terminal showed; where standard output is no terminal, print it as text
+    ///
+    /// Keys: space stops and goes on, arrows go 5 s back and forth, `[` and `]` to the previous and next command, `+` and `-`
+    /// change the speed, `.` shows the next output, `q` leaves. Nothing that was recorded reaches your terminal as it is: what
+    /// is shown is drawn anew from an emulated screen.
+    Play(Play),
+    /// Write a recording for other players
+    Export(Export),
     /// Verify, then print the last signed checkpoint, to keep it elsewhere
     Checkpoint,
+}
+
+/// Which terminal of which session.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// The session's id, or the beginning of it
+    pub(crate) session: String,
+    /// Which of the session's recordings: its number, from 1, or its id or the beginning of it; needed where there are several
+    #[arg(long, value_name = "N|ID")]
+    pub(crate) recording: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Play {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How many times as fast as it was
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) speed: f64,
+    /// Cut pauses that are longer than this, in seconds
+    #[arg(long, value_name = "S")]
+    pub(crate) idle_limit: Option<f64>,
+    /// Begin so many seconds after the recording's beginning
+    #[arg(long, value_name = "S", group = "place")]
+    pub(crate) at: Option<f64>,
+    /// Begin at the command with this number, from 1, blocked ones included
+    #[arg(long, value_name = "N", group = "place")]
+    pub(crate) command: Option<usize>,
+    /// Begin where this first stood on the screen, went by, or was run
+    #[arg(long, value_name = "TEXT", group = "place")]
+    pub(crate) search: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// As asciicast v2, which `asciinema play` plays; commands are markers
+    #[arg(long, required = true)]
+    pub(crate) cast: bool,
+    /// Write to this file, which must not exist, instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

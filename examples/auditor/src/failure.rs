@@ -15,6 +15,8 @@ pub(crate) const TAMPERED: u8 = 1;
 pub(crate) const UNUSABLE: u8 = 2;
 /// Exit status: whole, but for a write at the very end that was never finished.
 pub(crate) const TORN: u8 = 3;
+/// Exit status: a recording of which something is not on record.
+pub(crate) const INCOMPLETE: u8 = 3;
 
 /// Why a command ended early.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 //! RFC 8259 §7 asks for escapes below U+0020 only; DEL, C1, bidirectional controls and the rest of [`acts`] may stand
 //! in a string as they are, and a terminal would obey them. `\u00XX` means the same to every parser.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -16,6 +18,26 @@ pub(crate) fn write_line<W: Write + ?Sized>(out: &mut W, value: &impl Serialize)
     value.serialize(&mut Serializer::with_formatter(&mut line, Inert)).map_err(io::Error::other)?;
     line.push(b'\n');
     out.write_all(&line)
+}
+
+/// JSON text in which what could act on a terminal is escaped. Outside strings, JSON has no such characters but line breaks.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    let stays = |character: char| character == '\n' || !acts(character);
+    if text.chars().all(stays) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        if stays(character) {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 #[derive(Debug)]

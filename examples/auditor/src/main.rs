@@ -1,14 +1,18 @@
-//! `auditor`: verify, search and show an audit log, offline.
+//! `auditor`: verify, search, show and play an audit log, offline.
 //!
 //! Everything about the log's format, keys and proofs is in the crate `audit-log`; here is only what a person asks of
-//! it. `args` has the command line, `place` finds the log, `trail` opens it; `verify`, `search`, `sessions` and `story` put
-//! their answers into words, `terminal` and `json` see to it that no answer acts on a terminal, and `failure` says why
-//! there is none.
+//! it; how events make a recording is in `session-filter`. `args` has the command line, `place` finds the log, `trail` opens it;
+//! `verify`, `search`, `sessions` and `story` put their answers into words, `film` finds recordings, which `play` and `export` show,
+//! `terminal` and `json` see to it that no answer acts on a terminal, and `failure` says why there is none.
 
 mod args;
+mod export;
 mod failure;
+mod film;
 mod json;
 mod place;
+mod play;
+mod position;
 mod record;
 mod search;
 mod sessions;
@@ -30,7 +34,9 @@ use clap::error::ErrorKind;
 
 use crate::args::{Arguments, Command, Period};
 use crate::failure::{Failure, TORN, UNUSABLE};
+use crate::film::Film;
 use crate::place::Place;
+use crate::position::Positions;
 use crate::record::{Record, Sensitive};
 use crate::sessions::Sessions;
 use crate::terminal::{Palette, inert};
@@ -93,6 +99,26 @@ fn run(arguments: &Arguments, answer: &mut Answer) -> Result<u8, Failure> {
                 }
             }
             Ok(0)
+        }
+        Command::Play(wanted) => {
+            let trail = open()?;
+            let film = film(&trail, &wanted.which)?;
+            play::play(&trail, &film, wanted, answer)?;
+            Ok(export::verdict(&film))
+        }
+        Command::Export(wanted) => {
+            let trail = open()?;
+            let film = film(&trail, &wanted.which)?;
+            match &wanted.output {
+                Some(path) => {
+                    export::write_file(&trail, &film, path)?;
+                    if answer.json {
+                        json::write_line(&mut answer.out, &export::summary(&film, path))?;
+                    }
+                }
+                None => export::write(&trail, &film, &mut answer.out)?,
+            }
+            Ok(export::verdict(&film))
         }
         Command::Checkpoint => checkpoint(&open()?, answer),
     }
@@ -157,12 +183,16 @@ fn search(trail: &Trail, wanted: &args::Search, answer: &mut Answer) -> Result<u
         query = query.until(until);
     }
     let mut found = false;
+    let mut positions = Positions::new(trail);
     for record in trail.search(query)?.take(wanted.limit.unwrap_or(usize::MAX)) {
         let record = record?;
         found = true;
+        let position = positions.of(&record)?;
         match answer.json {
-            true => json::write_line(&mut answer.out, &record.to_json())?,
-            false => search::print(&mut answer.out, &record, answer.palette)?,
+            true => json::write_line(&mut answer.out, &search::to_json(&record, position.as_ref()))?,
+            false => {
+                search::print(&mut answer.out, &record, &wanted.text, position.as_ref(), answer.palette)?
+            }
         }
     }
     if !found {
@@ -183,6 +213,17 @@ fn show(trail: &Trail, wanted: &str, answer: &mut Answer) -> Result<u8, Failure>
         story::tell(&mut answer.out, &session, &records, answer.palette)?;
     }
     Ok(0)
+}
+
+/// The recording that was asked for. Reading it checks that what is in the log is what was written, as for every other answer.
+fn film(trail: &Trail, which: &args::Which) -> Result<Film, Failure> {
+    if trail.hides() {
+        let text =
+            "what a terminal showed may hold secrets, so with --hide-sensitive nothing is left to play";
+        return Err(Failure::Unusable(text.into()));
+    }
+    let session = whole_id(trail, &which.session)?;
+    film::choose(film::films(trail, &session)?, which.recording.as_deref())
 }
 
 /// The id of the one session whose id is `wanted` or begins with it.

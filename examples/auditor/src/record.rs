@@ -48,6 +48,11 @@ impl Record {
         self.str("event_type").unwrap_or_default()
     }
 
+    /// All its fields.
+    pub(crate) fn fields(&self) -> &Map<String, Value> {
+        &self.event
+    }
+
     /// A field's value, any type.
     pub(crate) fn value(&self, name: &str) -> Option<&Value> {
         self.event.get(name)
@@ -83,6 +88,11 @@ impl Record {
     /// Whether the event itself says that this field may hold a secret.
     pub(crate) fn is_sensitive(&self, name: &str) -> bool {
         self.sensitive().any(|sensitive| sensitive == name)
+    }
+
+    /// Whether this field was left out because it may hold a secret.
+    pub(crate) fn is_hidden(&self, name: &str) -> bool {
+        self.is_sensitive(name) && self.str(name) == Some(HIDDEN)
     }
 
     /// Whether the command line may hold a secret.

@@ -2,15 +2,40 @@
 
 use std::io::{self, Write};
 
-use crate::record::Record;
+use serde_json::Value;
+
+use crate::position::Position;
+use crate::record::{Record, piece};
 use crate::story::{MAY_HOLD_A_SECRET, time};
 use crate::terminal::{Paint, Palette, inert, inert_bytes};
 
 /// Characters of a command or message on a result's line.
 const COLUMNS_MAX: usize = 1_000;
 
-/// Prints a result: time, actor, target, session, type, outcome, then the command and why.
-pub(crate) fn print(out: &mut dyn Write, record: &Record, palette: Palette) -> io::Result<()> {
+/// Bytes of terminal output that are shown before and after what was looked for.
+const AROUND_BYTES: usize = 60;
+
+/// The event, with the place where it can be watched if it does not name that itself.
+pub(crate) fn to_json(record: &Record, position: Option<&Position>) -> Value {
+    let mut line = record.to_json();
+    if let (Some(members), Some(Value::Object(place))) =
+        (line.as_object_mut(), position.map(Position::to_json))
+    {
+        for (name, value) in place {
+            members.entry(name).or_insert(value);
+        }
+    }
+    line
+}
+
+/// Prints a result: time, actor, target, session, type, outcome, then the command and why, and how to watch it.
+pub(crate) fn print(
+    out: &mut dyn Write,
+    record: &Record,
+    wanted: &str,
+    position: Option<&Position>,
+    palette: Palette,
+) -> io::Result<()> {
     let word =
         |name: &str| record.text(name).map_or_else(|| "-".to_owned(), |text| inert(&text).into_owned());
     let outcome = word("outcome");
@@ -40,6 +65,15 @@ pub(crate) fn print(out: &mut dyn Write, record: &Record, palette: Palette) -> i
             marked |= record.is_sensitive(name);
         }
     }
+    if matches!(record.event_type(), "terminal.output" | "terminal.input") {
+        let name = if record.value("text").is_some() { "text" } else { "base64" };
+        let bytes = match record.is_hidden(name) {
+            true => record.str(name).unwrap_or_default().as_bytes().to_vec(),
+            false => piece(&record.to_json()).unwrap_or_default(),
+        };
+        write!(out, "  {}", inert_bytes(around(&bytes, wanted.as_bytes())))?;
+        marked |= record.is_sensitive(name);
+    }
     let why: Vec<String> = ["reason", "message"]
         .into_iter()
         .filter_map(|name| {
@@ -53,7 +87,22 @@ pub(crate) fn print(out: &mut dyn Write, record: &Record, palette: Palette) -> i
     if marked {
         write!(out, "  {}", palette.paint(Paint::Yellow, MAY_HOLD_A_SECRET))?;
     }
+    if let Some(position) = position {
+        write!(out, "  {}", palette.paint(Paint::Dim, &format!("play: {}", position.command())))?;
+    }
     writeln!(out)
+}
+
+/// What was looked for, and a little before and after it; the beginning where it stands in another field.
+fn around<'a>(bytes: &'a [u8], wanted: &[u8]) -> &'a [u8] {
+    let at = match wanted.len() {
+        0 => None,
+        length => bytes.windows(length).position(|window| window == wanted),
+    };
+    let at = at.unwrap_or(0);
+    let begin = at.saturating_sub(AROUND_BYTES);
+    let end = at.saturating_add(wanted.len()).saturating_add(AROUND_BYTES).min(bytes.len());
+    bytes.get(begin..end).unwrap_or(bytes)
 }
 
 fn cut(text: &str) -> String {

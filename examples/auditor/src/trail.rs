@@ -51,6 +51,21 @@ impl Trail {
         Ok(entries.map(|entry| Ok(self.record(&entry?))))
     }
 
+    /// All events from one sequence number to another (both included), one by one.
+    pub(crate) fn read(
+        &self,
+        from: u64,
+        last: u64,
+    ) -> Result<impl Iterator<Item = Result<Record, Failure>> + '_, Failure> {
+        let entries = self.reader.read(from..=last)?;
+        Ok(entries.map(|entry| Ok(self.record(&entry?))))
+    }
+
+    /// Whether fields that may hold a secret are left out.
+    pub(crate) fn hides(&self) -> bool {
+        self.sensitive == Sensitive::Hide
+    }
+
     fn record(&self, entry: &Recorded) -> Record {
         let event = match entry.to_json() {
             serde_json::Value::Object(event) => event,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use session_filter::event::{Act, Detail, Event, OperatorActed, Outcome, Subject};
 use session_filter::record::{RecordError, Recorder as _};
-use session_filter::registry::{LiveSession, Registry, Termination};
+use session_filter::registry::{Frame, LiveSession, Registry, Termination, WatchError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -43,8 +43,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
     List,
-    Watch { session_id: String },
-    Terminate { session_id: String, reason: String },
+    Watch {
+        session_id: String,
+        /// The terminal to stay with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recording_id: Option<String>,
+    },
+    Terminate {
+        session_id: String,
+        reason: String,
+    },
 }
 
 impl Request {
@@ -67,7 +75,7 @@ impl Request {
     fn session_id(&self) -> Option<&str> {
         match self {
             Self::List => None,
-            Self::Watch { session_id } | Self::Terminate { session_id, .. } => Some(session_id),
+            Self::Watch { session_id, .. } | Self::Terminate { session_id, .. } => Some(session_id),
         }
     }
 }
@@ -207,43 +215,75 @@ impl Desk {
             let message = recorded.map_or_else(|error| unrecorded(&error), |()| refused.message);
             return say(&mut stream, &json!({ "error": message })).await;
         }
-        let reply = match &request {
-            Request::List => match self.record(&request, &operator, None).await {
-                Ok(()) => json!({ "sessions": self.registry.list() }),
-                Err(error) => json!({ "error": unrecorded(&error) }),
-            },
-            Request::Terminate { session_id, reason } => {
-                self.terminate(&request, &operator, session_id, reason).await
+        match &request {
+            Request::List => {
+                let event = self.event(&request, &operator, None, Outcome::Success);
+                let reply = match self.recorder.record(event).await {
+                    Ok(()) => json!({ "sessions": self.registry.list() }),
+                    Err(error) => json!({ "error": unrecorded(&error) }),
+                };
+                say(&mut stream, &reply).await
             }
-            Request::Watch { .. } => json!({ "error": "watching is not available" }),
-        };
-        say(&mut stream, &reply).await
+            // The session itself records that it was asked to end, and then ends.
+            Request::Terminate { session_id, reason } => {
+                let ended = self.registry.terminate(session_id, Termination::new(operator, reason));
+                say(&mut stream, &json!({ "terminated": ended })).await
+            }
+            Request::Watch { session_id, recording_id } => {
+                self.watch(stream, &operator, session_id, recording_id.as_deref()).await
+            }
+        }
     }
 
-    async fn terminate(&self, request: &Request, operator: &str, session_id: &str, reason: &str) -> Value {
-        let Some(session) = self.session(session_id) else { return json!({ "terminated": false }) };
-        match self.record(request, operator, Some(&session)).await {
-            Ok(()) => {
-                let ended = self.registry.terminate(session_id, Termination::new(operator, reason));
-                json!({ "terminated": ended })
+    /// Shows a session until it ends or the watcher leaves. The session itself records both.
+    async fn watch(
+        &self,
+        mut stream: UnixStream,
+        operator: &str,
+        session_id: &str,
+        recording_id: Option<&str>,
+    ) -> std::io::Result<()> {
+        let session = self.session(session_id);
+        let mut watch = match self.registry.watch(session_id, operator).await {
+            Ok(watch) => watch,
+            Err(error) => {
+                let message = match error {
+                    WatchError::Recorder(error) => unrecorded(&error),
+                    error => error.to_string(),
+                };
+                return say(&mut stream, &json!({ "error": message })).await;
             }
-            Err(error) => json!({ "error": unrecorded(&error) }),
+        };
+        if let Some(recording_id) = recording_id {
+            watch.choose(recording_id);
+        }
+        say(&mut stream, &json!({ "frame": "session", "session": session })).await?;
+        let mut left = [0_u8; 1];
+        loop {
+            let frame = tokio::select! {
+                frame = watch.next() => frame,
+                // A watcher says nothing more; this is the connection's end.
+                _ = stream.read(&mut left) => return Ok(()),
+            };
+            let line = match frame {
+                Some(Frame::Screen { recording_id, cols, rows, is_whole, bytes }) => json!({
+                    "frame": "screen",
+                    "recording_id": recording_id,
+                    "cols": cols,
+                    "rows": rows,
+                    "is_whole": is_whole,
+                    "drawn": bytes,
+                }),
+                Some(Frame::Ended { reason }) => json!({ "frame": "ended", "reason": reason }),
+                Some(_) => continue,
+                None => return Ok(()),
+            };
+            say(&mut stream, &line).await?;
         }
     }
 
     fn session(&self, session_id: &str) -> Option<LiveSession> {
         self.registry.list().into_iter().find(|session| session.session_id == session_id)
-    }
-
-    /// Records what is about to be done.
-    async fn record(
-        &self,
-        request: &Request,
-        operator: &str,
-        session: Option<&LiveSession>,
-    ) -> Result<(), RecordError> {
-        let event = self.event(request, operator, session, Outcome::Success);
-        self.recorder.record(event).await
     }
 
     /// Records what was asked for and is not done.

@@ -26,6 +26,7 @@ mod recorder;
 mod serve;
 mod sessions;
 mod users;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,7 +50,9 @@ const EXAMPLES: &str = "Examples:
   session-proxy serve --config proxy.toml              the real thing
   ssh -p 2222 alice@proxy 'systemctl status nginx'     as a user, with one target
   ssh -p 2222 alice+web-1@proxy 'df -h'                as a user, naming the target
+  ssh -t -p 2222 maria@proxy                           as a user with a prompt, where the policy says `managed`
   session-proxy sessions list --socket DIR/control.sock
+  session-proxy sessions watch ID --socket DIR/control.sock
   auditor --data-dir DIR search nginx                  find it again";
 
 #[derive(Subcommand)]
@@ -84,7 +87,7 @@ enum Verb {
     ExampleConfig,
     /// Read a password from standard input and print its Argon2id hash for the users file.
     HashPassword,
-    /// List or end the sessions of a running proxy, through its control socket.
+    /// List, watch or end the sessions of a running proxy, through its control socket.
     ///
     /// Who asks is known by the account that asks, and needs the role of the act (`[[operator]]` in the settings). Each act, and each
     /// refusal, is recorded.
@@ -104,6 +107,14 @@ enum Verb {
 enum Act {
     /// Who is in, on what, since when, and what runs right now.
     List,
+    /// See what a session's terminal shows, as it is now and as it changes. `q` or Ctrl-C leaves; the session is not touched.
+    Watch {
+        /// The session's id, as `list` prints it.
+        session_id: String,
+        /// The terminal to stay with, by its recording as `list` prints it; without it, the one that was active last.
+        #[arg(long, value_name = "RECORDING")]
+        terminal: Option<String>,
+    },
     /// End a session. Its user sees the reason; the record says who ended it.
     Terminate {
         /// The session's id, as `list` prints it.
@@ -134,6 +145,9 @@ fn main() -> ExitCode {
             }
             Verb::HashPassword => users::hash_from_stdin(),
             Verb::Sessions { socket, json, act: Act::List } => sessions::list(&socket, json).await,
+            Verb::Sessions { socket, json, act: Act::Watch { session_id, terminal } } => {
+                watch::run(&socket, json, session_id, terminal).await
+            }
             Verb::Sessions { socket, json, act: Act::Terminate { session_id, reason } } => {
                 sessions::terminate(&socket, json, session_id, reason).await
             }

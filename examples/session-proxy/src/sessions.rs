@@ -70,6 +70,15 @@ pub(crate) async fn list(socket: &Path, json: bool) -> Result<(), Failure> {
             number("commands"),
             number("commands_blocked"),
         );
+        for terminal in session.get("terminals").and_then(Value::as_array).into_iter().flatten() {
+            let size = |name: &str| terminal.get(name).and_then(Value::as_u64).unwrap_or(0);
+            println!(
+                "    terminal: {} ({}×{})",
+                text(terminal, "recording_id"),
+                size("width"),
+                size("height")
+            );
+        }
         for running in session.get("running").and_then(Value::as_array).into_iter().flatten() {
             println!("    running: {}", printable(running.as_str().unwrap_or("-")));
         }

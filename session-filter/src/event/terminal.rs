@@ -91,15 +91,16 @@ pub struct TerminalEnded {
     /// Length of the recording; `offset` is the size of all output.
     #[serde(flatten)]
     pub position: RecordingPosition,
-    /// SHA-256 of all output, in hexadecimal.
-    pub sha256: String,
-    /// Bytes the client sent to programs. Their content is not kept: it may be a password.
+    /// SHA-256 of all output, in hexadecimal. Absent where the policy asks for no recording: then sizes are all that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Bytes the client typed. What went to programs is not kept: it may be a password.
     pub input_bytes: u64,
 }
 
 impl TerminalEnded {
     /// The recording ended at `position`.
-    pub fn new(position: RecordingPosition, sha256: impl Into<String>, input_bytes: u64) -> Self {
+    pub fn new(position: RecordingPosition, sha256: impl Into<Option<String>>, input_bytes: u64) -> Self {
         Self { position, sha256: sha256.into(), input_bytes }
     }
 }

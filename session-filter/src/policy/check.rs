@@ -112,7 +112,7 @@ fn mint(
             None => first = argv,
         }
     }
-    let nested_uncontrolled = patterns.iter().any(|pattern| pattern.acknowledged);
+    let nested_uncontrolled = patterns.iter().any(|pattern| pattern.nests);
     Permit::new(text.to_owned(), first, more, rules, record, away.cloned(), nested_uncontrolled)
 }
 

@@ -170,6 +170,24 @@ pub(crate) fn examine(pattern: &Pattern, mode: Mode) -> Findings {
     findings
 }
 
+/// Whether this way leads to programs that nothing checks, and not just to files, accounts or the network.
+pub(crate) fn nests(reason: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "runs",
+        "shell",
+        "program",
+        "code",
+        "editor",
+        "pager",
+        "commands",
+        "options",
+        "settings",
+        "container",
+        "starts",
+    ];
+    !reason.starts_with("changes ") && WORDS.iter().any(|word| reason.contains(word))
+}
+
 /// Whether an acknowledgement with these words covers this way of the pattern's program.
 pub(crate) fn covers(pattern: &Pattern, words: &str, reason: &str) -> bool {
     let is_danger_itself = program(&pattern.program)

@@ -171,7 +171,12 @@ impl<'a> Reader<'a> {
                 "a raw terminal cannot be held to a list of commands: `commands` with mode `unrestricted` is refused \
                  (use `managed`)",
             ),
-            (Some(mode), Some(commands)) => self.commands(commands, mode, &acknowledged),
+            (Some(mode), Some(commands)) => {
+                self.commands(commands, mode, &acknowledged);
+                if mode == Mode::Managed && directories.is_empty() {
+                    self.only_at_home(first);
+                }
+            }
             (Some(mode @ (Mode::ExecOnly | Mode::Managed)), None) if !is_more => {
                 self.mistake(offset, format!("`commands` is missing (mode `{mode}` permits nothing without)"));
             }
@@ -318,13 +323,28 @@ impl<'a> Reader<'a> {
                 );
             }
             let mut pattern = pattern;
-            pattern.acknowledged = self.acknowledged(&pattern, mode, acknowledged, offset);
+            pattern.nests = self.acknowledged(&pattern, mode, acknowledged, offset);
             self.patterns.push(pattern);
             self.pattern_offsets.push(offset);
         }
     }
 
-    /// Every way from the pattern's program to others must be covered by one of the acknowledgements. Whether there is any.
+    /// Says of the patterns from `first` on which of them cannot be used after `cd`.
+    fn only_at_home(&mut self, first: usize) {
+        let patterns = self.patterns.iter().zip(&self.pattern_offsets).skip(first);
+        let mut bound = patterns.filter(|(pattern, _)| !pattern.same_anywhere);
+        let Some((pattern, offset)) = bound.next() else { return };
+        let (text, offset, more) = (excerpt(&pattern.text), *offset, bound.count());
+        let others = match more {
+            0 => String::new(),
+            more => format!(" (and {more} more of this rule)"),
+        };
+        let message =
+            format!("`{text}`{others}: permitted only at home, since the rule has no `directories`");
+        self.warn(offset, message);
+    }
+
+    /// Every way from the pattern's program to others must be covered by one of the acknowledgements. Whether what it runs then is checked by nothing.
     fn acknowledged(
         &mut self,
         pattern: &Pattern,
@@ -339,7 +359,7 @@ impl<'a> Reader<'a> {
             self.warn(offset, format!("`{}`: `{}` {doubt}", excerpt(&pattern.text), excerpt(name)));
         }
         let mut bare = findings.reaches;
-        let is_reaching = !bare.is_empty();
+        let nests = bare.iter().any(|reason| lint::nests(reason));
         bare.retain(|reason| {
             let covering = entries.iter().filter(|entry| {
                 (entry.program == name || entry.program == pattern.program)
@@ -348,7 +368,7 @@ impl<'a> Reader<'a> {
             covering.map(|entry| entry.used.set(true)).count() == 0
         });
         if bare.is_empty() {
-            return is_reaching;
+            return nests;
         }
         let name = excerpt(name);
         let said = bare.get(..REASONS_SHOWN_MAX).unwrap_or(&bare).join("; ");
@@ -364,7 +384,7 @@ impl<'a> Reader<'a> {
             excerpt(&pattern.text),
         );
         self.mistake(offset, message.replace('\\', "\\\\"));
-        is_reaching
+        nests
     }
 
     fn redactions(&mut self, value: &Spanned<DeValue<'_>>) -> Vec<Regex> {

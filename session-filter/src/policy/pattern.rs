@@ -22,8 +22,8 @@ pub(crate) struct Pattern {
     pub(crate) any_rest: bool,
     /// What it permits is the same whatever the directory is, as far as its words show.
     pub(crate) same_anywhere: bool,
-    /// The rule acknowledges that it reaches other programs.
-    pub(crate) acknowledged: bool,
+    /// The rule acknowledges that it can run other programs, which nothing checks.
+    pub(crate) nests: bool,
 }
 
 /// One word after the program.
@@ -93,7 +93,7 @@ impl Pattern {
             program: program.text,
             args,
             any_rest,
-            acknowledged: false,
+            nests: false,
         })
     }
 

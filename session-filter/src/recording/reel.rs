@@ -145,7 +145,8 @@ impl Reel {
         self.passed_over
     }
 
-    pub(super) fn into_recordings(self) -> Vec<Recording> {
+    /// The recordings, without what is needed to go on.
+    pub fn into_recordings(self) -> Vec<Recording> {
         self.recordings
     }
 

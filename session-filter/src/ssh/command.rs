@@ -322,7 +322,14 @@ async fn prepare(
     let env = channel.setup.lock().env.clone();
     let open = open_channel(session, around.pty, &env, needs);
     let redact = |text: &str| session.shared.gatekeeper.redact(text);
-    let both = async { tokio::join!(session.journal.command(correlation_id, permit, redact), open) };
+    let record = async {
+        let position = match around.terminal {
+            Some(terminal) => Some(terminal.mark().await),
+            None => None,
+        };
+        session.journal.command(correlation_id, permit, position, redact).await
+    };
+    let both = async { tokio::join!(record, open) };
     tokio::pin!(both);
     let (command, opened) = tokio::select! {
         both = &mut both => both,
@@ -398,6 +405,9 @@ async fn run(
         return CommandEnd::SessionEnded { said: false };
     }
     session.command_sent(&shown);
+    if around.terminal.is_none() {
+        session.stage.printed(format!("$ {}\n", printable(&shown)).as_bytes());
+    }
     let mut notices = session.notices();
 
     let mut stopped = Stopped::Confirmed;
@@ -506,13 +516,17 @@ async fn run(
         }
     };
     let (stdout, stderr) = output.finish();
+    let position = match around.terminal {
+        Some(terminal) => Some(terminal.mark().await),
+        None => None,
+    };
     let executed = CommandExecuted {
         command: Some(shown),
         exit_status: output.exit_status,
         exit_signal: output.exit_signal.as_ref().map(signal_name),
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         stdin_bytes: stdin_bytes.load(Ordering::Relaxed),
-        position: around.terminal.map(Terminal::position),
+        position,
         stdout,
         stderr,
     };

@@ -7,7 +7,7 @@ use chrono::Utc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::event::{Detail, Event, Outcome, Subject};
+use crate::event::{Detail, Event, Outcome, RecordingPosition, Subject};
 use crate::policy::Redacted;
 use crate::record::{RecordError, Recorded, Recorder};
 use crate::verdict::Permit;
@@ -127,10 +127,12 @@ impl Journal {
         &self,
         correlation_id: &str,
         permit: Permit,
+        position: Option<RecordingPosition>,
         redact: impl Fn(&str) -> Redacted,
     ) -> Result<Recorded<Permit>, RecordError> {
         self.check()?;
-        Recorded::command(&*self.recorder, self.subject.clone(), correlation_id, permit, redact, Utc::now())
+        let subject = self.subject.clone();
+        Recorded::command(&*self.recorder, subject, correlation_id, permit, position, redact, Utc::now())
             .await
     }
 

@@ -291,6 +291,9 @@ impl<'a> Output<'a> {
         if let Some(terminal) = self.terminal {
             return terminal.output(data).await;
         }
+        if self.session.stage.is_watched() {
+            self.session.stage.printed(data);
+        }
         if self.record == OutputRecord::Off {
             return;
         }

@@ -12,11 +12,12 @@ use super::lanes::Lanes;
 use super::proxy::Shared;
 use super::target::Destination;
 use crate::clock::{ClockEvent, SessionClock};
-use crate::event::{Detail, Outcome, SessionEnded, SessionStarted};
+use crate::event::{Act, Detail, OperatorActed, Outcome, SessionEnded, SessionStarted};
 use crate::gate::{Admission, Decision, SessionRequest};
 use crate::policy::Mode;
 use crate::record::RecordError;
-use crate::registry::{LiveSession, Registration, Termination};
+use crate::registry::watch::{Shown, Stage};
+use crate::registry::{LiveSession, LiveTerminal, Registration, Termination};
 use crate::verdict::OutputRecord;
 
 /// Why a session ends.
@@ -76,6 +77,8 @@ pub(crate) struct Session {
     end: watch::Sender<Option<End>>,
     notices: broadcast::Sender<String>,
     registration: Registration,
+    /// What watchers see.
+    pub(crate) stage: Arc<Stage>,
     started: Instant,
     commands: AtomicU64,
     blocked: AtomicU64,
@@ -101,7 +104,8 @@ impl Session {
         let mode = admission.mode();
         let now = Utc::now();
         let (end, _) = watch::channel(None);
-        let ending = end.clone();
+        let (ending, asking, patience) = (end.clone(), journal.clone(), shared.limits.farewell);
+        let runtime = tokio::runtime::Handle::current();
         let live = LiveSession {
             session_id: request.session_id.clone(),
             actor_id: request.user.id().to_owned(),
@@ -112,12 +116,36 @@ impl Session {
             commands: 0,
             commands_blocked: 0,
             running: Vec::new(),
+            terminals: Vec::new(),
         };
         let registration =
             shared.registry.try_enter(live, shared.limits.sessions_per_user_max, move |termination| {
-                set_end(&ending, End::Terminated(termination));
+                let acted = OperatorActed::new(&termination.by, Act::Terminate);
+                let asked = asking.event(Outcome::Success, Detail::OperatorActed(acted));
+                let asked = asked.because("terminated", termination.reason.clone());
+                let (ending, asking) = (ending.clone(), asking.clone());
+                runtime.spawn(async move {
+                    // A disk that is slow or broken does not keep anybody in.
+                    let _ = tokio::time::timeout(patience, asking.record(asked)).await;
+                    set_end(&ending, End::Terminated(termination));
+                });
             });
         let Some(registration) = registration else { return Ok(None) };
+        let (stage, acting, failing) = (Stage::new(), journal.clone(), end.clone());
+        registration.show(Shown {
+            stage: Arc::clone(&stage),
+            record: Arc::new(move |acted| {
+                let (acting, failing) = (acting.clone(), failing.clone());
+                let event = acting.event(Outcome::Success, Detail::OperatorActed(acted));
+                Box::pin(async move {
+                    let recorded = acting.record(event).await;
+                    if recorded.is_err() {
+                        set_end(&failing, End::RecorderFailed);
+                    }
+                    recorded
+                })
+            }),
+        });
         journal
             .record(journal.event(Outcome::Success, Detail::SessionStarted(SessionStarted::new(mode))))
             .await?;
@@ -134,6 +162,7 @@ impl Session {
             end,
             notices: broadcast::channel(16).0,
             registration,
+            stage,
             started: Instant::now(),
             commands: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
@@ -152,7 +181,6 @@ impl Session {
     }
 
     /// How much of a terminal's output is kept at least.
-    #[allow(dead_code, reason = "terminals are what it is for")]
     pub(crate) fn record(&self) -> OutputRecord {
         *lock(&self.record)
     }
@@ -217,6 +245,24 @@ impl Session {
                 live.running.swap_remove(at);
             }
         });
+    }
+
+    pub(crate) fn terminal_started(&self, terminal: LiveTerminal) {
+        self.registration.update(|live| live.terminals.push(terminal));
+    }
+
+    pub(crate) fn terminal_resized(&self, recording_id: &str, width: u32, height: u32) {
+        self.registration.update(|live| {
+            let mut terminals = live.terminals.iter_mut();
+            if let Some(terminal) = terminals.find(|terminal| terminal.recording_id == recording_id) {
+                (terminal.width, terminal.height) = (width, height);
+            }
+        });
+    }
+
+    pub(crate) fn terminal_ended(&self, recording_id: &str) {
+        self.registration
+            .update(|live| live.terminals.retain(|terminal| terminal.recording_id != recording_id));
     }
 
     pub(crate) fn command_blocked(&self) {
@@ -332,6 +378,7 @@ impl Session {
                 _ => None,
             },
         };
+        self.stage.end(&end.message());
         let mut event = self.journal.event(Outcome::Success, Detail::SessionEnded(ended));
         event = event.because(end.code(), end.message());
         if let End::Withdrawn { code, .. } = &end {

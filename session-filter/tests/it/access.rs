@@ -335,6 +335,21 @@ fn where_no_rule_names_directories_one_may_go_anywhere_and_wildcards_stay_at_hom
 }
 
 #[test]
+fn what_will_not_run_after_cd_is_warned_about_once() {
+    let warnings = |rest: &str| -> Vec<String> {
+        policy(rest).warnings().iter().map(|warning| warning.message.clone()).collect()
+    };
+    let said = warnings("mode = 'managed'\ncommands = ['df -h', 'cat *', 'wc *']");
+    assert_eq!(
+        said,
+        ["`cat *` (and 1 more of this rule): permitted only at home, since the rule has no `directories`"]
+    );
+    assert!(warnings("mode = 'managed'\ncommands = ['df -h', 'cat /srv/*']").is_empty());
+    assert!(warnings("mode = 'managed'\ndirectories = ['/srv']\ncommands = ['cat *']").is_empty());
+    assert!(warnings("commands = ['cat *']").is_empty());
+}
+
+#[test]
 fn only_managed_sessions_have_directories() {
     let policy = policy("commands = ['id']");
     let (user, target) = alice();
@@ -427,10 +442,14 @@ fn output_is_not_kept_only_where_every_rule_says_so() {
 }
 
 #[test]
-fn what_needed_an_acknowledgement_is_said_to_run_others() {
-    let policy =
-        policy("commands = ['vi /etc/motd', 'id']\nlists = true\nacknowledge = ['vi grants a shell']");
+fn what_is_acknowledged_to_run_others_is_said_to() {
+    let policy = policy(
+        "commands = ['vi /etc/motd', 'id', '/bin/sh -c *', 'find /srv -exec ls', 'chmod 600 /srv/key']\nlists = true\n\
+         acknowledge = ['vi grants a shell', 'sh is a shell', 'find runs programs', 'chmod anything']",
+    );
     let nested = |line: &str| check_in(&policy, line, "~").permit().unwrap().nested_uncontrolled();
     assert!(nested("vi /etc/motd") && nested("id; vi /etc/motd"));
-    assert!(!nested("id"));
+    assert!(nested("/bin/sh -c 'echo hello'") && nested("find /srv -exec ls"));
+    // Acknowledged for what it does to files.
+    assert!(!nested("id") && !nested("chmod 600 /srv/key"));
 }

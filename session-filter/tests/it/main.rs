@@ -22,10 +22,12 @@ mod model;
 mod other_shells;
 mod policy_text;
 mod quoting;
+mod record;
 mod recording;
 mod redaction;
+#[cfg(feature = "ssh")]
+mod screen;
 mod session_clock;
-mod sftp;
 #[cfg(feature = "ssh")]
 mod shell;
 mod sources;

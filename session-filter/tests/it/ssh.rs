@@ -7,6 +7,6 @@ mod flow;
 mod hostile;
 mod lives;
 mod relay;
-mod sftp;
 mod slow_parts;
+mod terminals;
 mod tools;

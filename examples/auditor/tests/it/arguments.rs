@@ -18,7 +18,9 @@ fn wrong_usage_is_2_and_help_is_0() {
     }
     let help = auditor(&["--help"], "");
     assert_eq!(help.status, 0);
-    for word in ["verify", "search", "show", "sessions", "checkpoint", "Examples:", "Exit status:"] {
+    for word in
+        ["verify", "search", "show", "sessions", "checkpoint", "play", "export", "Examples:", "Exit status:"]
+    {
         assert!(help.out.contains(word), "{word}");
     }
     assert_eq!(auditor(&["search", "--help"], "").status, 0);
@@ -101,7 +103,14 @@ fn the_auditor_changes_nothing() {
         files
     };
     let before = snapshot();
-    for command in [&["verify"][..], &["search", ""], &["sessions"], &["show", "0198"], &["checkpoint"]] {
+    for command in [
+        &["verify"][..],
+        &["search", ""],
+        &["sessions"],
+        &["show", "0198"],
+        &["play", "0198"],
+        &["checkpoint"],
+    ] {
         made.run(command);
     }
     assert_eq!(before, snapshot());

@@ -13,6 +13,7 @@ mod agreement;
 mod arguments;
 mod hostile;
 mod made;
+mod play;
 mod search;
 mod show;
 mod verify;

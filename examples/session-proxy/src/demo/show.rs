@@ -65,6 +65,9 @@ pub(crate) async fn run(stage: &Stage, log: &AuditLog) -> Result<(), Failure> {
     println!("  ssh -tt -p {port} {ursula}@127.0.0.1                   # a raw terminal, recorded");
     println!("Look in, from another terminal:");
     println!("  cargo run --release -p session-proxy -- sessions list --socket {dir}/control.sock");
+    println!(
+        "  cargo run --release -p session-proxy -- sessions watch ID --socket {dir}/control.sock  # `q` leaves"
+    );
     println!("  cargo run --release -p session-proxy -- sessions terminate ID --socket {dir}/control.sock");
     println!("Look back:");
     println!("  cargo run --release -p auditor -- --data-dir {dir} verify");

@@ -77,6 +77,10 @@ fn every_mistake_is_named_with_its_place_and_without_secrets() {
         (TARGET.replace("password_file", "key_file"), "no usable private key"),
         (TARGET.replace("web-1", "a+b"), "line 6, column"),
         (TARGET.replace("\"127.0.0.1:0\"", "7"), "line 2"),
+        (format!("{TARGET}[[operator]]\naccount = \"nobody-here\"\nroles = [\"list\"]\n"), "line 12, column"),
+        (format!("control_group = \"no-such-group\"\n{TARGET}"), "there is no group `no-such-group`"),
+        (format!("control_group = \"daemon\"\n{TARGET}"), "`control_socket` has to lie elsewhere"),
+        (format!("{TARGET}[limits]\nlogin_grace = \"0s\"\n"), "line 13, column"),
     ] {
         let dir = files(&config, policy, users);
         let said = String::from_utf8(check(dir.path(), &[]).stdout).unwrap();
@@ -93,4 +97,21 @@ fn the_example_configuration_is_understood() {
     // Its target does not exist here, and that is the only complaint.
     let said = String::from_utf8(check(dir.path(), &[]).stdout).unwrap();
     assert!(said.contains("target `web-1`"), "{said}");
+}
+
+/// The users and the policy that the example shows in comments are files that work.
+#[test]
+fn the_example_s_users_and_policy_are_good() {
+    let output = Command::new(BINARY).arg("example-config").output().unwrap();
+    let example = String::from_utf8(output.stdout).unwrap();
+    let shown = |file: &str| {
+        let section = example.split("# ---- ").find(|section| section.starts_with(file)).expect(file);
+        let lines = section.lines().skip(1).map(|line| line.strip_prefix('#').unwrap_or(line).trim());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let users = shown("users.toml").replace("$argon2id$v=19$…", &hash("x"));
+    assert!(users.contains("$argon2id$"), "{users}");
+    let dir = files(TARGET, &shown("policy.toml"), &users);
+    let output = check(dir.path(), &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

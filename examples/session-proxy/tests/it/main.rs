@@ -17,3 +17,4 @@ mod operators;
 mod serve;
 mod stage;
 mod target;
+mod terminals;

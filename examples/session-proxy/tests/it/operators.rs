@@ -40,7 +40,7 @@ fn an_operator_without_the_role_is_refused_and_both_are_recorded() {
     assert!(listed.status.success(), "{}", said(&listed));
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     let session_id = listed["sessions"][0]["session_id"].as_str().unwrap();
-    for act in ["terminate", "terminate"] {
+    for act in ["terminate", "watch"] {
         let refused = sessions(dir.path(), &[act, session_id, "--json"]);
         assert_eq!(refused.status.code(), Some(1));
         assert!(said(&refused).contains(&format!("does not have the role `{act}`")), "{}", said(&refused));
@@ -57,7 +57,7 @@ fn an_operator_without_the_role_is_refused_and_both_are_recorded() {
         (looked[0]["outcome"].as_str(), looked[0]["operator"].as_str()),
         (Some("success"), Some(&*name))
     );
-    for event_type in ["session.termination_asked", "session.termination_asked"] {
+    for event_type in ["session.termination_asked", "session.watched"] {
         let refused = of_type(&entries, event_type).pop().expect(event_type);
         assert_eq!(
             (refused["outcome"].as_str(), refused["reason"].as_str()),

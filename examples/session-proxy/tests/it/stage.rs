@@ -51,6 +51,13 @@ impl Demo {
         Ssh::new(port).user(self.user()).password(self.password())
     }
 
+    /// As another of the demo's users.
+    pub(crate) fn ssh_as(&self, name: &str) -> Ssh {
+        let users = self.line["users"].as_array().unwrap();
+        let user = users.iter().find(|user| user["name"] == name).expect(name);
+        self.ssh().user(name).password(user["password"].as_str().unwrap())
+    }
+
     /// Straight to the demo's target.
     pub(crate) fn direct(&self) -> Ssh {
         let target = &self.line["target"];
@@ -104,7 +111,11 @@ pub(crate) fn of_type(entries: &[Value], event_type: &str) -> Vec<Value> {
 }
 
 pub(crate) fn verify(data_dir: &Path) -> Result<Report, VerifyError> {
-    reader(data_dir).verify(&VerifyOptions::new(), |_| ())
+    verify_with(data_dir, &VerifyOptions::new())
+}
+
+pub(crate) fn verify_with(data_dir: &Path, options: &VerifyOptions) -> Result<Report, VerifyError> {
+    reader(data_dir).verify(options, |_| ())
 }
 
 /// The independent reader in Python, which was written from the format's description alone, agrees: whole, and the same entries.
@@ -147,4 +158,11 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();
     }
+}
+
+/// Processes whose command line holds `mark`.
+pub(crate) fn running_with(mark: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(mark)).count()
 }

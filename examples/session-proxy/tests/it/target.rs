@@ -4,19 +4,12 @@ use std::time::{Duration, Instant};
 
 use testbed::Running;
 
-use super::stage::{Demo, wait_for};
+use super::stage::{Demo, running_with, wait_for};
 
 /// Waits for `text` on a program's output.
 fn shows(running: &Running, text: &str) {
     let came = running.wait_for_stdout(text, Duration::from_secs(20));
     assert!(came, "no `{text}` in: {}", String::from_utf8_lossy(&running.stdout()));
-}
-
-/// Processes whose command line holds `mark`.
-fn running_with(mark: &str) -> usize {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| String::from_utf8_lossy(line).contains(mark)).count()
 }
 
 #[test]

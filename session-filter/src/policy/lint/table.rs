@@ -130,7 +130,8 @@ table! {
     ["gzip", "bzip2", "xz", "zstd", "lz4", "gunzip", "bunzip2", "unxz", "unzstd", "compress", "uncompress"] { Operand => "replaces files" }
     ["rsync"] { Operand => "copies files, also over ssh", Prefix("--rsh") => "runs programs", Short('e') => "runs programs",
         Prefix("--rsync-path") => "runs programs", Prefix("--daemon") => "serves files", Prefix("--server") => "writes files" }
-    ["scp", "sftp", "ftp", "lftp", "tftp", "ncftp", "rcp", "rclone", "smbclient", "unison", "ncftpget", "ncftpput"]
+    ["scp", "sftp-server", "internal-sftp"] { Always => "reads and writes files beyond path rules" }
+    ["sftp", "ftp", "lftp", "tftp", "ncftp", "rcp", "rclone", "smbclient", "unison", "ncftpget", "ncftpput"]
         { Operand => "copies files and runs programs (`-S`, `-o ProxyCommand`, `!`)", Always => "copies files and runs programs" }
     ["ssh", "autossh", "slogin", "rsh", "rlogin", "rexec", "telnet", "dbclient", "plink", "ssh-copy-id", "ssh-keyscan", "sshuttle", "sshfs", "check_by_ssh", "pscp", "psftp", "tsh",
      "pssh", "parallel-ssh", "clush", "pdsh", "cssh"]
