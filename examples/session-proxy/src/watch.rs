@@ -73,7 +73,8 @@ async fn show(mut frames: tokio::sync::mpsc::Receiver<Result<Value, Failure>>) -
     let failed = || Failure::because::<std::io::Error>("cannot listen for signals");
     let mut resized = signal(SignalKind::window_change()).map_err(failed())?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(failed())?;
-    let mut told_to = signal(SignalKind::terminate()).map_err(failed())?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed())?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(failed())?;
     // What the proxy refuses is said before the screen is taken.
     let Some(first) = frames.recv().await else { return Ok(Left::Silence) };
     let first = first?;
@@ -98,7 +99,8 @@ async fn show(mut frames: tokio::sync::mpsc::Receiver<Result<Value, Failure>>) -
             },
             _ = resized.recv() => view.forget(),
             _ = hung_up.recv() => return Ok(Left::Alone),
-            _ = told_to.recv() => return Ok(Left::Alone),
+            _ = interrupted.recv() => return Ok(Left::Alone),
+            _ = terminated.recv() => return Ok(Left::Alone),
         }
         taken.draw(&view.draw(taken.size()))?;
     }

@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod disk_full;
 mod live;
+mod on_terminal;
 mod operators;
 mod serve;
 mod stage;

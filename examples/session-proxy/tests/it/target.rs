@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use testbed::Running;
 
+use super::on_terminal::OnTerminal;
 use super::stage::{Demo, running_with, wait_for};
 
 /// Waits for `text` on a program's output.
@@ -57,6 +58,26 @@ fn a_command_on_a_terminal_ends_with_its_status_and_all_of_its_output() {
     assert_eq!(killed.code(), Some(255));
     let environment = demo.direct().option("SetEnv=LC_TEST=passed").run("echo $LC_TEST $HOME $USER").unwrap();
     assert!(environment.stdout_text().starts_with("passed /"), "{}", environment.stdout_text());
+    demo.terminate();
+}
+
+#[test]
+#[ignore = "needs ssh: cargo xtask test"]
+fn a_terminal_has_the_size_of_the_client_s_and_follows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(&dir.path().join("demo"));
+    let target = &demo.line["target"];
+    let (port, key) = (target["port"].to_string(), target["key_file"].as_str().unwrap());
+    let mut args: Vec<&str> =
+        "-F none -t -o StrictHostKeyChecking=no -o LogLevel=ERROR -l deploy".split(' ').collect();
+    args.extend(["-o", "UserKnownHostsFile=/dev/null", "-p", &port, "-i", key, "127.0.0.1"]);
+    args.push("trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done");
+    let client = OnTerminal::spawn("ssh", &args, (91, 17));
+    wait_for("the size is there", || client.text(91, 17).contains("17 91"));
+    client.resize(73, 29);
+    wait_for("the new size is there", || client.text(91, 17).contains("29 73"));
+    client.press("\u{3}");
+    client.wait();
     demo.terminate();
 }
 
