@@ -102,6 +102,18 @@ mod tests {
     }
 
     #[test]
+    fn every_limit_of_the_engine_can_be_stated() {
+        let shown = format!("{:?}", Limits::default());
+        let fields = shown.trim_start_matches("Limits {").trim_end_matches('}').split(',');
+        let names: Vec<&str> = fields.filter_map(|field| field.split(':').next()).map(str::trim).collect();
+        assert!(names.len() > 15 && names.contains(&"login_grace"), "{names:?}");
+        for name in names {
+            let stated = |value: &str| toml::from_str::<LimitsToml>(&format!("{name} = {value}")).is_ok();
+            assert!(stated("7") || stated("\"7s\""), "{name}");
+        }
+    }
+
+    #[test]
     fn zero_unknown_names_and_other_units_are_mistakes() {
         for text in [
             "channels_max = 0",
