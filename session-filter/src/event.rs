@@ -277,8 +277,12 @@ impl Detail {
 #[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct Login {
-    /// `password`.
+    /// `password`, `publickey`; with a second factor `password+totp`, `publickey+totp`: where such a login failed, the first factor was
+    /// right.
     pub method: &'static str,
+    /// The key's SHA-256 fingerprint as OpenSSH writes it, where one was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_fingerprint: Option<String>,
     /// The name as typed, where the login failed. It is no `actor_id`: nobody has shown to be that person, or that there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_name: Option<String>,
@@ -289,12 +293,20 @@ pub struct Login {
 impl Login {
     /// A login by `method` that succeeded.
     pub fn succeeded(method: &'static str) -> Self {
-        Self { method, login_name: None, succeeded: true }
+        Self { method, key_fingerprint: None, login_name: None, succeeded: true }
     }
 
     /// A login by `method` under `login_name` that failed.
     pub fn failed(method: &'static str, login_name: Option<String>) -> Self {
-        Self { method, login_name: login_name.filter(|name| !name.is_empty()), succeeded: false }
+        let login_name = login_name.filter(|name| !name.is_empty());
+        Self { method, key_fingerprint: None, login_name, succeeded: false }
+    }
+
+    /// The same, with a key of this fingerprint.
+    #[must_use]
+    pub fn key(mut self, fingerprint: Option<String>) -> Self {
+        self.key_fingerprint = fingerprint;
+        self
     }
 }
 

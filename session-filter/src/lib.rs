@@ -19,6 +19,7 @@ pub mod quote;
 pub mod record;
 pub mod recording;
 pub mod registry;
+pub mod sftp;
 #[cfg(feature = "ssh")]
 pub mod screen;
 #[cfg(feature = "ssh")]
@@ -26,6 +27,8 @@ pub mod shell;
 pub mod source;
 #[cfg(feature = "ssh")]
 pub mod ssh;
+#[cfg(feature = "totp")]
+pub mod totp;
 pub mod verdict;
 
 pub use clock::{ClockEvent, SessionClock, SessionLimits};

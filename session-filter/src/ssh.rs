@@ -77,7 +77,7 @@ mod unrestricted;
 
 pub use command::{EXIT_BLOCKED, EXIT_NO_SHELL, EXIT_UNAVAILABLE};
 pub use limits::Limits;
-pub use login::{Authenticator, NoAuthenticator};
+pub use login::{Authenticator, CodeCheck, NoAuthenticator, SecondFactor};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use russh::keys;
 pub use target::{

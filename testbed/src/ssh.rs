@@ -23,6 +23,7 @@ pub struct Ssh {
     user: Option<String>,
     key: Option<PathBuf>,
     password: Option<String>,
+    code: Option<String>,
     host_key: Option<String>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
@@ -40,6 +41,7 @@ impl Ssh {
             user: None,
             key: None,
             password: None,
+            code: None,
             host_key: None,
             args: Vec::new(),
             env: Vec::new(),
@@ -66,6 +68,13 @@ impl Ssh {
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
+        self
+    }
+
+    /// Answers prompts for a one-time code, as [`password`](Self::password) answers others.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
         self
     }
 
@@ -265,13 +274,14 @@ impl Ssh {
             option(&mut command, "User", user);
         }
         command.env_remove("SSH_AUTH_SOCK").env_remove("DISPLAY");
-        match &self.password {
-            Some(password) => {
-                option(&mut command, "NumberOfPasswordPrompts", "1");
-                command.env("SSH_ASKPASS", askpass(dir, password)?).env("SSH_ASKPASS_REQUIRE", "force");
-            }
+        match (&self.password, &self.code) {
             // Without a password there is nothing to answer prompts with, so there must be none.
-            None => option(&mut command, "BatchMode", "yes"),
+            (None, None) => option(&mut command, "BatchMode", "yes"),
+            (password, code) => {
+                let script = askpass(dir, password.as_deref().unwrap_or(""), code.as_deref().unwrap_or(""))?;
+                option(&mut command, "NumberOfPasswordPrompts", "1");
+                command.env("SSH_ASKPASS", script).env("SSH_ASKPASS_REQUIRE", "force");
+            }
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         Ok(command)
@@ -382,11 +392,14 @@ impl Master {
     }
 }
 
-/// A program that prints the password, as `SSH_ASKPASS` wants it.
-fn askpass(dir: &Path, password: &str) -> Result<PathBuf, Error> {
+/// A program that prints the password or code, as `SSH_ASKPASS` wants it: the prompt is its argument.
+fn askpass(dir: &Path, password: &str, code: &str) -> Result<PathBuf, Error> {
     write_private(&dir.join("password"), format!("{password}\n").as_bytes())?;
+    write_private(&dir.join("code"), format!("{code}\n").as_bytes())?;
     let script = dir.join("askpass");
-    write_script(&script, "#!/bin/sh\ncat \"${0%/*}/password\"\n")?;
+    let body =
+        "#!/bin/sh\ncase $1 in *[Cc]ode*) cat \"${0%/*}/code\" ;; *) cat \"${0%/*}/password\" ;; esac\n";
+    write_script(&script, body)?;
     Ok(script)
 }
 

@@ -39,10 +39,17 @@ const COMPRESSION: &[compression::Name] = &[compression::NONE];
 pub(crate) fn towards_clients() -> Preferred {
     Preferred {
         kex: Cow::Borrowed(KEX_SERVER),
+        // Also what clients hear about keys that users may sign with (`server-sig-algs`, RFC 8308). Of host keys only those that
+        // there are get offered.
         key: Cow::Owned(vec![
             Algorithm::Ed25519,
             Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
             Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+            Algorithm::SkEd25519,
+            Algorithm::SkEcdsaSha2NistP256,
         ]),
         host_key_certificates: Cow::Borrowed(&[]),
         cipher: Cow::Borrowed(CIPHERS),

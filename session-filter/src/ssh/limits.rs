@@ -23,6 +23,14 @@ pub struct Limits {
     pub login_failures_per_source_max: usize,
     /// Window of [`Limits::login_failures_max`].
     pub login_failure_window: Duration,
+    /// Wrong one-time codes per user within [`Limits::code_failure_window`], whatever the source addresses: codes are short enough to be
+    /// guessed from many. Only who has the user's password or key gets that far, so nobody else can use this to keep the user out.
+    pub code_failures_max: usize,
+    /// Window of [`Limits::code_failures_max`].
+    pub code_failure_window: Duration,
+    /// Public keys offered per connection; then keys are refused unseen, while other methods stay open. Clients offer all keys they
+    /// have, so that these do not count as failed logins.
+    pub offered_keys_max: usize,
     /// Sessions of one user at a time.
     pub sessions_per_user_max: usize,
     /// Open channels per connection; further ones are refused.
@@ -58,6 +66,9 @@ impl Default for Limits {
             login_failures_max: 20,
             login_failures_per_source_max: 200,
             login_failure_window: Duration::from_secs(60),
+            code_failures_max: 50,
+            code_failure_window: Duration::from_secs(3600),
+            offered_keys_max: 16,
             sessions_per_user_max: 64,
             channels_max: 32,
             pending_bytes_max: 4 * 1024 * 1024,

@@ -42,6 +42,8 @@ pub(crate) enum LinkError {
     Channel(russh::Error),
     #[error("the target gives no terminal")]
     NoTerminal,
+    #[error("the target has no file server")]
+    NoFileServer,
     #[error(
         "the target's shell does not keep quoted words as they are, so what runs there could differ from what was checked"
     )]
@@ -59,6 +61,7 @@ impl LinkError {
             Self::Protocol(_) => "target_protocol",
             Self::Channel(_) => "target_channel_refused",
             Self::NoTerminal => "target_terminal_refused",
+            Self::NoFileServer => "target_sftp_refused",
             Self::SelfTest => "quoting_self_test_failed",
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use russh::keys::{Algorithm, PrivateKey};
-use russh::{Disconnect, MethodKind, MethodSet, SshId, server};
+use russh::{Disconnect, SshId, server};
 use std::borrow::Cow;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -148,17 +148,20 @@ impl ProxyBuilder {
     /// The proxy.
     pub fn build(self) -> Proxy {
         let limits = self.limits;
+        let refusals_max =
+            limits.login_attempts_max.saturating_add(limits.offered_keys_max).saturating_add(8);
         let config = server::Config {
             server_id: SshId::Standard(Cow::Borrowed(concat!(
                 "SSH-2.0-session_filter_",
                 env!("CARGO_PKG_VERSION")
             ))),
-            methods: MethodSet::from(&[MethodKind::Password][..]),
-            auth_rejection_time: Duration::from_millis(600),
-            auth_rejection_time_initial: Some(Duration::ZERO),
+            methods: super::login::methods(),
+            // Wrong passwords and codes take their time in our own hands: offered keys need none, and clients offer many.
+            auth_rejection_time: Duration::ZERO,
             keys: self.host_keys,
             preferred: algorithms::towards_clients(),
-            max_auth_attempts: limits.login_attempts_max,
+            // The library counts whatever it refuses, keys on offer included; what counts as a failed login is ours to say.
+            max_auth_attempts: refusals_max,
             // Silence is the session clock's business; a dead peer is found by keepalives.
             inactivity_timeout: None,
             keepalive_interval: Some(limits.keepalive_every),
@@ -174,11 +177,7 @@ impl ProxyBuilder {
             dialer: self.dialer,
             recorder: self.recorder,
             registry: self.registry,
-            failures: Failures::new(
-                limits.login_failures_max,
-                limits.login_failures_per_source_max,
-                limits.login_failure_window,
-            ),
+            failures: Failures::new(&limits),
             limits,
         };
         Proxy { shared: Arc::new(shared), config: Arc::new(config) }

@@ -1,24 +1,27 @@
 //! The client side: login, and every door a client may knock at.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
+use bytes::Bytes;
+use russh::keys::Certificate;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, server};
 use tokio::sync::watch;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::channel::{ClientChannel, PtyRequest, SharedSetup, terminal_size};
 use super::command;
 use super::journal::Journal;
-use super::login::{LOGIN_NAME_BYTES_MAX, LoginName, Trial};
+use super::login::{self, Admitted, Desk, LOGIN_NAME_BYTES_MAX, Step};
 use super::proxy::Shared;
 use super::session::Session;
 use super::text::printable;
-use crate::event::{Detail, Line, Login, Outcome, RequestRefused, Subject, cut_at_char};
+use crate::event::{Detail, Line, Outcome, RequestRefused, Subject, cut_at_char};
 use crate::gate::{Decision, SessionRequest};
 use crate::identity::{Target, User};
 use crate::policy::Mode;
@@ -39,6 +42,7 @@ pub(crate) enum Standing {
 pub(crate) struct Doorman {
     shared: Arc<Shared>,
     source: IpAddr,
+    desk: Desk,
     standing: watch::Sender<Standing>,
     channels: Arc<AtomicUsize>,
     /// Channels on which something was asked for already: each runs one thing.
@@ -53,9 +57,11 @@ type Answer = Result<(), russh::Error>;
 
 impl Doorman {
     pub(crate) fn new(shared: Arc<Shared>, source: IpAddr, standing: watch::Sender<Standing>) -> Self {
+        let desk = Desk::new(Arc::clone(&shared), source);
         Self {
             shared,
             source,
+            desk,
             standing,
             channels: Arc::default(),
             asked: HashSet::new(),
@@ -64,37 +70,38 @@ impl Doorman {
         }
     }
 
-    async fn login(&mut self, name: &str, password: &str) -> Result<Standing, LoginFailure> {
-        let fail = |code, message, worth_recording| LoginFailure {
-            name: name.to_owned(),
-            code,
-            message,
-            worth_recording,
-        };
-        let failures = &self.shared.failures;
-        let Some(login) = LoginName::parse(name) else {
-            let first = failures.failed("", self.source, Instant::now());
-            return Err(fail("bad_name", "not a login name", first));
-        };
-        if let Trial::Refuse { is_first } = failures.may_try(&login.user, self.source, Instant::now()) {
-            let message = "too many failed logins; wait and try again";
-            return Err(fail("too_many_failures", message, is_first));
-        }
-        let asked = self.shared.authenticator.password(&login.user, password, self.source);
-        let answered = tokio::time::timeout(self.shared.limits.login_grace, asked).await;
-        let Ok(Some(user)) = answered else {
-            failures.failed(&login.user, self.source, Instant::now());
-            return Err(fail("bad_credential", "name or password is wrong", true));
-        };
-        failures.succeeded(&login.user, self.source);
-        Ok(self
-            .enter(user, login.target.as_deref())
-            .await
-            .unwrap_or_else(|error| Standing::Refused(format!("no session: {error}").into())))
+    /// What the client hears, and what becomes of the connection.
+    async fn answer(&mut self, step: Step) -> Result<Auth, russh::Error> {
+        Ok(match step {
+            Step::Enter(admitted) => {
+                self.desk.entered();
+                let standing = self
+                    .enter(*admitted)
+                    .await
+                    .unwrap_or_else(|error| Standing::Refused(format!("no session: {error}").into()));
+                self.standing.send_replace(standing);
+                Auth::Accept
+            }
+            Step::Sign => Auth::Accept,
+            Step::Continue => Auth::Reject {
+                proceed_with_methods: Some(MethodSet::from(&[MethodKind::KeyboardInteractive][..])),
+                partial_success: true,
+            },
+            Step::Ask(prompt) => Auth::Partial {
+                name: Cow::Borrowed(""),
+                instructions: Cow::Borrowed(""),
+                prompts: Cow::Owned(vec![(Cow::Borrowed(prompt.text()), false)]),
+            },
+            Step::Refuse(methods) => {
+                Auth::Reject { proceed_with_methods: Some(methods), partial_success: false }
+            }
+            Step::Leave => return Err(russh::Error::Disconnect),
+        })
     }
 
     /// From an authenticated user to a session or a refusal, on record either way.
-    async fn enter(&mut self, user: User, named: Option<&str>) -> Result<Standing, RecordError> {
+    async fn enter(&mut self, admitted: Admitted) -> Result<Standing, RecordError> {
+        let Admitted { user, target: named, login } = admitted;
         let session_id = Uuid::now_v7().to_string();
         let mut subject = Subject {
             actor_id: Some(user.id().to_owned()),
@@ -103,12 +110,13 @@ impl Doorman {
             target_id: None,
         };
         let version = self.shared.gatekeeper.version();
-        let found = self.find(&user, named, &session_id).await;
+        let found = self.find(&user, named.as_deref(), &session_id).await;
         let (request, destination, admission) = match found {
             Ok(found) => found,
             Err(refused) => {
                 subject.target_id = refused.target;
                 let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
+                journal.submit(journal.event(Outcome::Success, Detail::Login(login))).await;
                 let event = journal.event(Outcome::Blocked, Detail::SessionRefused {});
                 journal.record(event.because(refused.code, &refused.message)).await?;
                 self.turned_away = Some((journal, 0));
@@ -117,8 +125,7 @@ impl Doorman {
         };
         subject.target_id = Some(request.target.id().to_owned());
         let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
-        let login = journal.event(Outcome::Success, Detail::Login(Login::succeeded("password")));
-        journal.submit(login).await;
+        journal.submit(journal.event(Outcome::Success, Detail::Login(login))).await;
         let refusing = journal.clone();
         let session =
             Session::begin(Arc::clone(&self.shared), request, journal, destination, admission, version)
@@ -197,22 +204,6 @@ impl Doorman {
         }
     }
 
-    async fn record_failure(&self, failure: LoginFailure) {
-        if !failure.worth_recording {
-            return;
-        }
-        // The name is what somebody typed. It is no actor: nobody has shown to be that person, and strangers must not make the log
-        // know as many people as they can think of.
-        let subject = Subject { source_ip: Some(self.source), ..Subject::default() };
-        let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
-        // Redacted first: cut or escaped, a secret might not be recognised any more.
-        let name = self.shared.gatekeeper.redact(&failure.name).text;
-        let name = cut_at_char(&printable(&name), LOGIN_NAME_BYTES_MAX).to_owned();
-        let event = journal.event(Outcome::Failure, Detail::Login(Login::failed("password", Some(name))));
-        // Refused either way; when it cannot be recorded, nothing more can be refused.
-        let _ = journal.record(event.because(failure.code, failure.message)).await;
-    }
-
     /// Records that something other than a command was asked for and refused.
     async fn refuse(&mut self, request: &'static str, asked: Option<&str>) {
         let asked = asked.map(printable);
@@ -235,13 +226,6 @@ impl Doorman {
     }
 }
 
-struct LoginFailure {
-    name: String,
-    code: &'static str,
-    message: &'static str,
-    worth_recording: bool,
-}
-
 const NO_RULE: &str = "no rule admits you to that target";
 
 struct Refused {
@@ -261,49 +245,60 @@ impl Refused {
     }
 }
 
-/// Passwords stay on offer after a failure; nothing else is on offer yet.
-fn try_again() -> Auth {
-    Auth::Reject {
-        proceed_with_methods: Some(MethodSet::from(&[MethodKind::Password][..])),
-        partial_success: false,
-    }
-}
-
 impl Handler for Doorman {
     type Error = russh::Error;
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
-        Ok(try_again())
+        self.answer(Step::Refuse(login::methods())).await
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
-        match self.login(user, password).await {
-            Ok(standing) => {
-                self.standing.send_replace(standing);
-                Ok(Auth::Accept)
-            }
-            Err(failure) => {
-                self.record_failure(failure).await;
-                Ok(try_again())
-            }
-        }
+        let step = self.desk.password(user, password).await;
+        self.answer(step).await
     }
 
-    async fn auth_publickey_offered(&mut self, _: &str, _: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        Ok(try_again())
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        let step = self.desk.offer(user, offer.public_key, offer.algorithm).await;
+        self.answer(step).await
     }
 
-    async fn auth_publickey(&mut self, _: &str, _: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        Ok(try_again())
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        let step = self.desk.key(user, key.public_key, key.algorithm).await;
+        self.answer(step).await
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        let step = self.desk.certificate(user, certificate.public_key().clone().into()).await;
+        self.answer(step).await
     }
 
     async fn auth_keyboard_interactive<'a>(
         &'a mut self,
+        user: &str,
         _: &str,
-        _: &str,
-        _: Option<Response<'a>>,
+        response: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
-        Ok(try_again())
+        let step = match response {
+            None => self.desk.interactive(user),
+            Some(answers) => {
+                // One question was asked; whatever else comes is as wrong as no answer.
+                let answers: Vec<Bytes> = answers.take(2).collect();
+                let answer = match answers.as_slice() {
+                    [answer] => Zeroizing::new(String::from_utf8_lossy(answer).into_owned()),
+                    _ => Zeroizing::default(),
+                };
+                self.desk.answer(user, &answer).await
+            }
+        };
+        self.answer(step).await
     }
 
     async fn channel_open_session(

@@ -1,15 +1,180 @@
-//! Files by SFTP, each operation checked.
+//! Files by SFTP: the [`Guard`](crate::sftp::Guard) between a client's channel and the target's file server.
+
+mod flow;
+mod record;
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use chrono::Utc;
+use russh::{Channel, client};
+
+use self::flow::{Ended, Flow};
 use super::channel::ClientChannel;
-use super::session::Session;
-use crate::event::{Detail, Outcome, RequestRefused};
+use super::command::{EXIT_UNAVAILABLE, unavailable};
+use super::lanes::{Lane, LinkFailure, Needs};
+use super::link::LinkError;
+use super::relay::{Reply, Stopped, answer, notify, say_on, stop};
+use super::session::{End, Session};
+use crate::directory::AbsolutePath;
+use crate::door::{Door, FileAccess};
+use crate::event::{Detail, DoorClosed, DoorOpened, Outcome, RequestRefused};
+use crate::sftp::{Guard, Hashing};
+use crate::verdict::{OutputRecord, Refusal};
 
+/// What the client sees as exit status when either side broke the protocol.
+const EXIT_PROTOCOL: u32 = 1;
+
+/// Serves the subsystem `sftp`.
 pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
+    if !permits_files(session).await {
+        return refuse(session, channel).await;
+    }
+    let door = Door::Subsystem { name: "sftp".to_owned() };
+    let started = Instant::now();
+    let opened = session.journal.event(Outcome::Success, Detail::DoorOpened(DoorOpened::new(&door)));
+    if session.journal.record(opened).await.is_err() {
+        session.end(End::RecorderFailed);
+        return unavailable(session, channel, &End::RecorderFailed.message()).await;
+    }
+    let prepared = tokio::select! {
+        biased;
+        _ = session.ended() => Err(LinkFailure::Closing),
+        prepared = open(session) => prepared,
+    };
+    let (_lane, target) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            let closed = Detail::DoorClosed(DoorClosed::new(&door, 0, 0, elapsed_ms(started)));
+            let event = session.journal.event(Outcome::Failure, closed);
+            session.journal.submit(event.because(failure.code(), failure.to_string())).await;
+            if let LinkFailure::Recorder(_) = failure {
+                session.end(End::RecorderFailed);
+            }
+            return unavailable(session, channel, &failure.to_string()).await;
+        }
+    };
+    channel.accept().await;
+
+    let (mut from_target, to_target) = target.split();
+    let hashing = match session.record() {
+        OutputRecord::Off => Hashing::Off,
+        _ => Hashing::Whole,
+    };
+    let flow = Flow::new(session, Guard::new(hashing), &channel.write);
+    let mut notices = session.notices();
+    let ended = tokio::select! {
+        ended = flow.upward(&mut channel.read, &to_target) => ended,
+        ended = flow.downward(&mut from_target) => ended,
+        never = notify(&mut notices, &channel.write) => match never {},
+        end = session.ended() => Ended::Session(end),
+    };
+    let patience = session.shared.limits.farewell;
+    let stopped = match &ended {
+        Ended::Target => Stopped::Confirmed,
+        Ended::Session(end) => {
+            let text = format!("session ended: {}", end.message());
+            let said = tokio::time::timeout(patience, say_on(&channel.write, &text));
+            tokio::join!(stop(&mut from_target, &to_target, patience), said).0
+        }
+        _ => stop(&mut from_target, &to_target, patience).await,
+    };
+    for notice in flow.finish() {
+        session.journal.submit_result(record::event(session, notice)).await;
+    }
+    let closed = DoorClosed::new(&door, flow.bytes_to_target(), flow.bytes_to_client(), elapsed_ms(started));
+    let (outcome, code) = match &ended {
+        Ended::Target | Ended::ClientClosed => (Outcome::Success, "closed"),
+        Ended::Session(end) => (Outcome::Success, end.code()),
+        Ended::Recorder => (Outcome::Failure, "recorder_failed"),
+        Ended::Stalled => (Outcome::Failure, "upload_stalled"),
+        Ended::ClientProtocol(_) => (Outcome::Blocked, "client_protocol"),
+        Ended::TargetProtocol(_) => (Outcome::Failure, "target_protocol"),
+    };
+    let mut message = flow.summary();
+    match &ended {
+        Ended::ClientProtocol(violation) | Ended::TargetProtocol(violation) => {
+            message = format!("{violation}; {message}");
+        }
+        _ => {}
+    }
+    if stopped == Stopped::Unconfirmed {
+        message.push_str("; the target did not confirm that it stopped");
+    }
+    let event = session.journal.event(outcome, Detail::DoorClosed(closed)).because(code, message);
+    session.journal.submit_result(event).await;
+    session.active();
+
+    let farewell = async {
+        match ended {
+            Ended::Target => channel.finish(flow.exit_status().unwrap_or(EXIT_UNAVAILABLE)).await,
+            Ended::ClientClosed => {}
+            Ended::Session(_) => channel.finish(EXIT_UNAVAILABLE).await,
+            Ended::Recorder => {
+                session.end(End::RecorderFailed);
+                channel.say(&End::RecorderFailed.message()).await;
+                channel.finish(EXIT_UNAVAILABLE).await;
+            }
+            Ended::Stalled => {
+                channel.say("the target takes no more data").await;
+                channel.finish(EXIT_UNAVAILABLE).await;
+            }
+            Ended::ClientProtocol(violation) => {
+                session.request_refused();
+                channel.say(&format!("sftp: {violation}")).await;
+                channel.finish(EXIT_PROTOCOL).await;
+            }
+            Ended::TargetProtocol(violation) => {
+                channel.say(&format!("sftp: {violation}")).await;
+                channel.finish(EXIT_PROTOCOL).await;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(patience, farewell).await;
+}
+
+/// Whether any rule in force permits anything on any file: then the root is on the way to it.
+async fn permits_files(session: &Session) -> bool {
+    match AbsolutePath::parse("/") {
+        Some(root) => may(session, FileAccess::Stat, &root).await.is_ok(),
+        None => false,
+    }
+}
+
+/// The gatekeeper's answer; silence is a denial.
+async fn may(session: &Session, access: FileAccess, path: &AbsolutePath) -> Result<(), Refusal> {
+    let asked = session.shared.gatekeeper.file(&session.request, access, path, Utc::now());
+    tokio::time::timeout(session.shared.limits.gatekeeper_timeout, asked).await.unwrap_or_else(|_| {
+        Err(Refusal::new("gatekeeper_timeout", "whether it is permitted cannot be found out now"))
+    })
+}
+
+async fn refuse(session: &Session, channel: &ClientChannel) {
     let refused = RequestRefused::new("subsystem", Some("sftp"));
     let event = session.journal.event(Outcome::Blocked, Detail::RequestRefused(refused));
     session.journal.submit(event.because("door_closed", "no rule permits files in this session")).await;
     session.request_refused();
     channel.reject().await;
+}
+
+/// A connection of its own to the target, with its file server on a channel.
+async fn open(session: &Arc<Session>) -> Result<(Lane, Channel<client::Msg>), LinkFailure> {
+    // No shell reads what is sent.
+    let lane = Lane::open(session, Needs::Nothing).await?;
+    let Some(link) = lane.link() else { return Err(LinkFailure::Closing) };
+    let timeout = session.shared.limits.target_timeout;
+    let opened = async {
+        let mut target = link.channel().await.map_err(LinkError::Channel)?;
+        target.request_subsystem(true, "sftp").await.map_err(LinkError::Channel)?;
+        match answer(&mut target).await {
+            Reply::Accepted => Ok(target),
+            Reply::Refused | Reply::Gone => Err(LinkError::NoFileServer),
+        }
+    };
+    let target = tokio::time::timeout(timeout, opened).await.unwrap_or(Err(LinkError::Timeout(timeout)));
+    Ok((lane, target.map_err(LinkFailure::Link)?))
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -28,6 +28,7 @@ mod redaction;
 #[cfg(feature = "ssh")]
 mod screen;
 mod session_clock;
+mod sftp;
 #[cfg(feature = "ssh")]
 mod shell;
 mod sources;

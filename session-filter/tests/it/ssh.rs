@@ -6,7 +6,10 @@ mod fixture;
 mod flow;
 mod hostile;
 mod lives;
+#[cfg(feature = "totp")]
+mod logins;
 mod relay;
+mod sftp;
 mod slow_parts;
 mod terminals;
 mod tools;

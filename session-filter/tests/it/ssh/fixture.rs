@@ -97,8 +97,32 @@ impl Fixture {
         Self::assemble(sshd, policy, inventory, limits)
     }
 
+    /// With users of the caller's making.
+    #[cfg_attr(not(feature = "totp"), allow(dead_code))]
+    pub(crate) fn with_users(policy: &str, users: impl Authenticator, limits: Limits) -> Self {
+        let sshd = Sshd::start(SshdOptions::new()).expect("sshd starts");
+        let inventory = ["box", "other", "third"].into_iter().fold(Inventory::new(), |inventory, name| {
+            let host_key = PublicKey::from_openssh(sshd.host_public_key()).unwrap();
+            let key = keys::load_secret_key(sshd.client_key_path(), None).unwrap();
+            let host_keys = HostKeys::Pinned(vec![host_key]);
+            let destination = Destination::new(Target::new(name), "127.0.0.1", sshd.port(), host_keys);
+            inventory.target(destination, Credential::key(sshd.user(), key))
+        });
+        Self::assemble_with(sshd, policy, inventory, users, limits)
+    }
+
     /// With targets of the caller's making; `sshd` is kept for positive controls.
     pub(crate) fn assemble(sshd: Sshd, policy: &str, inventory: Inventory, limits: Limits) -> Self {
+        Self::assemble_with(sshd, policy, inventory, OneUser, limits)
+    }
+
+    fn assemble_with(
+        sshd: Sshd,
+        policy: &str,
+        inventory: Inventory,
+        users: impl Authenticator,
+        limits: Limits,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let recorder = SlowRecorder::default();
         let policy = Arc::new(SharedPolicy::new(Policy::from_toml(policy).unwrap()));
@@ -106,7 +130,7 @@ impl Fixture {
         let host_key = PrivateKey::random(&mut keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
         let public = host_key.public_key().clone();
         let proxy = Proxy::builder(host_key)
-            .authenticator(OneUser)
+            .authenticator(users)
             .gatekeeper(PolicyGate::new(policy.clone()))
             .targets(inventory)
             .recorder(recorder.clone())

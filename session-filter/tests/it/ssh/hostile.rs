@@ -20,7 +20,7 @@ pub(crate) struct Seen {
     pub(crate) stderr: String,
 }
 
-struct AnyKey;
+pub(crate) struct AnyKey;
 
 impl client::Handler for AnyKey {
     type Error = russh::Error;
@@ -47,9 +47,14 @@ pub(crate) fn exec_raw(fixture: &Fixture, line: &[u8]) -> Seen {
     })
 }
 
-async fn connect(fixture: &Fixture) -> client::Handle<AnyKey> {
+/// A connection that is not logged in.
+pub(crate) async fn connect_as_nobody(fixture: &Fixture) -> client::Handle<AnyKey> {
     let address: SocketAddr = ([127, 0, 0, 1], fixture.port).into();
-    let mut client = client::connect(Arc::new(client::Config::default()), address, AnyKey).await.unwrap();
+    client::connect(Arc::new(client::Config::default()), address, AnyKey).await.unwrap()
+}
+
+async fn connect(fixture: &Fixture) -> client::Handle<AnyKey> {
+    let mut client = connect_as_nobody(fixture).await;
     assert!(client.authenticate_password("alice", PASSWORD).await.unwrap().success());
     client
 }

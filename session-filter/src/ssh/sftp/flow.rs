@@ -1,0 +1,237 @@
+//! The two directions of one SFTP channel, with the guard between them.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client, server};
+use tokio::sync::Notify;
+
+use super::{may, record};
+use crate::door::FileAccess;
+use crate::event::{Detail, Outcome};
+use crate::sftp::{Frames, Guard, Notice, Step, Violation};
+use crate::ssh::channel::{ClientReader, FromClient};
+use crate::ssh::session::{End, Session, lock};
+
+/// Why a channel is over.
+pub(super) enum Ended {
+    /// The target closed it.
+    Target,
+    ClientClosed,
+    /// The target takes nothing any more.
+    Stalled,
+    Recorder,
+    ClientProtocol(Violation),
+    TargetProtocol(Violation),
+    Session(End),
+}
+
+pub(super) struct Flow<'a> {
+    session: &'a Session,
+    guard: Mutex<Guard>,
+    /// The target answered something.
+    progress: Notify,
+    client: &'a ChannelWriteHalf<server::Msg>,
+    /// A packet is longer than what the channel takes at once, and both directions have packets for the client.
+    turn: tokio::sync::Mutex<()>,
+    started: Instant,
+    to_target: AtomicU64,
+    to_client: AtomicU64,
+    exit_status: Mutex<Option<u32>>,
+}
+
+impl<'a> Flow<'a> {
+    pub(super) fn new(session: &'a Session, guard: Guard, client: &'a ChannelWriteHalf<server::Msg>) -> Self {
+        Self {
+            session,
+            guard: Mutex::new(guard),
+            progress: Notify::new(),
+            client,
+            turn: tokio::sync::Mutex::new(()),
+            started: Instant::now(),
+            to_target: AtomicU64::new(0),
+            to_client: AtomicU64::new(0),
+            exit_status: Mutex::new(None),
+        }
+    }
+
+    /// Client to target: does what the guard wants done, and gives it the client's packets.
+    pub(super) async fn upward(
+        &self,
+        read: &mut ClientReader,
+        to_target: &ChannelWriteHalf<client::Msg>,
+    ) -> Ended {
+        let limits = &self.session.shared.limits;
+        let mut frames = Frames::default();
+        let mut at_end = false;
+        loop {
+            let epoch = self.epoch();
+            let step = lock(&self.guard).next(epoch);
+            match step {
+                Step::ToTarget(packet) => {
+                    self.to_target.fetch_add(packet.len() as u64, Ordering::Relaxed);
+                    let sent = to_target.data_bytes(packet);
+                    let patient = tokio::time::timeout(limits.upload_stall, sent);
+                    match self.meanwhile(read, patient).await {
+                        Err(_) => return Ended::Stalled,
+                        // The target is gone; the other direction notices, too, and knows more.
+                        Ok(Err(_)) => return std::future::pending().await,
+                        Ok(Ok(())) => {}
+                    }
+                }
+                Step::ToClient(packet) => {
+                    if !self.meanwhile(read, self.give(packet)).await {
+                        return Ended::ClientClosed;
+                    }
+                }
+                Step::Check { access, path } => {
+                    let decision = self.meanwhile(read, may(self.session, access, &path)).await;
+                    lock(&self.guard).decided(epoch, decision);
+                }
+                Step::Record(notice) => {
+                    if notice.outcome == Outcome::Blocked && !only_looked(&notice) {
+                        self.session.request_refused();
+                    }
+                    let event = record::event(self.session, *notice);
+                    if self.meanwhile(read, self.session.journal.record(event)).await.is_err() {
+                        return Ended::Recorder;
+                    }
+                    lock(&self.guard).recorded();
+                }
+                Step::Wait => {
+                    // For a client that has left, what is still to come is not waited for any longer than for any other answer.
+                    let left = async {
+                        read.look_ahead(limits.pending_bytes_max).await;
+                        tokio::time::sleep(limits.target_timeout).await;
+                    };
+                    tokio::select! {
+                        biased;
+                        () = self.progress.notified() => {}
+                        () = left => return Ended::ClientClosed,
+                    }
+                }
+                Step::Request => match frames.next() {
+                    Err(violation) => return Ended::ClientProtocol(violation),
+                    Ok(Some(packet)) => {
+                        if let Err(violation) = lock(&self.guard).request(packet, epoch) {
+                            return Ended::ClientProtocol(violation);
+                        }
+                    }
+                    Ok(None) if at_end => {
+                        let _ = to_target.eof().await;
+                        // The target closes the channel once it has answered everything.
+                        return std::future::pending().await;
+                    }
+                    Ok(None) => match read.next().await {
+                        None => return Ended::ClientClosed,
+                        Some(FromClient::Data(data)) => {
+                            self.session.active();
+                            frames.push(&data);
+                        }
+                        Some(FromClient::Eof) => at_end = true,
+                        Some(FromClient::WindowChange { .. } | FromClient::Signal(_)) => {}
+                    },
+                },
+            }
+        }
+    }
+
+    /// Target to client, until the target closes its channel.
+    pub(super) async fn downward(&self, from_target: &mut ChannelReadHalf) -> Ended {
+        let mut frames = Frames::default();
+        while let Some(message) = from_target.wait().await {
+            match message {
+                ChannelMsg::Data { data } => {
+                    self.session.active();
+                    frames.push(&data);
+                    loop {
+                        let packet = match frames.next() {
+                            Ok(Some(packet)) => packet,
+                            Ok(None) => break,
+                            Err(violation) => return Ended::TargetProtocol(violation),
+                        };
+                        let replied = lock(&self.guard).reply(packet);
+                        let replied = match replied {
+                            Ok(replied) => replied,
+                            Err(violation) => return Ended::TargetProtocol(violation),
+                        };
+                        self.progress.notify_one();
+                        for notice in replied.notices {
+                            self.session.journal.submit_result(record::event(self.session, notice)).await;
+                        }
+                        if let Some(packet) = replied.to_client
+                            && !self.give(packet).await
+                        {
+                            return Ended::ClientClosed;
+                        }
+                    }
+                }
+                ChannelMsg::ExtendedData { data, ext: 1 }
+                    if self.client.extended_data_bytes(1, data.clone()).await.is_err() =>
+                {
+                    return Ended::ClientClosed;
+                }
+                ChannelMsg::ExitStatus { exit_status } => *lock(&self.exit_status) = Some(exit_status),
+                ChannelMsg::Close => break,
+                _ => {}
+            }
+        }
+        Ended::Target
+    }
+
+    /// Sends a whole packet to the client. False: it is gone.
+    async fn give(&self, packet: Bytes) -> bool {
+        let _turn = self.turn.lock().await;
+        self.to_client.fetch_add(packet.len() as u64, Ordering::Relaxed);
+        self.client.data_bytes(packet).await.is_ok()
+    }
+
+    /// Waits for `what` while what the client sends is kept, so that its other channels do not wait with this one.
+    async fn meanwhile<T>(&self, read: &mut ClientReader, what: impl Future<Output = T>) -> T {
+        tokio::pin!(what);
+        tokio::select! {
+            biased;
+            done = &mut what => done,
+            () = read.look_ahead(self.session.shared.limits.pending_bytes_max) => what.await,
+        }
+    }
+
+    /// Changes with the policy, and at the intervals at which sessions are evaluated again: time passes and facts change, too.
+    fn epoch(&self) -> u64 {
+        let shared = &self.session.shared;
+        let every = shared.limits.reevaluate_every.as_millis().max(1);
+        let ticks = self.started.elapsed().as_millis().checked_div(every).unwrap_or(0);
+        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX) & 0xff_ffff;
+        shared.gatekeeper.version().wrapping_shl(24) | ticks
+    }
+
+    pub(super) fn bytes_to_target(&self) -> u64 {
+        self.to_target.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes_to_client(&self) -> u64 {
+        self.to_client.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn exit_status(&self) -> Option<u32> {
+        *lock(&self.exit_status)
+    }
+
+    pub(super) fn finish(&self) -> Vec<Notice> {
+        lock(&self.guard).finish()
+    }
+
+    /// What was not recorded one by one.
+    pub(super) fn summary(&self) -> String {
+        let guard = lock(&self.guard);
+        let (lookups, blocked) = (guard.lookups(), guard.lookups_blocked());
+        format!("{lookups} look-ups of attributes and paths, {blocked} of them refused")
+    }
+}
+
+/// Refused look-ups do not count as rattling at doors: clients look around by themselves.
+fn only_looked(notice: &Notice) -> bool {
+    matches!(&notice.detail, Detail::FileBlocked(about) if about.access == FileAccess::Stat)
+}
