@@ -19,9 +19,9 @@ pub mod quote;
 pub mod record;
 pub mod recording;
 pub mod registry;
-pub mod sftp;
 #[cfg(feature = "ssh")]
 pub mod screen;
+pub mod sftp;
 #[cfg(feature = "ssh")]
 pub mod shell;
 pub mod source;
