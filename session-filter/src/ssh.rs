@@ -59,6 +59,7 @@
 mod algorithms;
 mod channel;
 mod command;
+mod doors;
 mod journal;
 mod lanes;
 mod limits;

@@ -14,6 +14,9 @@ pub struct DoorOpened {
     /// What was asked for: a variable's name (never its value), a forward's address, a subsystem's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<String>,
+    /// Who came through a door that stands open on the target, as the target says: address and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 impl DoorOpened {
@@ -23,7 +26,14 @@ impl DoorOpened {
         Self {
             request: door.request(),
             asked: Some(cut_at_char(&asked, 256).to_owned()).filter(|asked| !asked.is_empty()),
+            from: None,
         }
+    }
+
+    /// A connection through a door that stands open on the target: `request` is its channel type.
+    pub fn passage(request: &'static str, asked: Option<String>, from: Option<String>) -> Self {
+        let cut = |text: String| cut_at_char(&text, 256).to_owned();
+        Self { request, asked: asked.map(cut), from: from.map(cut) }
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty, Sig, server};
 
+use super::doors::visitors::Inward;
 use super::relay::say_on;
 
 /// The terminal a client has asked for and was given.
@@ -54,6 +55,24 @@ pub(crate) struct Setup {
     pub(crate) pty: Option<PtyRequest>,
     /// Environment variables that the policy lets through.
     pub(crate) env: Vec<(String, String)>,
+    /// The client's agent and display, where the policy lets them through.
+    pub(crate) inward: Inward,
+}
+
+/// The client's display, for a program on the target.
+#[derive(Clone)]
+pub(crate) struct X11Request {
+    pub(crate) single_connection: bool,
+    pub(crate) protocol: String,
+    pub(crate) cookie: String,
+    pub(crate) screen: u32,
+}
+
+/// The cookie is a secret.
+impl std::fmt::Debug for X11Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("X11Request").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
 }
 
 /// Shared by the channel's task and by whoever answers requests on it.
@@ -61,6 +80,11 @@ pub(crate) struct Setup {
 pub(crate) struct SharedSetup(Arc<Mutex<Setup>>);
 
 impl SharedSetup {
+    /// Whether the channel's task is still there.
+    pub(crate) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Setup> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,12 +124,7 @@ pub(crate) enum FromClient {
 impl ClientChannel {
     pub(crate) fn new(channel: Channel<server::Msg>, handle: server::Handle, setup: SharedSetup) -> Self {
         let (read, write) = channel.split();
-        Self {
-            read: ClientReader { half: read, waiting: VecDeque::new(), bytes: 0, closed: false },
-            write,
-            handle,
-            setup,
-        }
+        Self { read: ClientReader::new(read), write, handle, setup }
     }
 
     /// Waits for what the client asks for. `None`: the channel was closed first.
@@ -166,6 +185,10 @@ pub(crate) struct ClientReader {
 }
 
 impl ClientReader {
+    pub(crate) fn new(half: ChannelReadHalf) -> Self {
+        Self { half, waiting: VecDeque::new(), bytes: 0, closed: false }
+    }
+
     /// The next thing the client sent; `None` once it has closed the channel and everything before was taken. Cancellation safe.
     pub(crate) async fn next(&mut self) -> Option<FromClient> {
         loop {

@@ -11,6 +11,8 @@ use russh::{Channel, ChannelWriteHalf, Sig, client};
 use uuid::Uuid;
 
 use super::channel::{Asked, ClientChannel, FromClient, PtyRequest};
+use super::doors::visitors::{Offer, offer};
+use super::doors::{granted_variables, local};
 use super::lanes::{Lane, LinkFailure, Needs};
 use super::link::LinkError;
 use super::relay::{
@@ -66,8 +68,7 @@ pub(crate) async fn serve(session: Arc<Session>, mut channel: ClientChannel) {
             (Some(Asked::Shell), Mode::Managed) => managed::serve(&session, &mut channel).await,
             (Some(Asked::Shell), Mode::Unrestricted) => unrestricted::serve(&session, &mut channel).await,
             (Some(Asked::Subsystem(name)), _) if name == "sftp" => sftp::serve(&session, &mut channel).await,
-            // Others were answered where they arrived.
-            (Some(Asked::Subsystem(_)), _) => {}
+            (Some(Asked::Subsystem(name)), _) => local::subsystem(&session, &mut channel, &name).await,
         }
     };
     // A peer that does not read must not keep this task once the session is over.
@@ -286,8 +287,10 @@ pub(crate) async fn unavailable(session: &Session, channel: &ClientChannel, mess
 /// A recorded command and an open channel to send it on.
 struct Ready {
     command: Recorded<Permit>,
-    lane: Lane,
+    lane: Arc<Lane>,
     target: Channel<client::Msg>,
+    /// The client's agent and display, for as long as the command runs.
+    offer: Option<Offer>,
 }
 
 enum Unprepared {
@@ -319,8 +322,15 @@ async fn prepare(
         Mode::Unrestricted => Needs::Nothing,
         _ => Needs::Quoting,
     };
-    let env = channel.setup.lock().env.clone();
-    let open = open_channel(session, around.pty, &env, needs);
+    let env = granted_variables(session, channel).await;
+    let inward = channel.setup.lock().inward.clone();
+    let client = &channel.handle;
+    let open = async {
+        let (lane, mut target) = open_channel(session, around.pty, &env, needs).await?;
+        let lane = Arc::new(lane);
+        let offer = offer(session, client, inward, &lane, &mut target).await;
+        Ok::<_, LinkFailure>((lane, target, offer))
+    };
     let redact = |text: &str| session.shared.gatekeeper.redact(text);
     let record = async {
         let position = match around.terminal {
@@ -337,8 +347,8 @@ async fn prepare(
         () = channel.read.look_ahead(session.shared.limits.pending_bytes_max) => both.await,
     };
     let command = command.map_err(|_| Unprepared::Recorder)?;
-    let (lane, target) = opened?;
-    Ok(Ready { command, lane, target })
+    let (lane, target, offer) = opened?;
+    Ok(Ready { command, lane, target, offer })
 }
 
 /// A channel on a connection to the target that nobody else uses, with the terminal and variables that were asked for.
@@ -394,7 +404,7 @@ async fn run(
 ) -> CommandEnd {
     let shown = ready.command.shown().to_owned();
     let started = Instant::now();
-    let Ready { command, lane, target } = ready;
+    let Ready { command, lane, target, offer: _offer } = ready;
     let Some(link) = lane.link() else { return CommandEnd::SessionEnded { said: false } };
     let mut output = Output::new(session, correlation_id, command.record(), around.terminal);
     let stdin_bytes = AtomicU64::new(0);

@@ -4,6 +4,7 @@
 //! receipt, so whoever shared one with a download that its client does not read would have to wait with it. A connection whose
 //! channel has ended is kept for the next one; commands in turn use a single connection.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ struct Held {
 pub(crate) struct Lane {
     held: Option<Held>,
     session: Arc<Session>,
+    /// Not for anybody else afterwards.
+    retired: AtomicBool,
 }
 
 /// Whether what runs on a connection relies on quoting.
@@ -85,7 +88,7 @@ impl Lane {
                 }
             }
         };
-        let lane = Self { held: Some(held), session: Arc::clone(session) };
+        let lane = Self { held: Some(held), session: Arc::clone(session), retired: AtomicBool::new(false) };
         lane.assure(needs).await?;
         Ok(lane)
     }
@@ -111,6 +114,11 @@ impl Lane {
         }
     }
 
+    /// Something was asked for that lasts as long as the connection: it is closed after this use.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn link(&self) -> Option<&Arc<Link>> {
         self.held.as_ref().map(|held| &held.link)
     }
@@ -120,7 +128,8 @@ impl Drop for Lane {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
         let mut state = self.session.lanes.lock();
-        if !state.closed && state.idle.len() < IDLE_MAX && !held.link.is_closed() {
+        let is_retired = self.retired.load(Ordering::Relaxed);
+        if !is_retired && !state.closed && state.idle.len() < IDLE_MAX && !held.link.is_closed() {
             state.idle.push(held);
             return;
         }

@@ -35,6 +35,8 @@ pub struct Limits {
     pub sessions_per_user_max: usize,
     /// Open channels per connection; further ones are refused.
     pub channels_max: usize,
+    /// Remote forwards of one connection; further ones are refused.
+    pub listeners_max: usize,
     /// Bytes that a client may have sent on one channel and that the target has not taken yet; then the client's connection waits.
     pub pending_bytes_max: usize,
     /// How long it waits without anything moving; then that channel is closed, and the others go on.
@@ -71,6 +73,7 @@ impl Default for Limits {
             offered_keys_max: 16,
             sessions_per_user_max: 64,
             channels_max: 32,
+            listeners_max: 16,
             pending_bytes_max: 4 * 1024 * 1024,
             upload_stall: Duration::from_secs(15),
             refusals_max: 1000,

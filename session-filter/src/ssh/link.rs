@@ -10,8 +10,10 @@ use russh::{Channel, ChannelMsg, Disconnect, SshId};
 use std::borrow::Cow;
 
 use super::algorithms;
+use super::doors::visitors::{Doorbell, Reception, Visit};
 use super::lanes::Needs;
 use super::target::{Connection, Credential, HostKeyError, Secret, fingerprint};
+use crate::door::Door;
 use crate::quote;
 use crate::record::Recorded;
 use crate::verdict::Permit;
@@ -23,6 +25,8 @@ pub(crate) struct Link {
     pub(crate) host_key: String,
     /// The quoting self-test came back byte for byte.
     tested: AtomicBool,
+    /// Where to ask for channels that the target opens.
+    pub(crate) doorbell: Doorbell,
 }
 
 /// Why there is no link. Messages name no secret and nothing the target said unescaped.
@@ -40,6 +44,8 @@ pub(crate) enum LinkError {
     Protocol(russh::Error),
     #[error("the target opens no channel: {0}")]
     Channel(russh::Error),
+    #[error("the target does not listen: {0}")]
+    Listen(russh::Error),
     #[error("the target gives no terminal")]
     NoTerminal,
     #[error("the target has no file server")]
@@ -60,6 +66,7 @@ impl LinkError {
             Self::Refused => "credential_refused",
             Self::Protocol(_) => "target_protocol",
             Self::Channel(_) => "target_channel_refused",
+            Self::Listen(_) => "target_listen_refused",
             Self::NoTerminal => "target_terminal_refused",
             Self::NoFileServer => "target_sftp_refused",
             Self::SelfTest => "quoting_self_test_failed",
@@ -102,7 +109,9 @@ impl Link {
             ..client::Config::default()
         };
         let proved = Arc::new(Mutex::new(None));
-        let handler = Target { accepted, proved: Arc::clone(&proved) };
+        let reception = Reception::default();
+        let doorbell = reception.doorbell();
+        let handler = Target { accepted, proved: Arc::clone(&proved), reception };
         let opened = client::connect_stream(Arc::new(config), stream, handler).await;
         let host_key = proved
             .lock()
@@ -117,7 +126,7 @@ impl Link {
         if !login(&mut handle, credential).await? {
             return Err(LinkError::Refused);
         }
-        let link = Self { handle, host_key, tested: AtomicBool::new(false) };
+        let link = Self { handle, host_key, tested: AtomicBool::new(false), doorbell };
         if needs == Needs::Quoting {
             link.self_test().await?;
         }
@@ -136,6 +145,55 @@ impl Link {
         command: Recorded<Permit>,
     ) -> Result<(), russh::Error> {
         channel.exec(true, command.into_bytes()).await
+    }
+
+    /// Opens a channel that ends at an address or a socket on the target's side.
+    pub(crate) async fn connect(
+        &self,
+        door: &Door,
+        originator: &str,
+        originator_port: u32,
+    ) -> Result<Channel<client::Msg>, LinkError> {
+        let opened = match door {
+            Door::LocalForward { host, port } => {
+                let (host, port) = (host.as_str(), u32::from(*port));
+                self.handle.channel_open_direct_tcpip(host, port, originator, originator_port).await
+            }
+            Door::LocalSocket { path } => self.handle.channel_open_direct_streamlocal(path.as_str()).await,
+            _ => Err(russh::Error::WrongChannel),
+        };
+        opened.map_err(LinkError::Channel)
+    }
+
+    /// Has the target listen on an address or a socket. Says on which port, or 0 for a socket.
+    pub(crate) async fn listen(&self, door: &Door) -> Result<u16, LinkError> {
+        match door {
+            Door::RemoteForward { host, port } => {
+                let chosen = self.handle.tcpip_forward(host.as_str(), u32::from(*port)).await;
+                match chosen.map_err(LinkError::Listen)? {
+                    0 => Ok(*port),
+                    chosen => {
+                        u16::try_from(chosen).map_err(|_| LinkError::Listen(russh::Error::Inconsistent))
+                    }
+                }
+            }
+            Door::RemoteSocket { path } => {
+                self.handle.streamlocal_forward(path.as_str()).await.map_err(LinkError::Listen)?;
+                Ok(0)
+            }
+            _ => Err(LinkError::Listen(russh::Error::WrongChannel)),
+        }
+    }
+
+    /// Has the target listen no more. One that does not answer ends with the connection.
+    pub(crate) async fn listen_no_more(&self, door: &Door, port: u16) {
+        let _ = match door {
+            Door::RemoteForward { host, .. } => {
+                self.handle.cancel_tcpip_forward(host.as_str(), u32::from(port)).await
+            }
+            Door::RemoteSocket { path } => self.handle.cancel_streamlocal_forward(path.as_str()).await,
+            _ => Ok(()),
+        };
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -204,10 +262,11 @@ async fn login(handle: &mut client::Handle<Target>, credential: Credential) -> R
     }
 }
 
-/// Answers what the target asks of us: it may prove its key, and nothing else.
+/// Answers what the target asks of us: it may prove its key, and open the channels that somebody waits for.
 struct Target {
     accepted: Vec<PublicKey>,
     proved: Arc<Mutex<Option<String>>>,
+    reception: Reception,
 }
 
 impl client::Handler for Target {
@@ -222,38 +281,44 @@ impl client::Handler for Target {
         Ok(self.accepted.iter().any(|known| known.key_data() == key.key_data()))
     }
 
-    // A target opens no channels towards us. The library accepts forwarded ones by default, hence these.
+    // Nobody waits for channels unless something was granted that makes a target open some. The library accepts forwarded ones by
+    // default, hence these.
 
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _channel: Channel<client::Msg>,
+        channel: Channel<client::Msg>,
         _connected_address: &str,
-        _connected_port: u32,
-        _originator_address: &str,
-        _originator_port: u32,
+        port: u32,
+        originator: &str,
+        originator_port: u32,
         reply: client::ChannelOpenHandle,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        // One connection has one forward, and its port tells it.
+        let visit = Visit::Port { port, originator: originator.to_owned(), originator_port };
+        self.reception.announce(visit, channel, reply).await;
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _channel: Channel<client::Msg>,
-        _socket_path: &str,
+        channel: Channel<client::Msg>,
+        path: &str,
         reply: client::ChannelOpenHandle,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.reception.announce(Visit::Socket { path: path.to_owned() }, channel, reply).await;
+        Ok(())
     }
 
     async fn server_channel_open_agent_forward(
         &mut self,
-        _channel: Channel<client::Msg>,
+        channel: Channel<client::Msg>,
         reply: client::ChannelOpenHandle,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        self.reception.announce(Visit::Agent, channel, reply).await;
+        Ok(())
     }
 
     async fn server_channel_open_session(
@@ -290,13 +355,15 @@ impl client::Handler for Target {
 
     async fn server_channel_open_x11(
         &mut self,
-        _channel: Channel<client::Msg>,
-        _originator_address: &str,
-        _originator_port: u32,
+        channel: Channel<client::Msg>,
+        originator: &str,
+        originator_port: u32,
         reply: client::ChannelOpenHandle,
         _session: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        refuse(reply).await
+        let visit = Visit::Display { originator: originator.to_owned(), originator_port };
+        self.reception.announce(visit, channel, reply).await;
+        Ok(())
     }
 }
 

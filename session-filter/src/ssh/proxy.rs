@@ -21,6 +21,7 @@ use super::session::End;
 use super::target::{CredentialSource, Dialer, Inventory, TargetResolver, TcpDialer};
 use super::text::printable;
 use crate::directory::Directory;
+use crate::door::Door;
 use crate::gate::{Decision, DenyAll, Gatekeeper, SessionRequest};
 use crate::record::{NoRecorder, Recorder};
 use crate::registry::Registry;
@@ -62,6 +63,16 @@ impl Shared {
         tokio::time::timeout(self.limits.gatekeeper_timeout, asked).await.unwrap_or_else(|_| {
             let why = "whether it is permitted cannot be found out now";
             Verdict::Deny(Denial::new(line, "gatekeeper_timeout", why))
+        })
+    }
+}
+
+impl Shared {
+    /// Whether a door is open; silence is a denial.
+    pub(crate) async fn open(&self, request: &SessionRequest, door: &Door) -> Result<(), Refusal> {
+        let asked = self.gatekeeper.open(request, door, Utc::now());
+        tokio::time::timeout(self.limits.gatekeeper_timeout, asked).await.unwrap_or_else(|_| {
+            Err(Refusal::new("gatekeeper_timeout", "whether this is permitted cannot be found out now"))
         })
     }
 }

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use russh::keys::Certificate;
@@ -14,14 +13,18 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::channel::{ClientChannel, PtyRequest, SharedSetup, terminal_size};
+use super::channel::{ClientChannel, PtyRequest, SharedSetup, X11Request, terminal_size};
 use super::command;
+use super::doors::local::Connect;
+use super::doors::remote::{Listeners, Listening};
+use super::doors::{self, Places};
 use super::journal::Journal;
 use super::login::{self, Admitted, Desk, LOGIN_NAME_BYTES_MAX, Step};
 use super::proxy::Shared;
-use super::session::Session;
+use super::session::{End, Session};
 use super::text::printable;
-use crate::event::{Detail, Line, Outcome, RequestRefused, Subject, cut_at_char};
+use crate::door::Door;
+use crate::event::{Detail, DoorOpened, Line, Outcome, RequestRefused, Subject, cut_at_char};
 use crate::gate::{Decision, SessionRequest};
 use crate::identity::{Target, User};
 use crate::policy::Mode;
@@ -44,7 +47,8 @@ pub(crate) struct Doorman {
     source: IpAddr,
     desk: Desk,
     standing: watch::Sender<Standing>,
-    channels: Arc<AtomicUsize>,
+    places: Places,
+    listeners: Listeners,
     /// Channels on which something was asked for already: each runs one thing.
     asked: HashSet<ChannelId>,
     /// What was granted on a channel before that.
@@ -63,7 +67,8 @@ impl Doorman {
             source,
             desk,
             standing,
-            channels: Arc::default(),
+            places: Places::default(),
+            listeners: Listeners::default(),
             asked: HashSet::new(),
             setups: HashMap::new(),
             turned_away: None,
@@ -204,6 +209,49 @@ impl Doorman {
         }
     }
 
+    /// What was granted on a channel on which nothing runs yet.
+    fn setup_of(&self, channel: ChannelId) -> Option<SharedSetup> {
+        self.setups.get(&channel).filter(|_| !self.asked.contains(&channel)).cloned()
+    }
+
+    /// Whether the policy opens a door that goes on record when it is used.
+    async fn is_open(&self, door: &Door) -> bool {
+        let standing = self.standing.borrow().clone();
+        match standing {
+            Standing::Session(live) => self.shared.open(&live.request, door).await.is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Whether the policy opens a door that is used by being asked for; on record if so.
+    async fn let_through(&self, door: Door) -> bool {
+        if !self.is_open(&door).await {
+            return false;
+        }
+        let standing = self.standing.borrow().clone();
+        let Standing::Session(live) = standing else { return false };
+        let event = live.journal.event(Outcome::Success, Detail::DoorOpened(DoorOpened::new(&door)));
+        let recorded = live.journal.record(event).await;
+        if recorded.is_err() {
+            live.end(End::RecorderFailed);
+        }
+        recorded.is_ok()
+    }
+
+    /// Has a task of its own see to a connection from the target's side.
+    async fn connect(&mut self, asked: Connect) {
+        let standing = self.standing.borrow().clone();
+        let Standing::Session(live) = standing else {
+            self.refuse(asked.door.request(), Some(&asked.door.to_string())).await;
+            return asked.reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        };
+        let Some(place) = self.places.take(self.shared.limits.channels_max) else {
+            self.refuse(asked.door.request(), Some("too many channels")).await;
+            return asked.reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        };
+        tokio::spawn(doors::local::connect(live, asked, place));
+    }
+
     /// Records that something other than a command was asked for and refused.
     async fn refuse(&mut self, request: &'static str, asked: Option<&str>) {
         let asked = asked.map(printable);
@@ -307,13 +355,14 @@ impl Handler for Doorman {
         reply: ChannelOpenHandle,
         session: &mut server::Session,
     ) -> Answer {
-        let open = self.channels.fetch_add(1, Ordering::SeqCst);
-        let place = Place(Arc::clone(&self.channels));
-        if open >= self.shared.limits.channels_max {
+        let Some(place) = self.places.take(self.shared.limits.channels_max) else {
             self.refuse("session", Some("too many channels")).await;
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
-        }
+        };
+        // The library says nothing of channels that were closed from this side first.
+        self.setups.retain(|_, setup| setup.is_in_use());
+        self.asked.retain(|channel| self.setups.contains_key(channel));
         let standing = self.standing.borrow().clone();
         let setup = SharedSetup::default();
         self.setups.insert(channel.id(), setup.clone());
@@ -355,16 +404,25 @@ impl Handler for Doorman {
 
     async fn channel_open_direct_tcpip(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         host: &str,
         port: u32,
-        _: &str,
-        _: u32,
+        originator: &str,
+        originator_port: u32,
         reply: ChannelOpenHandle,
-        _: &mut server::Session,
+        session: &mut server::Session,
     ) -> Answer {
-        self.refuse("direct-tcpip", Some(&format!("{host}:{port}"))).await;
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        match doors::host_and_port(host, port) {
+            Ok((host, port)) => {
+                let door = Door::LocalForward { host, port };
+                let originator = (originator.to_owned(), originator_port);
+                self.connect(Connect { door, originator, channel, handle: session.handle(), reply }).await;
+            }
+            Err(asked) => {
+                self.refuse("direct-tcpip", Some(&asked)).await;
+                reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            }
+        }
         Ok(())
     }
 
@@ -385,13 +443,22 @@ impl Handler for Doorman {
 
     async fn channel_open_direct_streamlocal(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         path: &str,
         reply: ChannelOpenHandle,
-        _: &mut server::Session,
+        session: &mut server::Session,
     ) -> Answer {
-        self.refuse("direct-streamlocal", Some(path)).await;
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        match doors::socket_path(path) {
+            Some(path) => {
+                let door = Door::LocalSocket { path };
+                let originator = (String::new(), 0);
+                self.connect(Connect { door, originator, channel, handle: session.handle(), reply }).await;
+            }
+            None => {
+                self.refuse("direct-streamlocal@openssh.com", Some(path)).await;
+                reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            }
+        }
         Ok(())
     }
 
@@ -426,12 +493,24 @@ impl Handler for Doorman {
     async fn x11_request(
         &mut self,
         channel: ChannelId,
-        _: bool,
-        _: &str,
-        _: &str,
-        _: u32,
+        single_connection: bool,
+        protocol: &str,
+        cookie: &str,
+        screen: u32,
         session: &mut server::Session,
     ) -> Answer {
+        let is_short = |text: &str| text.len() <= X11_WORD_BYTES_MAX && !text.chars().any(char::is_control);
+        if let Some(setup) = self.setup_of(channel)
+            && is_short(protocol)
+            && is_short(cookie)
+            && self.is_open(&Door::X11).await
+        {
+            let (protocol, cookie) = (protocol.to_owned(), cookie.to_owned());
+            let inward = &mut setup.lock().inward;
+            inward.x11 = Some(X11Request { single_connection, protocol, cookie, screen });
+            inward.places = self.places.clone();
+            return session.channel_success(channel);
+        }
         self.refuse("x11-req", None).await;
         session.channel_failure(channel)
     }
@@ -440,9 +519,19 @@ impl Handler for Doorman {
         &mut self,
         channel: ChannelId,
         name: &str,
-        _: &str,
+        value: &str,
         session: &mut server::Session,
     ) -> Answer {
+        if let Some(setup) = self.setup_of(channel)
+            && doors::is_name(name)
+            && value.len() <= doors::VARIABLE_BYTES_MAX
+            && !value.contains('\0')
+            && setup.lock().env.len() < doors::VARIABLES_MAX
+            && self.let_through(Door::Environment { name: name.to_owned() }).await
+        {
+            setup.lock().env.push((name.to_owned(), value.to_owned()));
+            return session.channel_success(channel);
+        }
         self.refuse("env", Some(name)).await;
         session.channel_failure(channel)
     }
@@ -484,7 +573,7 @@ impl Handler for Doorman {
         session: &mut server::Session,
     ) -> Answer {
         // Like the first exec or shell request, answered by the channel's own task.
-        if name == "sftp" && self.asked.insert(channel) {
+        if self.asked.insert(channel) {
             return Ok(());
         }
         self.refuse("subsystem", Some(name)).await;
@@ -511,7 +600,19 @@ impl Handler for Doorman {
         session.channel_failure(channel)
     }
 
-    async fn agent_request(&mut self, _: ChannelId, _: &mut server::Session) -> Result<bool, Self::Error> {
+    async fn agent_request(
+        &mut self,
+        channel: ChannelId,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        if let Some(setup) = self.setup_of(channel)
+            && self.is_open(&Door::Agent).await
+        {
+            let inward = &mut setup.lock().inward;
+            inward.agent = true;
+            inward.places = self.places.clone();
+            return Ok(true);
+        }
         self.refuse("auth-agent-req@openssh.com", None).await;
         Ok(false)
     }
@@ -520,27 +621,60 @@ impl Handler for Doorman {
         &mut self,
         address: &str,
         port: &mut u32,
-        _: &mut server::Session,
+        session: &mut server::Session,
     ) -> Result<bool, Self::Error> {
+        let standing = self.standing.borrow().clone();
+        if let (Standing::Session(live), Ok((host, asked))) = (standing, doors::host_and_port(address, *port))
+        {
+            let door = Door::RemoteForward { host, port: asked };
+            let listens = self.listeners.add(&live, session.handle(), self.places.clone(), door).await;
+            if let Some(chosen) = listens {
+                *port = u32::from(chosen);
+            }
+            return Ok(listens.is_some());
+        }
         self.refuse("tcpip-forward", Some(&format!("{address}:{port}"))).await;
         Ok(false)
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        match u16::try_from(port) {
+            Ok(port) => Ok(self.listeners.cancel(&Listening::Port(address.to_owned(), port)).await),
+            Err(_) => Ok(false),
+        }
     }
 
     async fn streamlocal_forward(
         &mut self,
         path: &str,
-        _: &mut server::Session,
+        session: &mut server::Session,
     ) -> Result<bool, Self::Error> {
+        let standing = self.standing.borrow().clone();
+        if let (Standing::Session(live), Some(path)) = (standing, doors::socket_path(path)) {
+            let door = Door::RemoteSocket { path };
+            return Ok(self
+                .listeners
+                .add(&live, session.handle(), self.places.clone(), door)
+                .await
+                .is_some());
+        }
         self.refuse("streamlocal-forward@openssh.com", Some(path)).await;
         Ok(false)
     }
-}
 
-/// A channel's place in the count of open ones.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(self.listeners.cancel(&Listening::Socket(path.to_owned())).await)
     }
 }
+
+/// Longest word of an X11 request, in bytes: a protocol's name, a cookie in hexadecimal.
+const X11_WORD_BYTES_MAX: usize = 256;

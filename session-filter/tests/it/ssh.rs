@@ -4,6 +4,7 @@ mod bypass;
 mod doors;
 mod fixture;
 mod flow;
+mod forwards;
 mod hostile;
 mod lives;
 #[cfg(feature = "totp")]
