@@ -118,6 +118,7 @@ const TOOLS: &[Tool] = &[
     program("ansible-playbook", "ansible-core"),
     program("git", "git"),
     program("rsync", "rsync"),
+    program("xauth", "xauth"),
     // Shells whose parsing ours is compared with.
     program("bash", "bash"),
     program("dash", "dash"),

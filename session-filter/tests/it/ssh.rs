@@ -9,6 +9,7 @@ mod hostile;
 mod lives;
 #[cfg(feature = "totp")]
 mod logins;
+mod passed_on;
 mod relay;
 mod sftp;
 mod slow_parts;

@@ -180,12 +180,18 @@ fn ansible_runs_where_its_shell_is_acknowledged() {
     assert_done(&output);
     assert!(made.is_dir());
     assert_eq!(std::fs::read_to_string(&copied).unwrap(), "from ansible");
-    let lines: Vec<String> = fixture
-        .events_of("command.started")
-        .iter()
-        .map(|event| event["command"].as_str().unwrap().to_owned())
-        .collect();
-    assert!(lines.iter().any(|line| line == "/bin/sh -c '/usr/bin/python3 && sleep 0'"), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("dd of=")), "{lines:?}");
-    assert!(lines.iter().all(|line| !line.contains("echo nested command")), "what is nested is not seen");
+    let started = fixture.events_of("command.started");
+    let line = |event: &serde_json::Value| event["command"].as_str().unwrap().to_owned();
+    let (shells, others): (Vec<_>, Vec<_>) =
+        started.iter().partition(|event| line(event).starts_with("/bin/sh -c "));
+    assert!(
+        shells.iter().any(|event| line(event) == "/bin/sh -c '/usr/bin/python3 && sleep 0'"),
+        "{started:?}"
+    );
+    assert!(others.iter().all(|event| line(event).starts_with("dd of=")) && !others.is_empty(), "{others:?}");
+    assert!(shells.iter().all(|event| event["nested_uncontrolled"] == true), "{shells:?}");
+    assert!(
+        started.iter().all(|event| !line(event).contains("nested command")),
+        "what is nested is not seen"
+    );
 }
