@@ -8,6 +8,7 @@ use session_filter::Target;
 use session_filter::ssh::keys::PublicKey;
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
 
+use crate::codes::Codes;
 use crate::files::Kept;
 use crate::limits::LimitsToml;
 use crate::operators::{OperatorToml, Operators, gid_of};
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The proxy's own host key; made at the first start.
     pub(crate) host_key: Option<PathBuf>,
+    /// The key that seals the secrets of one-time codes; made at the first enrolment.
+    pub(crate) totp_key: Option<PathBuf>,
     pub(crate) policy: PathBuf,
     pub(crate) users: PathBuf,
     pub(crate) control_socket: Option<PathBuf>,
@@ -101,6 +104,7 @@ impl Config {
         resolve(&mut config.users);
         for path in [
             &mut config.host_key,
+            &mut config.totp_key,
             &mut config.control_socket,
             &mut config.checkpoints.file,
             &mut config.checkpoints.minimum,
@@ -156,7 +160,8 @@ impl Config {
             .flat_map(|target| [&target.key_file, &target.password_file])
             .flatten()
             .map(|p| base.join(p));
-        let secrets = secrets.chain(self.host_key.clone()).map(|path| (path, Kept::Secret));
+        let totp_key = self.totp_key.clone().unwrap_or_else(|| Codes::default_key(&self.data_dir));
+        let secrets = secrets.chain(self.host_key.clone()).chain([totp_key]).map(|path| (path, Kept::Secret));
         // The users file holds hashes, which can be guessed at.
         let others = [
             (self.users.clone(), Kept::Secret),

@@ -102,6 +102,7 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
     let ready = Ready::new(Parts {
         listen: ([127, 0, 0, 1], 0).into(),
         data_dir: data_dir.clone(),
+        totp_key: None,
         host_key: host_key.clone(),
         policy: policy_file,
         users: users_file,

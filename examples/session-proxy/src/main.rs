@@ -15,12 +15,14 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+mod codes;
 mod config;
 mod control;
 mod demo;
 mod door;
 mod files;
 mod limits;
+mod logins;
 mod operators;
 mod recorder;
 mod serve;
@@ -87,6 +89,19 @@ enum Verb {
     ExampleConfig,
     /// Read a password from standard input and print its Argon2id hash for the users file.
     HashPassword,
+    /// Make the secret of a user's one-time codes, and print it once, for their authenticator app.
+    ///
+    /// Codes are asked for where the users file says `second_factor = "totp"`. May be done while the proxy runs.
+    EnrollTotp {
+        /// Settings, as for `serve`.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Make a new secret for somebody who has one already; the old one ends.
+        #[arg(long)]
+        replace: bool,
+        /// As in the users file.
+        name: String,
+    },
     /// List, watch or end the sessions of a running proxy, through its control socket.
     ///
     /// Who asks is known by the account that asks, and needs the role of the act (`[[operator]]` in the settings). Each act, and each
@@ -144,6 +159,7 @@ fn main() -> ExitCode {
                 Ok(())
             }
             Verb::HashPassword => users::hash_from_stdin(),
+            Verb::EnrollTotp { config, replace, name } => codes::enroll(&config, &name, replace),
             Verb::Sessions { socket, json, act: Act::List } => sessions::list(&socket, json).await,
             Verb::Sessions { socket, json, act: Act::Watch { session_id, terminal } } => {
                 watch::run(&socket, json, session_id, terminal).await

@@ -16,18 +16,22 @@ use session_filter::ssh::{Inventory, Limits, Proxy};
 use session_filter::{FilePolicy, Policy, PolicyGate, PolicySource};
 use tokio::net::TcpListener;
 
+use crate::codes::Codes;
 use crate::config::Config;
 use crate::door::Door;
 use crate::limits::LimitsToml;
+use crate::logins::Logins;
 use crate::operators::Operators;
 use crate::recorder::AuditRecorder;
-use crate::users::{Passwords, UserFile, UserList};
+use crate::users::{UserFile, UserList};
 use crate::{Failure, control, files};
 
 /// What a running proxy is made of; `serve` takes it from a file, `demo` makes it up.
 pub(crate) struct Parts {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
+    /// What the secrets of one-time codes are sealed with; beside them unless stated.
+    pub(crate) totp_key: Option<PathBuf>,
     pub(crate) host_key: PrivateKey,
     pub(crate) policy: PathBuf,
     pub(crate) users: PathBuf,
@@ -59,6 +63,7 @@ impl Ready {
             Ok(users) => crate::say!("users changed: {users} now"),
             Err(mistake) => crate::say!("users not changed: {mistake}"),
         })?;
+        let codes = Codes::new(&parts.data_dir, parts.totp_key);
         let policy = Arc::new(watch_policy(&parts.policy, recorder.clone())?);
         for warning in policy.policy().warnings() {
             crate::say!("policy: {warning}");
@@ -66,7 +71,7 @@ impl Ready {
         let registry = Registry::new();
         let door = Door { users: Arc::clone(&users), policy: PolicyGate::new(policy) };
         let proxy = Proxy::builder(parts.host_key)
-            .authenticator(Passwords(users))
+            .authenticator(Logins::new(users, codes)?)
             .gatekeeper(door)
             .targets(parts.inventory)
             .recorder(recorder.clone())
@@ -131,6 +136,7 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
         operators: config.operators,
         limits: config.limits,
         checkpoints: config.checkpoints,
+        totp_key: config.totp_key,
         data_dir: config.data_dir,
         inventory,
     })
@@ -166,7 +172,15 @@ pub(crate) fn check(path: &Path, json: bool) -> Result<ExitCode, Failure> {
                 Ok(Ok(list)) if list.len() == 0 => {
                     warnings.push(format!("{}: lists nobody", config.users.display()))
                 }
-                Ok(Ok(_)) => {}
+                Ok(Ok(list)) => {
+                    let codes = Codes::new(&config.data_dir, config.totp_key.clone());
+                    let without = list.with_code().filter(|name| !codes.is_enrolled(name));
+                    warnings.extend(without.map(|name| {
+                        format!(
+                            "`{name}` needs a one-time code and has no secret yet: session-proxy enroll-totp"
+                        )
+                    }));
+                }
             }
         }
     }

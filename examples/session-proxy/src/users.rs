@@ -1,30 +1,29 @@
-//! The users file: names, password hashes, roles; watched while the proxy runs.
+//! The users file: names, password hashes, keys, roles; watched while the proxy runs.
 
 use std::collections::HashSet;
 use std::io::Read as _;
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
-use async_trait::async_trait;
+use argon2::{Argon2, PasswordHasher as _};
 use serde::Deserialize;
 use session_filter::User;
-use session_filter::ssh::Authenticator;
-use tokio::sync::{Semaphore, watch};
+use session_filter::ssh::keys::ssh_key::public::KeyData;
+use session_filter::ssh::keys::{Algorithm, PublicKey};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::Failure;
 
 /// Longest users file.
 const USERS_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Passwords that are verified at the same time: each takes 19 MiB and tens of milliseconds of a core.
-const VERIFY_MAX: usize = 4;
 /// Longest password that is looked at.
-const PASSWORD_BYTES_MAX: usize = 1024;
+pub(crate) const PASSWORD_BYTES_MAX: usize = 1024;
+/// Shortest RSA key that opens, in bits.
+const RSA_BITS_MIN: u32 = 2048;
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -39,9 +38,22 @@ struct UsersToml {
 #[serde(deny_unknown_fields)]
 struct UserToml {
     name: toml::Spanned<String>,
-    password: toml::Spanned<String>,
+    /// An Argon2id hash in PHC form.
+    password: Option<toml::Spanned<String>>,
+    /// Public keys as in OpenSSH's `authorized_keys`; the only option is `no-touch-required`, for security keys.
+    #[serde(default)]
+    keys: Vec<toml::Spanned<String>>,
+    /// What else is needed besides a password or key.
+    second_factor: Option<SecondFactorToml>,
     #[serde(default)]
     roles: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SecondFactorToml {
+    /// A one-time code; `session-proxy enroll-totp` makes its secret.
+    Totp,
 }
 
 impl std::fmt::Debug for UserToml {
@@ -50,10 +62,21 @@ impl std::fmt::Debug for UserToml {
     }
 }
 
+/// Somebody who may log in.
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) user: User,
+    /// An Argon2 hash in PHC form.
+    pub(crate) password: Option<String>,
+    pub(crate) keys: Vec<KeyData>,
+    /// Whether a one-time code is needed, too.
+    pub(crate) needs_code: bool,
+}
+
 /// The users as the file had them at one moment.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct UserList {
-    users: Vec<(User, String)>,
+    people: Vec<Person>,
 }
 
 impl UserList {
@@ -65,7 +88,7 @@ impl UserList {
             None => e.message().to_owned(),
         })?;
         let mut names = HashSet::new();
-        let mut users: Vec<(User, String)> = Vec::new();
+        let mut people: Vec<Person> = Vec::new();
         for entry in parsed.users {
             let at = place(text, entry.name.span().start);
             let name = entry.name.into_inner();
@@ -76,28 +99,75 @@ impl UserList {
             if !names.insert(name.clone()) {
                 return Err(format!("{at}: `{name}` is listed twice"));
             }
-            let at = place(text, entry.password.span().start);
-            let password = entry.password.into_inner();
-            match PasswordHash::new(&password) {
-                Ok(hash) if hash.algorithm.as_str().starts_with("argon2") => {}
-                // The text itself is not repeated: it may be a password in the clear.
-                _ => {
-                    return Err(format!("{at}: not an Argon2 hash; `session-proxy hash-password` makes one"));
-                }
+            let password = match entry.password {
+                None => None,
+                Some(password) => Some(password_hash(text, password)?),
+            };
+            let keys = entry.keys.iter().map(|key| {
+                public_key(key.get_ref()).map_err(|what| format!("{}: {what}", place(text, key.span().start)))
+            });
+            let keys: Vec<KeyData> = keys.collect::<Result<_, _>>()?;
+            if password.is_none() && keys.is_empty() {
+                return Err(format!("{at}: `{name}` needs a `password`, `keys` or both"));
             }
+            let needs_code = matches!(entry.second_factor, Some(SecondFactorToml::Totp));
             let user = entry.roles.into_iter().fold(User::new(name), User::role);
-            users.push((user, password));
+            people.push(Person { user, password, keys, needs_code });
         }
-        Ok(Self { users })
+        Ok(Self { people })
     }
 
-    fn find(&self, name: &str) -> Option<&(User, String)> {
-        self.users.iter().find(|(user, _)| user.id() == name)
+    pub(crate) fn find(&self, name: &str) -> Option<&Person> {
+        self.people.iter().find(|person| person.user.id() == name)
+    }
+
+    /// Names of those who need a one-time code.
+    pub(crate) fn with_code(&self) -> impl Iterator<Item = &str> {
+        self.people.iter().filter(|person| person.needs_code).map(|person| person.user.id())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.users.len()
+        self.people.len()
     }
+}
+
+fn password_hash(text: &str, password: toml::Spanned<String>) -> Result<String, String> {
+    let at = place(text, password.span().start);
+    let password = password.into_inner();
+    match PasswordHash::new(&password) {
+        Ok(hash) if hash.algorithm.as_str().starts_with("argon2") => Ok(password),
+        // The text itself is not repeated: it may be a password in the clear.
+        _ => Err(format!("{at}: not an Argon2 hash; `session-proxy hash-password` makes one")),
+    }
+}
+
+/// One line of `authorized_keys`.
+fn public_key(line: &str) -> Result<KeyData, String> {
+    let (untouched, line) = match line.trim().split_once(char::is_whitespace) {
+        Some(("no-touch-required", key)) => (true, key.trim()),
+        Some(("verify-required", _)) => {
+            return Err("`verify-required`: whether a PIN was entered cannot be seen".to_owned());
+        }
+        _ => (false, line.trim()),
+    };
+    // Not repeated: somebody may have pasted the private one.
+    let key = PublicKey::from_openssh(line)
+        .map_err(|_| "not a public key such as `ssh-ed25519 AAAA… comment`".to_owned())?;
+    match key.algorithm() {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => {}
+        Algorithm::Rsa { .. } if key.key_data().rsa().is_some_and(|rsa| rsa.key_size() >= RSA_BITS_MIN) => {}
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 if untouched => {}
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => {
+            return Err(
+                "whether a security key was touched cannot be seen; `no-touch-required` before it says that \
+                        this will do"
+                    .to_owned(),
+            );
+        }
+        Algorithm::Rsa { .. } => return Err(format!("an RSA key needs {RSA_BITS_MIN} bits or more")),
+        other => return Err(format!("`{other}` keys are not accepted")),
+    }
+    Ok(key.key_data().clone())
 }
 
 /// `line 3, column 12` of a byte offset.
@@ -112,9 +182,6 @@ pub(crate) fn place(text: &str, offset: usize) -> String {
 pub(crate) struct UserFile {
     current: RwLock<Arc<UserList>>,
     version: watch::Sender<u64>,
-    verifying: Semaphore,
-    /// Verified when a name does not exist, so that the time taken does not tell.
-    decoy: String,
 }
 
 impl UserFile {
@@ -125,12 +192,7 @@ impl UserFile {
     ) -> Result<Arc<Self>, Failure> {
         let text = read(&path).map_err(Failure::because(format!("cannot read `{}`", path.display())))?;
         let list = UserList::parse(&text).map_err(Failure::because(path.display().to_string()))?;
-        let file = Arc::new(Self {
-            current: RwLock::new(Arc::new(list)),
-            version: watch::channel(0).0,
-            verifying: Semaphore::new(VERIFY_MAX),
-            decoy: hash("no password has this hash")?,
-        });
+        let file = Arc::new(Self { current: RwLock::new(Arc::new(list)), version: watch::channel(0).0 });
         let watched = Arc::downgrade(&file);
         // On a thread of its own: a file system that stalls must not stall the sessions.
         std::thread::Builder::new()
@@ -161,7 +223,12 @@ impl UserFile {
 
     /// The user as listed now, with the roles of now.
     pub(crate) fn find(&self, name: &str) -> Option<User> {
-        self.list().find(name).map(|(user, _)| user.clone())
+        self.person(name).map(|person| person.user)
+    }
+
+    /// The user as listed now, with all that opens.
+    pub(crate) fn person(&self, name: &str) -> Option<Person> {
+        self.list().find(name).cloned()
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -218,30 +285,6 @@ impl Watch {
     }
 }
 
-/// The users file as an authenticator.
-#[derive(Clone)]
-pub(crate) struct Passwords(pub(crate) Arc<UserFile>);
-
-#[async_trait]
-impl Authenticator for Passwords {
-    async fn password(&self, name: &str, password: &str, _source: IpAddr) -> Option<User> {
-        if password.len() > PASSWORD_BYTES_MAX {
-            return None;
-        }
-        let _turn = self.0.verifying.acquire().await.ok()?;
-        let found = self.0.list().find(name).cloned();
-        let hash = found.as_ref().map_or_else(|| self.0.decoy.clone(), |(_, hash)| hash.clone());
-        let password = Zeroizing::new(password.to_owned());
-        let right = tokio::task::spawn_blocking(move || {
-            PasswordHash::new(&hash)
-                .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
-        })
-        .await
-        .unwrap_or(false);
-        if right { found.map(|(user, _)| user) } else { None }
-    }
-}
-
 /// An Argon2id hash with a fresh salt, in PHC form.
 pub(crate) fn hash(password: &str) -> Result<String, Failure> {
     Argon2::default()
@@ -288,36 +331,41 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_with_their_place_and_without_the_password() {
-        let mistake = UserList::parse("[[user]]\nname = \"a\"\npassword = \"hunter2\"\n").unwrap_err();
+        let mistake = UserList::parse("[[user]]\nname = \"a\"\npassword = \"hunter2\"\n").err().unwrap();
         assert!(mistake.starts_with("line 3, column 12"), "{mistake}");
         assert!(!mistake.contains("hunter2"), "{mistake}");
         let good = hash("x").unwrap();
         let twice =
             format!("[[user]]\nname=\"a\"\npassword=\"{good}\"\n[[user]]\nname=\"a\"\npassword=\"{good}\"\n");
-        assert!(UserList::parse(&twice).unwrap_err().contains("line 5"));
-        let broken = UserList::parse("[[user]]\nname = \"a\"\npassword = \"hunter2\n").unwrap_err();
+        assert!(UserList::parse(&twice).err().unwrap().contains("line 5"));
+        let broken = UserList::parse("[[user]]\nname = \"a\"\npassword = \"hunter2\n").err().unwrap();
         assert!(broken.starts_with("line 3") && !broken.contains("hunter2"), "{broken}");
         let plus = format!("[[user]]\nname=\"a+b\"\npassword=\"{good}\"\n");
-        assert!(UserList::parse(&plus).unwrap_err().contains("line 2, column 6"));
+        assert!(UserList::parse(&plus).err().unwrap().contains("line 2, column 6"));
     }
 
-    #[tokio::test]
-    async fn password_opens_and_removal_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("users.toml");
-        let hashed = hash("right").unwrap();
-        std::fs::write(&path, format!("[[user]]\nname=\"a\"\npassword=\"{hashed}\"\nroles=[\"r\"]\n"))
-            .unwrap();
-        let file = UserFile::watch(path.clone(), |_| ()).unwrap();
-        let passwords = Passwords(Arc::clone(&file));
-        let here = IpAddr::from([127, 0, 0, 1]);
-        assert_eq!(passwords.password("a", "right", here).await, Some(User::new("a").role("r")));
-        assert_eq!(passwords.password("a", "wrong", here).await, None);
-        assert_eq!(passwords.password("b", "right", here).await, None);
-        std::fs::write(&path, "# nobody\n").unwrap();
-        assert_eq!(file.changed(0).await, 1);
-        assert_eq!(file.find("a"), None);
-        assert_eq!(passwords.password("a", "right", here).await, None);
+    #[test]
+    fn keys_are_read_as_in_authorized_keys_and_unsound_ones_are_mistakes() {
+        const ED25519: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+        const SK: &str = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIFY5WwDTXUMKiopHDWtBG5N7vYpBMVSfwp3KmVJyNDd3AAAABHNzaDo=";
+        let list = |keys: &str| {
+            UserList::parse(&format!("[[user]]\nname = \"a\"\nkeys = [{keys}]\nsecond_factor = \"totp\"\n"))
+        };
+        let good = list(&format!("\"{ED25519} a@laptop\", \"no-touch-required {SK} a@key\"")).unwrap();
+        assert_eq!(good.find("a").map(|person| person.keys.len()), Some(2));
+        assert_eq!(good.with_code().collect::<Vec<_>>(), ["a"]);
+        let mistake = |keys: &str| list(keys).err().unwrap();
+        let untouched = mistake(&format!("\"{ED25519}\",\n  \"{SK}\""));
+        assert!(
+            untouched.starts_with("line 4, column 3: ") && untouched.contains("no-touch-required"),
+            "{untouched}"
+        );
+        assert!(mistake(&format!("\"verify-required {SK}\"")).contains("PIN"));
+        assert!(mistake("\"-----BEGIN hunter2\"").contains("not a public key"));
+        assert!(!mistake("\"-----BEGIN hunter2\"").contains("hunter2"));
+        assert!(mistake(&format!("\"from=10.0.0.1 {ED25519}\"")).contains("not a public key"));
+        assert!(mistake("").contains("needs a `password`, `keys` or both"));
     }
 
     #[tokio::test]

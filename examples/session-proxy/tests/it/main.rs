@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod disk_full;
 mod live;
+mod logins;
 mod on_terminal;
 mod operators;
 mod serve;

@@ -472,12 +472,11 @@ fn who_does_not_log_in_in_time_makes_room_for_others() {
     limits.login_grace = Duration::from_secs(5);
     limits.unauthenticated_max = 1;
     let fixture = Fixture::with_users(&policy(), People::default(), limits);
-    let client = fixture.runtime.block_on(async {
-        let mut client = connect_as_nobody(&fixture).await;
+    let mut client = fixture.runtime.block_on(connect_as_nobody(&fixture));
+    fixture.runtime.block_on(async {
         // In the middle of a conversation, and never answering.
         let asked = client.authenticate_keyboard_interactive_start("alice", None::<String>).await.unwrap();
         assert!(matches!(asked, russh::client::KeyboardInteractiveAuthResponse::InfoRequest { .. }));
-        client
     });
     let greeting = || {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", fixture.port)).unwrap();
