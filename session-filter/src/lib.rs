@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod anomaly;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -31,6 +32,7 @@ pub mod ssh;
 pub mod totp;
 pub mod verdict;
 
+pub use anomaly::{Anomaly, AnomalyDetector, Baseline};
 pub use clock::{ClockEvent, SessionClock, SessionLimits};
 pub use digest::{StreamDigest, StreamSummary};
 pub use directory::{AbsolutePath, Directory};

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod anomaly;
 mod builtins;
 mod check;
 mod conditions;
