@@ -14,6 +14,7 @@
 pub mod builtin;
 pub mod completion;
 pub mod editor;
+pub mod help;
 pub mod history;
 pub mod keys;
 pub mod lines;

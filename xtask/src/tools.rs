@@ -111,6 +111,8 @@ const TOOLS: &[Tool] = &[
     program("ssh-keygen", "openssh-client"),
     program("ssh-audit", "ssh-audit"),
     program("tmux", "tmux"),
+    program("vi", "vim-tiny"),
+    program("less", "less"),
     // What others play recordings with, and the terminal it wants.
     program("asciinema", "asciinema"),
     program("script", "bsdutils"),

@@ -32,6 +32,12 @@ impl Drawing {
         self.cols
     }
 
+    /// The cursor is at the start of a row, on which something may still be from a program that wrote all over the screen.
+    pub(super) fn begin(&mut self, out: &mut String) {
+        self.forget();
+        out.push_str(CLEAR_TO_END);
+    }
+
     /// Shows `prompt`, `before` and `after`, with the cursor between the latter two. What is the same already stays.
     pub(super) fn show(&mut self, prompt: &str, before: &str, after: &str, out: &mut String) {
         let mut wanted =

@@ -38,6 +38,8 @@ pub struct Editor {
     taken: Vec<u8>,
     prompt: String,
     buffer: Buffer,
+    /// Why the line is not what was typed: such a line is not accepted.
+    spoiled: Option<&'static str>,
     killed: Killed,
     history: History,
     /// The line of the history that is shown, and the line that was being written before.
@@ -80,6 +82,7 @@ impl Editor {
             taken: Vec::new(),
             prompt: String::new(),
             buffer: Buffer::default(),
+            spoiled: None,
             killed: Killed::default(),
             history: History::new(),
             browsing: None,
@@ -90,10 +93,11 @@ impl Editor {
         }
     }
 
-    /// Shows the prompt and takes keys from here on. The cursor must be at the start of an empty row.
+    /// Shows the prompt and takes keys from here on. The cursor must be at the start of a row; what is from there on is
+    /// cleared.
     pub fn begin(&mut self, prompt: &str) {
         self.prompt = prompt.to_owned();
-        self.drawing.forget();
+        self.drawing.begin(&mut self.out);
         self.draw();
     }
 
@@ -212,6 +216,7 @@ impl Editor {
                 if !self.buffer.replace_before(completion.from, &text) {
                     self.out.push(BELL);
                 }
+                self.tabbed = completion.words.len() > 1;
             }
             None if again && completion.words.len() > 1 => self.list(&completion.words),
             None => {
@@ -288,6 +293,12 @@ impl Editor {
         self.drawing.leave("", &mut self.out);
         self.browsing = None;
         let line = std::mem::take(&mut self.buffer);
+        if let Some(why) = self.spoiled.take() {
+            self.killed.text = line.text().to_owned();
+            self.drop_paste();
+            self.out.push_str(&format!("line refused: {why}; Ctrl-Y brings back what there is of it\r\n"));
+            return None;
+        }
         Some(Action::Line(line.text().to_owned()))
     }
 
@@ -299,8 +310,16 @@ impl Editor {
             return None;
         }
         let grew = std::mem::take(&mut self.killed.growing);
+        // An empty line that anything was taken from is as good as new.
+        let key_clears = !self.buffer.is_empty();
         let done = match key {
-            Key::Character(c) => self.buffer.insert(c.encode_utf8(&mut [0; 4])),
+            Key::Character(c) => {
+                let inserted = self.buffer.insert(c.encode_utf8(&mut [0; 4]));
+                if !inserted {
+                    self.spoiled = Some("it is too long");
+                }
+                inserted
+            }
             Key::Enter => return self.accept(),
             Key::Interrupt => {
                 self.search = None;
@@ -308,6 +327,7 @@ impl Editor {
                 self.drop_paste();
                 self.drawing.leave("^C", &mut self.out);
                 self.buffer = Buffer::default();
+                self.spoiled = None;
                 self.browsing = None;
                 return Some(Action::Interrupt);
             }
@@ -374,10 +394,16 @@ impl Editor {
                 false
             }
             Key::Abort => true,
-            Key::Refused => false,
+            Key::Refused => {
+                self.spoiled = Some("not all that was typed is text");
+                false
+            }
         };
         if !done {
             self.out.push(BELL);
+        }
+        if self.buffer.is_empty() && key_clears {
+            self.spoiled = None;
         }
         None
     }

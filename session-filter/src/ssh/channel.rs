@@ -181,12 +181,14 @@ pub(crate) struct ClientReader {
     waiting: VecDeque<FromClient>,
     /// Bytes in `waiting`.
     bytes: usize,
+    /// The client has said that nothing more comes, whoever took that message.
+    eof: bool,
     closed: bool,
 }
 
 impl ClientReader {
     pub(crate) fn new(half: ChannelReadHalf) -> Self {
-        Self { half, waiting: VecDeque::new(), bytes: 0, closed: false }
+        Self { half, waiting: VecDeque::new(), bytes: 0, eof: false, closed: false }
     }
 
     /// The next thing the client sent; `None` once it has closed the channel and everything before was taken. Cancellation safe.
@@ -227,6 +229,11 @@ impl ClientReader {
         self.waiting = earlier;
     }
 
+    /// Whether everything the client has to say was taken.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.eof && self.waiting.is_empty()
+    }
+
     async fn fetch(&mut self) {
         let next = match self.half.wait().await {
             None | Some(ChannelMsg::Close) => {
@@ -234,7 +241,10 @@ impl ClientReader {
                 return;
             }
             Some(ChannelMsg::Data { data }) => FromClient::Data(data),
-            Some(ChannelMsg::Eof) => FromClient::Eof,
+            Some(ChannelMsg::Eof) => {
+                self.eof = true;
+                FromClient::Eof
+            }
             Some(ChannelMsg::Signal { signal }) => FromClient::Signal(signal),
             Some(ChannelMsg::WindowChange { col_width, row_height, pix_width, pix_height }) => {
                 let (cols, rows) = terminal_size(col_width, row_height);

@@ -1,8 +1,8 @@
 //! One channel of a session: from what the client asks for to how it ended.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use crate::directory::Directory;
 use crate::event::{CommandBlocked, CommandExecuted, Detail, Line, Outcome, RequestRefused};
 use crate::policy::Mode;
 use crate::record::Recorded;
+use crate::shell::TerminalModes;
 use crate::verdict::{Denial, Permit, Verdict};
 
 /// What the client sees as exit status of a line that was blocked: "found, but may not be run" in shells' terms.
@@ -121,6 +122,7 @@ async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) 
         directory: &directory,
         pty: pty.as_ref(),
         terminal: terminal.as_deref(),
+        modes: None,
         typed_ahead: TypedAhead::IsInput,
     };
     let end = execute(session, channel, line, &around).await;
@@ -156,6 +158,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) pty: Option<&'a PtyRequest>,
     /// That terminal's recording.
     pub(crate) terminal: Option<&'a Terminal>,
+    /// What the command does to that terminal, for whoever has to put it right afterwards.
+    pub(crate) modes: Option<&'a Mutex<TerminalModes>>,
     pub(crate) typed_ahead: TypedAhead,
 }
 
@@ -166,6 +170,8 @@ pub(crate) enum TypedAhead {
     IsInput,
     /// Those of the prompt that accepted the line: they stay in the channel's reader and are checked like any other line.
     StaysAtPrompt,
+    /// Those of whoever reads the lines, and so is all that arrives while the command runs: it has no input.
+    IsForLater,
 }
 
 /// How a line ended, for whoever has to say so to the user.
@@ -406,7 +412,7 @@ async fn run(
     let started = Instant::now();
     let Ready { command, lane, target, offer: _offer } = ready;
     let Some(link) = lane.link() else { return CommandEnd::SessionEnded { said: false } };
-    let mut output = Output::new(session, correlation_id, command.record(), around.terminal);
+    let mut output = Output::new(session, correlation_id, command.record(), around.terminal, around.modes);
     let stdin_bytes = AtomicU64::new(0);
     // The last look before the effect.
     if session.has_ended() {
@@ -452,11 +458,15 @@ async fn run(
                     Ok(Reply::Refused) => return Ended::Refused,
                     Ok(Reply::Gone) | Err(_) => return Ended::NoAnswer,
                 }
-                if around.typed_ahead == TypedAhead::StaysAtPrompt {
+                match around.typed_ahead {
+                    TypedAhead::IsInput => channel.accept().await,
                     // INVARIANT: what the user typed before the command ran was typed at the prompt. No command gets it.
-                    typed_ahead = stay_at_prompt(channel, &to_target, around).await;
-                } else {
-                    channel.accept().await;
+                    TypedAhead::StaysAtPrompt => {
+                        typed_ahead = stay_at_prompt(channel, &to_target, around).await
+                    }
+                    TypedAhead::IsForLater => {
+                        let _ = to_target.eof().await;
+                    }
                 }
                 let (setup, terminal) = (&channel.setup, around.terminal);
                 let took = |message: &FromClient| match message {
@@ -474,9 +484,16 @@ async fn run(
                     }
                     _ => {}
                 };
+                let input = async {
+                    if around.typed_ahead == TypedAhead::IsForLater {
+                        channel.read.look_ahead(limits.pending_bytes_max).await;
+                        return UpstreamEnd::ClientClosed;
+                    }
+                    upstream(&mut channel.read, &to_target, session, took).await
+                };
                 tokio::select! {
                     () = downstream(&mut from_target, &channel.write, &mut output) => Ended::Target,
-                    end = upstream(&mut channel.read, &to_target, session, took) => match end {
+                    end = input => match end {
                         UpstreamEnd::ClientClosed => Ended::ClientClosed,
                         UpstreamEnd::Stalled => Ended::Stalled,
                     },
@@ -575,15 +592,23 @@ async fn run(
 const STALLED: &str =
     "the command takes no more input, and what was sent beyond the limit has nowhere to wait";
 
-/// Sets aside what has arrived by now. The terminal's size is no input: it goes to the command at once.
+/// What a terminal sends for Ctrl-C.
+const CTRL_C: u8 = 0x03;
+
+/// Sets aside what has arrived by now. The terminal's size is no input, and a Ctrl-C pressed by itself is meant for what was just
+/// started: these go to the command at once.
 async fn stay_at_prompt(
     channel: &mut ClientChannel,
     to_target: &ChannelWriteHalf<client::Msg>,
     around: &Surroundings<'_>,
 ) -> VecDeque<FromClient> {
     let mut kept = channel.read.take_arrived();
-    let mut size = None;
+    let (mut size, mut interrupt) = (None, false);
     kept.retain(|message| match message {
+        FromClient::Data(data) if data.iter().all(|byte| *byte == CTRL_C) => {
+            interrupt = true;
+            false
+        }
         FromClient::WindowChange { cols, rows, px_width, px_height } => {
             size = Some((*cols, *rows, *px_width, *px_height));
             false
@@ -597,6 +622,9 @@ async fn stay_at_prompt(
         }
         // A target that is gone is noticed by the reading side.
         let _ = to_target.window_change(cols, rows, px_width, px_height).await;
+    }
+    if interrupt {
+        let _ = to_target.data_bytes(Bytes::from_static(&[CTRL_C])).await;
     }
     kept
 }

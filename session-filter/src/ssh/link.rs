@@ -77,6 +77,14 @@ impl LinkError {
 /// Most bytes the self-test reads before it gives up on a target that prints something else.
 const SELF_TEST_BYTES_MAX: usize = 16 * 1024;
 
+/// What a line of ours printed, and how it ended.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) status: Option<u32>,
+}
+
 impl Link {
     /// Key exchange, host key check, login and, where it is needed, self-test over `stream`, within `timeout`.
     pub(crate) async fn open(
@@ -208,30 +216,42 @@ impl Link {
     /// Every character that a shell could take for its own must come back as it was sent, or quoting does not hold on this
     /// target (a C shell, a network device, Windows) and nothing is run there.
     pub(crate) async fn self_test(&self) -> Result<(), LinkError> {
-        let mut channel = self.channel().await.map_err(LinkError::Protocol)?;
-        channel.exec(true, quote::probe_command()).await.map_err(LinkError::Protocol)?;
-        let expected = quote::probe_expected();
-        let mut answer = Vec::with_capacity(expected.len());
-        let mut status = None;
-        while let Some(message) = channel.wait().await {
-            match message {
-                ChannelMsg::Data { data } => {
-                    answer.extend_from_slice(&data);
-                    if answer.len() > SELF_TEST_BYTES_MAX {
-                        return Err(LinkError::SelfTest);
-                    }
-                }
-                ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
-                ChannelMsg::Failure => return Err(LinkError::SelfTest),
-                _ => {}
-            }
-        }
-        if answer == expected && status == Some(0) {
+        let told = self.ask(quote::probe_command(), SELF_TEST_BYTES_MAX).await?;
+        if told.stdout == quote::probe_expected() && told.status == Some(0) {
             self.tested.store(true, Ordering::Release);
             Ok(())
         } else {
             Err(LinkError::SelfTest)
         }
+    }
+
+    /// Runs a line of our own, without any input, and reads what it prints. An answer of more than `bytes_max` is cut there, and has
+    /// no status.
+    pub(crate) async fn ask(&self, line: Vec<u8>, bytes_max: usize) -> Result<Told, LinkError> {
+        let mut channel = self.channel().await.map_err(LinkError::Protocol)?;
+        channel.exec(true, line).await.map_err(LinkError::Protocol)?;
+        let mut told = Told::default();
+        while let Some(message) = channel.wait().await {
+            let (printed, data) = match message {
+                ChannelMsg::Data { data } => (&mut told.stdout, data),
+                ChannelMsg::ExtendedData { data, ext: 1 } => (&mut told.stderr, data),
+                ChannelMsg::ExitStatus { exit_status } => {
+                    told.status = Some(exit_status);
+                    continue;
+                }
+                ChannelMsg::Failure => break,
+                _ => continue,
+            };
+            printed.extend_from_slice(&data);
+            if printed.len() > bytes_max {
+                printed.truncate(bytes_max);
+                told.status = None;
+                break;
+            }
+        }
+        // The library leaves a channel open that is merely dropped.
+        let _ = channel.close().await;
+        Ok(told)
     }
 
     pub(crate) fn is_tested(&self) -> bool {

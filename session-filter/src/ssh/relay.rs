@@ -1,7 +1,7 @@
 //! Bytes between a client's channel and a command on the target, and what is kept of them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,11 +10,12 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client,
 use tokio::sync::{Semaphore, broadcast};
 
 use super::channel::{ClientReader, FromClient, size};
-use super::session::Session;
+use super::session::{Session, lock};
 use super::terminal::Terminal;
 use super::text::printable;
 use crate::digest::StreamDigest;
 use crate::event::{CommandOutput, Detail, Outcome, Piece, Stream, StreamRecord};
+use crate::shell::TerminalModes;
 use crate::verdict::OutputRecord;
 
 /// Says something on standard error.
@@ -238,6 +239,7 @@ pub(crate) struct Output<'a> {
     correlation_id: &'a str,
     record: OutputRecord,
     terminal: Option<&'a Terminal>,
+    modes: Option<&'a Mutex<TerminalModes>>,
     stdout: StreamDigest,
     stderr: StreamDigest,
     /// Sizes, where nothing else is kept.
@@ -255,12 +257,14 @@ impl<'a> Output<'a> {
         correlation_id: &'a str,
         record: OutputRecord,
         terminal: Option<&'a Terminal>,
+        modes: Option<&'a Mutex<TerminalModes>>,
     ) -> Self {
         Self {
             session,
             correlation_id,
             record,
             terminal,
+            modes,
             stdout: StreamDigest::new(),
             stderr: StreamDigest::new(),
             counted: (0, 0),
@@ -288,6 +292,9 @@ impl<'a> Output<'a> {
         };
         let mut offset = *count;
         *count = count.saturating_add(data.len() as u64);
+        if let Some(modes) = self.modes {
+            lock(modes).shown(data);
+        }
         if let Some(terminal) = self.terminal {
             return terminal.output(data).await;
         }

@@ -120,7 +120,6 @@ impl Terminal {
     }
 
     /// Keystrokes that a prompt of ours took. What goes to a program is [counted](Self::typed) instead: it may be a password.
-    #[allow(dead_code, reason = "the managed prompt is what has input of its own")]
     pub(crate) async fn input(&self, bytes: &[u8]) {
         let recording = &self.recording;
         recording.typed.fetch_add(bytes.len() as u64, Ordering::Relaxed);

@@ -138,20 +138,27 @@ fn more_than_the_limit_does_not_wait() {
     assert_eq!(editor.drawn(), "\x07");
 }
 
+/// A line of which something is missing is not the line that anybody meant.
 #[test]
-fn a_line_does_not_grow_for_ever() {
-    let mut seat = Seat::new(1000);
-    let lines = seat.lines([vec![b'x'; LINE_BYTES_MAX + 100], b"\r".to_vec()].concat());
-    assert_eq!(lines, ["x".repeat(LINE_BYTES_MAX)]);
-}
-
-#[test]
-fn invalid_bytes_ring_and_leave_the_line_as_it_was() {
-    let mut seat = Seat::new(80);
-    assert!(seat.editor.feed(b"ab\xff\xc3\xedc"));
-    assert_eq!(seat.editor.step(), None);
-    assert!(seat.editor.drawn().contains('\x07'));
-    assert_eq!(seat.lines("\r"), ["abc"]);
+fn a_line_that_is_not_what_was_typed_is_not_accepted() {
+    let long = [vec![b'x'; LINE_BYTES_MAX + 100], b"\r".to_vec()].concat();
+    for (typed, why) in [
+        (long.as_slice(), "line refused: it is too long"),
+        (b"rm caf\xe9/x\r", "line refused: not all that was typed is text"),
+        ("echo a\u{85}b\r".as_bytes(), "line refused: not all that was typed is text"),
+        (b"\x1b[200~a\x1b[201~\xff\x1b[200~b\nc\x1b[201~\r", "line refused: not all that was typed is text"),
+    ] {
+        let mut seat = Seat::new(1000);
+        assert!(seat.editor.feed(typed));
+        assert!(!matches!(seat.editor.step(), Some(Action::Line(line)) if !line.is_empty()), "{why}");
+        let drawn = seat.editor.drawn();
+        assert!(drawn.contains('\x07') && drawn.contains(why), "{why}");
+        seat.act();
+        assert_eq!(seat.lines("ok\r"), ["ok"]);
+    }
+    assert_eq!(Seat::new(80).lines(b"ab\xffc\r\x19\r"), ["abc"], "what there is of it can be had back");
+    assert_eq!(Seat::new(80).lines(b"ab\xff\x15cd\r"), ["cd"], "an emptied line is as good as new");
+    assert_eq!(Seat::new(80).lines(b"ab\xff\x03cd\r"), ["cd"]);
 }
 
 #[test]
@@ -271,7 +278,7 @@ fn tab_completes_what_is_common_and_lists_the_rest_at_the_second() {
     assert_eq!(completed(&permitted, "echo tw\t").0, "echo 'two words' ");
     assert_eq!(completed(&permitted, "echo zz\t").0, "echo zz");
     assert_eq!(completed(&permitted, "s x\x01\x1b[C\x1b[3~\x05\x01y\x7f\x1b[C\t").0, "systemctl x");
-    let (line, screen) = completed(&permitted, "systemctl \t\t\t");
+    let (line, screen) = completed(&permitted, "systemctl \t\t");
     assert_eq!(line, "systemctl st");
     assert_eq!(screen, format!("{PROMPT}systemctl st\nstart   status  stop\n{PROMPT}systemctl st"));
 }

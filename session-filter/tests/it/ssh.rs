@@ -7,11 +7,13 @@ mod flow;
 mod forwards;
 mod hostile;
 mod lives;
-#[cfg(feature = "totp")]
 mod logins;
+mod managed;
+mod managed_bypass;
 mod passed_on;
 mod relay;
 mod sftp;
 mod slow_parts;
 mod terminals;
+mod tmux;
 mod tools;

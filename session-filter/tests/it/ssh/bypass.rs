@@ -6,7 +6,7 @@
 use super::fixture::{Fixture, assert_blocked, take_mark};
 
 /// `{}` stands for the file that the line tries to make.
-const BATCHES: &[(&str, &[&str])] = &[
+pub(super) const BATCHES: &[(&str, &[&str])] = &[
     (
         "lists and pipelines",
         &[
@@ -140,7 +140,7 @@ const BATCHES: &[(&str, &[&str])] = &[
 ];
 
 /// Lines that need no positive control: they are broken, or leave no mark anywhere, and must be refused all the same.
-const REFUSED: &[&str] = &[
+pub(super) const REFUSED: &[&str] = &[
     "cat /etc/os-release /etc/shadow",
     "cat /etc/os-releas?",
     "cat /etc/os-release\u{0}",

@@ -1,0 +1,280 @@
+//! The managed prompt, as a person sees it in a terminal, and as a script uses it without one.
+
+use session_filter::ssh::Limits;
+use testbed::SshdOptions;
+
+use super::fixture::Fixture;
+use super::tmux::{Tmux, assert_golden};
+
+pub(super) const POLICY: &str = r#"
+    redact = ['secret-\w+']
+
+    [[permit]]
+    users       = ["alice"]
+    targets     = ["box"]
+    mode        = "managed"
+    commands    = ["echo ...", "ls -d *", "cat /etc/hostname", "sleep *", "sh -c 'echo started; sleep 1000'", "sh -c 'exit 7'", "sh -c 'kill -TERM $$'", "stty size",
+                   "sh -c 'printf unfinished'", "cat", "head -n 1", "/usr/bin/printf **", "systemctl status nginx", "systemctl status ssh",
+                   "systemctl start nginx", "/usr/bin/env pwd", "vi -u NONE /etc/hostname", "less /etc/services", "tput cols"]
+    directories = ["/usr", "/usr/share/**"]
+    acknowledge = ["sh grants a shell", "vi grants a shell", "less grants a shell", "env grants a shell",
+                   "systemctl grants a shell"]
+"#;
+
+const PROMPT: &str = "alice@box:~$";
+
+pub(super) fn fixture() -> Fixture {
+    Fixture::with_policy(POLICY)
+}
+
+fn seat(fixture: &Fixture) -> Tmux {
+    let seat = Tmux::new(&fixture.ssh(), (80, 24));
+    seat.wait_row(PROMPT);
+    seat
+}
+
+/// The lines that were sent to the target.
+pub(super) fn sent(fixture: &Fixture) -> Vec<String> {
+    let events = fixture.events_of("command.started");
+    events.iter().map(|event| event["command"].as_str().unwrap_or("(not text)").to_owned()).collect()
+}
+
+fn after(fixture: &Fixture, seat: &Tmux, lines: &[&str]) -> String {
+    for line in lines {
+        let ended = |fixture: &Fixture| {
+            ["command.executed", "command.blocked", "builtin.executed"]
+                .iter()
+                .map(|event| fixture.events_of(event).len())
+                .sum::<usize>()
+        };
+        let before = ended(fixture);
+        seat.line(line);
+        fixture.wait_for("the line has an end", |fixture| ended(fixture) > before);
+        seat.wait("a new prompt", |screen| {
+            screen.lines().last().is_some_and(|row| row.starts_with("alice@box:") && row.ends_with('$'))
+        });
+    }
+    seat.screen()
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn what_a_person_sees() {
+    let fixture = fixture();
+    let seat = Tmux::new(&fixture.ssh(), (80, 50));
+    seat.wait_row(PROMPT);
+    let screen = after(
+        &fixture,
+        &seat,
+        &[
+            "echo hello",
+            "cat /etc/shadow",
+            "systemctl restart nginx",
+            "echo $HOME",
+            "echo x > /tmp/y",
+            "sh -c 'exit 7'",
+            "sh -c 'printf unfinished'",
+            "cd /usr/share",
+            "pwd",
+            "cd /etc",
+            "cd ..",
+            "cd /usr/share/nowhere",
+            "cd -",
+            "cd ~ && ls",
+        ],
+    );
+    assert_golden("managed-prompt", &screen);
+    seat.line("exit 3");
+    seat.wait_row("[ssh ended: 3]");
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn help_and_history() {
+    let fixture = fixture();
+    let seat = Tmux::new(&fixture.ssh(), (110, 40));
+    seat.wait_row(PROMPT);
+    assert_golden("managed-help", &after(&fixture, &seat, &["help"]));
+    seat.press(&["C-l"]);
+    seat.wait("a clear screen", |screen| screen.lines().count() == 1);
+    let screen = after(&fixture, &seat, &["echo one", "echo secret-word", "echo one", "history"]);
+    assert_golden("managed-history", &screen);
+    seat.press(&["Up", "Up"]);
+    seat.wait_row(&format!("{PROMPT} echo one"));
+    seat.press(&["C-r"]);
+    seat.type_("hel");
+    seat.wait_row("(reverse-i-search)`hel': help");
+    seat.press(&["C-c", "C-d"]);
+    seat.wait_row("[ssh ended: 0]");
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn tab_completes_what_may_be_run() {
+    let fixture = fixture();
+    let seat = seat(&fixture);
+    seat.type_("sys\t");
+    seat.wait_row(&format!("{PROMPT} systemctl"));
+    seat.type_("\t");
+    seat.wait_row(&format!("{PROMPT} systemctl sta"));
+    seat.type_("\t");
+    seat.wait("the list", |screen| screen.matches("systemctl").count() > 1);
+    seat.type_("tu\t\t\t");
+    seat.wait("the second list", |screen| screen.contains("nginx"));
+    assert_golden("managed-completion", &seat.screen());
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn full_screen_programs_work_and_leave_the_terminal_as_it_was() {
+    let fixture = fixture();
+    let seat = seat(&fixture);
+    seat.line("echo before");
+    seat.wait("the output and a prompt", |screen| screen.ends_with(&format!("\nbefore\n{PROMPT}\n")));
+    seat.line("vi -u NONE /etc/hostname");
+    seat.wait("vi", |screen| screen.contains("/etc/hostname\"") && screen.contains('~'));
+    assert_eq!(seat.variable("alternate_on"), "1");
+    seat.line(":q!");
+    seat.wait_row(PROMPT);
+    assert_eq!(seat.variable("alternate_on"), "0");
+    seat.line("less /etc/services");
+    seat.wait("less", |screen| screen.contains("tcpmux"));
+    seat.type_("q");
+    seat.wait_row(PROMPT);
+    let mess = "/usr/bin/printf '\\033[?25l\\033[?1000h\\033[?1h\\033[2;5r\\033[5;5Hleft a mess'";
+    seat.line(mess);
+    seat.wait("the mess is over", |screen| {
+        screen.lines().last() == Some(PROMPT) && screen.contains("left a mess")
+    });
+    assert_eq!(seat.variable("cursor_flag"), "1", "the cursor is shown");
+    assert_eq!(seat.variable("mouse_any_flag"), "0", "the mouse is off");
+    assert_eq!(seat.variable("keypad_cursor_flag"), "0", "cursor keys are as they were");
+    assert_eq!(seat.variable("scroll_region_lower"), "23", "the whole screen scrolls");
+    seat.line("echo after");
+    seat.wait("the next command", |screen| screen.lines().any(|row| row == "after"));
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn keys_and_size_reach_the_running_command() {
+    let fixture = fixture();
+    let seat = seat(&fixture);
+    seat.line("sh -c 'echo started; sleep 1000'");
+    seat.wait_row("started");
+    seat.resize(100, 30);
+    seat.press(&["C-c"]);
+    seat.wait("the prompt is back", |screen| {
+        screen.lines().filter(|row| row.starts_with(PROMPT)).count() == 2
+    });
+    let executed = fixture.events_of("command.executed").pop().unwrap();
+    assert!(
+        executed["exit_signal"] == "INT" || executed["exit_status"] == 130,
+        "Ctrl-C interrupted it: {executed}"
+    );
+    after(&fixture, &seat, &["stty size"]);
+    seat.wait("the new size", |screen| screen.lines().any(|row| row == "30 100"));
+    assert_golden("managed-interrupt", &seat.screen().replace("[signal INT]", "[exit 130]"));
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn a_pasted_list_runs_line_by_line_and_each_is_checked() {
+    let fixture = fixture();
+    let seat = seat(&fixture);
+    seat.paste("echo one\ntouch /tmp/never\necho\ttwo\n\nsh -c 'exit 7'\necho three");
+    seat.wait_row(&format!("{PROMPT} echo three"));
+    assert_golden("managed-paste", &seat.screen());
+    assert_eq!(sent(&fixture), ["echo one", "echo two", "sh -c 'exit 7'"]);
+    seat.press(&["C-c"]);
+    // Whoever interrupts one line does not mean the next.
+    seat.paste("sleep 1000\necho never\n");
+    fixture.wait_for("it runs", |fixture| fixture.registry.list().iter().any(|s| !s.running.is_empty()));
+    // The target may not have given the terminal to the command yet.
+    seat.wait("it is stopped", |screen| {
+        seat.press(&["C-c"]);
+        screen.contains("[pasted lines not run: 1]")
+    });
+    assert!(!sent(&fixture).contains(&"echo never".to_owned()));
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn the_end_of_a_session_is_said_and_leaves_the_terminal_sane() {
+    let fixture = fixture();
+    let seat = seat(&fixture);
+    seat.type_("half a line");
+    seat.wait_row(&format!("{PROMPT} half a line"));
+    let id = fixture.registry.list()[0].session_id.clone();
+    let termination = session_filter::registry::Termination::new("ops", "maintenance");
+    assert!(fixture.registry.terminate(&id, termination));
+    let screen = seat.wait_row("[ssh ended: 255]");
+    assert!(screen.contains("session ended: ended by ops: maintenance"), "{screen}");
+    assert_eq!(seat.variable("alternate_on"), "0");
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_warning_shows_at_the_prompt_and_typing_is_activity() {
+    let policy = POLICY.replace("mode        =", "idle = \"3s\"\n    warn = \"2s\"\n    mode        =");
+    let fixture = Fixture::with(&policy, SshdOptions::new().config_line("AcceptEnv *"), Limits::default());
+    let seat = seat(&fixture);
+    seat.type_("ec");
+    seat.wait("the warning", |screen| screen.contains("idle; this session ends in"));
+    seat.wait_row(&format!("{PROMPT} ec"));
+    seat.line("ho still here");
+    seat.wait("the line runs", |screen| screen.lines().any(|row| row == "still here"));
+    seat.wait_row("[ssh ended: 255]");
+}
+
+/// Each line is a command, in order; none gets the rest of the script as its input.
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_script_without_a_terminal_runs_line_by_line() {
+    let fixture = fixture();
+    let script = "echo one\ncat\ncd /usr/share\r\n/usr/bin/env pwd\ncd /etc\ntouch /tmp/never\nhead -n 1\necho $(id)\n\necho last";
+    let output = fixture.ssh().stdin(script).shell().unwrap();
+    let home = fixture.direct().run("pwd -P").unwrap().stdout_text();
+    assert_eq!(output.stdout_text(), "one\n/usr/share\nlast\n", "{}", output.stderr_text());
+    assert_ne!(home.trim(), "/usr/share");
+    let said = output.stderr_text();
+    let sentences: Vec<&str> = said.lines().map(str::trim_end).collect();
+    assert_eq!(sentences.len(), 3, "{said}");
+    assert!(sentences[0].starts_with("proxy: cd: no rule"), "{said}");
+    assert!(sentences[1].starts_with("proxy: blocked: `touch /tmp/never`: no rule permits"), "{said}");
+    assert!(sentences[2].starts_with("proxy: blocked: `echo $(id)`: expansion is not permitted"), "{said}");
+    assert_eq!(output.code(), Some(0));
+    assert_eq!(sent(&fixture), ["echo one", "cat", "/usr/bin/env pwd", "head -n 1", "echo last"]);
+    let status = |script: &str| fixture.ssh().stdin(script).shell().unwrap().code();
+    assert_eq!(status("sh -c 'exit 7'\n"), Some(7));
+    assert_eq!(status("echo x\ntouch /x"), Some(126));
+    assert_eq!(status("exit 9\necho x\n"), Some(9));
+    assert_eq!(status(""), Some(0));
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn builtins_are_on_record() {
+    let fixture = fixture();
+    fixture.ssh().stdin("pwd\nhelp\ncd /usr\ncd secret-place\ncd /etc\nexit x\n").shell().unwrap();
+    let events = fixture.events_of("builtin.executed");
+    let seen: Vec<(String, String, String)> = events
+        .iter()
+        .map(|event| {
+            let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
+            (text("command"), text("outcome"), text("directory"))
+        })
+        .collect();
+    let seen: Vec<(&str, &str, &str)> =
+        seen.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("pwd", "success", "~"),
+            ("help", "success", "~"),
+            ("cd /usr", "success", "/usr"),
+            ("cd [redacted]", "blocked", "/usr"),
+            ("cd /etc", "blocked", "/usr"),
+            ("exit x", "failure", "/usr"),
+        ]
+    );
+}
