@@ -184,6 +184,8 @@ impl Prompt<'_> {
         if line.trim_matches(' ').is_empty() {
             return Next::Prompt;
         }
+        // The keys of the line stand in the recording before whatever comes of it.
+        self.terminal.mark().await;
         // A line with a secret in it is not brought back to the screen.
         if !Line::new(line.as_bytes(), |text| self.session.shared.gatekeeper.redact(text)).redacted {
             self.editor.history().push(line);
@@ -241,7 +243,8 @@ impl Prompt<'_> {
             }
             CommandEnd::ClientClosed => return Next::End(None),
             CommandEnd::SessionEnded { said } => {
-                if !said {
+                // What was said on a screen that is left now is gone with it.
+                if !said || after.contains('\x1b') {
                     let end = self.session.ended().await;
                     after.push_str(&format!("session ended: {}\r\n", printable(&end.message())));
                 }

@@ -13,7 +13,7 @@ pub(super) const POLICY: &str = r#"
     users       = ["alice"]
     targets     = ["box"]
     mode        = "managed"
-    commands    = ["echo ...", "ls -d *", "cat /etc/hostname", "sleep *", "sh -c 'echo started; sleep 1000'", "sh -c 'exit 7'", "sh -c 'kill -TERM $$'", "stty size",
+    commands    = ["echo ...", "ls -d *", "cat /etc/hostname", "sleep *", "sh -c 'echo started; sleep 1000'", "sh -c 'exit 7'", "sh -c 'kill -TERM $$'", "stty size", "stty -a",
                    "sh -c 'printf unfinished'", "cat", "head -n 1", "/usr/bin/printf **", "systemctl status nginx", "systemctl status ssh",
                    "systemctl start nginx", "/usr/bin/env pwd", "vi -u NONE /etc/hostname", "less /etc/services", "tput cols"]
     directories = ["/usr", "/usr/share/**"]
@@ -125,7 +125,7 @@ fn tab_completes_what_may_be_run() {
 }
 
 #[test]
-#[ignore = "needs sshd and tmux: cargo xtask test"]
+#[ignore = "needs sshd, tmux, vi and less: cargo xtask test"]
 fn full_screen_programs_work_and_leave_the_terminal_as_it_was() {
     let fixture = fixture();
     let seat = seat(&fixture);
@@ -173,7 +173,10 @@ fn keys_and_size_reach_the_running_command() {
     );
     after(&fixture, &seat, &["stty size"]);
     seat.wait("the new size", |screen| screen.lines().any(|row| row == "30 100"));
-    assert_golden("managed-interrupt", &seat.screen().replace("[signal INT]", "[exit 130]"));
+    let screen = seat.screen();
+    after(&fixture, &seat, &["stty -a"]);
+    seat.wait("the client's modes", |screen| screen.contains("erase = ^H"));
+    assert_golden("managed-interrupt", &screen.replace("[signal INT]", "[exit 130]"));
 }
 
 #[test]
@@ -213,7 +216,50 @@ fn the_end_of_a_session_is_said_and_leaves_the_terminal_sane() {
 }
 
 #[test]
+#[ignore = "needs sshd, tmux and vi: cargo xtask test"]
+fn the_end_of_a_session_takes_a_full_screen_program_off_the_terminal() {
+    let fixture = fixture();
+    let seat = seat(&fixture);
+    seat.line("vi -u NONE /etc/hostname");
+    seat.wait("vi", |screen| screen.contains("/etc/hostname\"") && screen.contains('~'));
+    let id = fixture.registry.list()[0].session_id.clone();
+    let termination = session_filter::registry::Termination::new("ops", "maintenance");
+    assert!(fixture.registry.terminate(&id, termination));
+    let screen = seat.wait_row("[ssh ended: 255]");
+    assert_eq!(seat.variable("alternate_on"), "0", "{screen}");
+    assert!(screen.contains("session ended: ended by ops: maintenance"), "{screen}");
+}
+
+/// Who plays the recording sees each line being typed before its command begins.
+#[test]
 #[ignore = "needs sshd: cargo xtask test"]
+fn what_is_typed_at_the_prompt_is_on_record_before_its_command() {
+    let fixture = fixture();
+    let typed = "ecko one\x7f\x7f\x7f\x7f\x7f\x7fho one\recho two\rcat /etc/shadow\rexit\r";
+    fixture.ssh().arg("-tt").stdin(typed).shell().unwrap();
+    fixture.wait_for("the recording ends", |fixture| !fixture.events_of("terminal.ended").is_empty());
+    let (mut input, mut seen) = (String::new(), Vec::new());
+    for event in fixture.events() {
+        let event = serde_json::to_value(&event).unwrap();
+        match event["event_type"].as_str().unwrap() {
+            "terminal.input" => input.push_str(event["text"].as_str().unwrap()),
+            "command.started" | "command.blocked" => {
+                seen.push((event["command"].as_str().unwrap().to_owned(), input.matches('\r').count()));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(input, typed);
+    let expected = [("echo one", 1), ("echo two", 2), ("cat /etc/shadow", 3)];
+    assert_eq!(seen.len(), 3);
+    for ((line, returns), (expected, at_least)) in seen.iter().zip(expected) {
+        assert_eq!(line, expected);
+        assert!(*returns >= at_least, "{line}: {returns} returns were on record");
+    }
+}
+
+#[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
 fn a_warning_shows_at_the_prompt_and_typing_is_activity() {
     let policy = POLICY.replace("mode        =", "idle = \"3s\"\n    warn = \"2s\"\n    mode        =");
     let fixture = Fixture::with(&policy, SshdOptions::new().config_line("AcceptEnv *"), Limits::default());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use testbed::{Program, Ssh, SshProgram, run};
 
-/// A terminal of its own, with `ssh -tt` to the proxy in it. Killed when dropped.
+/// A terminal of its own, whose erase character is Ctrl-H, with `ssh -tt` to the proxy in it. Killed when dropped.
 pub(crate) struct Tmux {
     socket: String,
     _program: SshProgram,
@@ -20,8 +20,10 @@ impl Tmux {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let socket = format!("session-filter-{}-{number}", std::process::id());
         let terminal = Self { socket, _program: program };
-        let command =
-            format!("{} -tt 127.0.0.1; echo [ssh ended: $?]; exec cat", terminal._program.path().display());
+        let command = format!(
+            "stty erase '^H'; {} -tt 127.0.0.1; echo [ssh ended: $?]; exec cat",
+            terminal._program.path().display()
+        );
         let (cols, rows) = (cols.to_string(), rows.to_string());
         terminal.tmux(&["new-session", "-d", "-x", &cols, "-y", &rows, &command]);
         terminal.tmux(&["set-option", "-g", "status", "off"]);
