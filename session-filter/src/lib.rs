@@ -15,6 +15,8 @@ pub mod gate;
 pub mod grammar;
 pub mod identity;
 pub mod limits;
+#[cfg(feature = "ssh")]
+pub mod marks;
 pub mod policy;
 pub mod quote;
 pub mod record;

@@ -105,7 +105,7 @@ async fn shell(session: &Session, channel: &ClientChannel) {
 }
 
 /// One command, asked for by itself.
-async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) {
+pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) {
     let pty = channel.pty();
     let terminal = match &pty {
         None => None,

@@ -13,6 +13,7 @@ use super::algorithms;
 use super::doors::visitors::{Doorbell, Reception, Visit};
 use super::lanes::Needs;
 use super::target::{Connection, Credential, HostKeyError, Secret, fingerprint};
+use super::unrestricted::{RawShell, Start};
 use crate::door::Door;
 use crate::quote;
 use crate::record::Recorded;
@@ -202,6 +203,18 @@ impl Link {
             Door::RemoteSocket { path } => self.handle.cancel_streamlocal_forward(path.as_str()).await,
             _ => Ok(()),
         };
+    }
+
+    /// Starts a shell in which nothing is checked, in a session that is unrestricted.
+    pub(crate) async fn shell(
+        &self,
+        channel: &Channel<client::Msg>,
+        shell: RawShell,
+    ) -> Result<(), russh::Error> {
+        match shell.into_start() {
+            Start::Shell => channel.request_shell(true).await,
+            Start::Line(line) => channel.exec(true, line).await,
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -239,6 +239,11 @@ impl Session {
         });
     }
 
+    /// A command was seen on a raw terminal. Nobody sent it, so it is not counted.
+    pub(crate) fn running(&self, line: &str) {
+        self.registration.update(|live| live.running.push(line.to_owned()));
+    }
+
     pub(crate) fn command_ended(&self, line: &str) {
         self.registration.update(|live| {
             if let Some(at) = live.running.iter().position(|running| running == line) {
@@ -344,7 +349,12 @@ impl Session {
     async fn reevaluate(&self) {
         match self.shared.admit(&self.request).await {
             Decision::Allow(admission) => {
-                *lock(&self.mode) = admission.mode();
+                let before = std::mem::replace(&mut *lock(&self.mode), admission.mode());
+                if before == Mode::Unrestricted && admission.mode() != Mode::Unrestricted {
+                    // A raw shell that runs already cannot be held to anything.
+                    let message = "a raw terminal is not permitted any more; log in again".to_owned();
+                    self.end(End::Withdrawn { code: "mode_changed".to_owned(), message });
+                }
                 *lock(&self.record) = admission.record();
                 lock(&self.clock).revise(admission.limits(), admission.valid_until(), Utc::now());
             }

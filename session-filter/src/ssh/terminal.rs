@@ -12,11 +12,12 @@ use super::channel::PtyRequest;
 use super::relay::OUTPUT_PIECE_BYTES_MAX;
 use super::session::{Session, Working};
 use crate::event::{
-    Detail, Outcome, RecordingPosition, TerminalBytes, TerminalEnded, TerminalResized, TerminalStarted,
+    Detail, Event, Outcome, RecordingPosition, TerminalBytes, TerminalEnded, TerminalResized, TerminalStarted,
 };
 use crate::record::RecordError;
 use crate::registry::LiveTerminal;
 use crate::registry::watch::View;
+use crate::screen::Screen;
 use crate::verdict::OutputRecord;
 
 /// Longest time that output waits for more to share an event with.
@@ -158,7 +159,6 @@ impl Terminal {
     }
 
     /// Where the recording is now.
-    #[allow(dead_code, reason = "as above")]
     pub(crate) fn position(&self) -> RecordingPosition {
         self.recording.position()
     }
@@ -169,10 +169,19 @@ impl Terminal {
         self.recording.position()
     }
 
-    #[allow(dead_code, reason = "as above")]
-    /// The screen, for whoever tells commands apart by it.
-    pub(crate) fn view(&self) -> &Arc<View> {
-        &self.recording.view
+    /// Looks at the screen, for the line on it. None while a full-screen program has it, or when it is not emulated so far.
+    pub(crate) fn line_on_screen<T>(&self, look: impl FnOnce(&Screen) -> T) -> Option<T> {
+        self.recording
+            .view
+            .with(|follower| follower.up_to_date().filter(|screen| !screen.is_alternate()).map(look))
+    }
+
+    /// Records `event` after everything so far. It counts towards what may be ahead of the disk, as output does.
+    pub(crate) async fn note(&self, event: Event) {
+        let recording = &self.recording;
+        recording.write(Tail::MayWait).await;
+        let Ok(permit) = Arc::clone(&recording.ahead).acquire_owned().await else { return };
+        recording.session.journal.submit_holding(event, permit).await;
     }
 
     /// Ends the recording; nothing is taken after that.

@@ -17,3 +17,4 @@ mod slow_parts;
 mod terminals;
 mod tmux;
 mod tools;
+mod unrestricted;
