@@ -22,6 +22,7 @@ pub mod quote;
 pub mod record;
 pub mod recording;
 pub mod registry;
+pub mod scp;
 #[cfg(feature = "ssh")]
 pub mod screen;
 pub mod sftp;

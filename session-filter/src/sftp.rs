@@ -47,7 +47,7 @@ mod guard;
 pub mod limits;
 mod request;
 mod transfer;
-mod wire;
+pub(crate) mod wire;
 
 pub use self::guard::{Guard, Hashing, Notice, Replied, Step};
 pub use self::wire::{Frames, Packet};

@@ -68,6 +68,7 @@ mod login;
 mod managed;
 mod proxy;
 mod relay;
+mod scp;
 mod server;
 mod session;
 mod sftp;

@@ -194,7 +194,7 @@ impl<'p> Attrs<'p> {
     pub(crate) const UID_GID: u32 = 0x2;
     pub(crate) const PERMISSIONS: u32 = 0x4;
     pub(crate) const TIMES: u32 = 0x8;
-    const EXTENDED: u32 = 0x8000_0000;
+    pub(crate) const EXTENDED: u32 = 0x8000_0000;
     const KNOWN: u32 = Self::SIZE | Self::UID_GID | Self::PERMISSIONS | Self::TIMES;
 
     /// Attributes to the end of the packet. With flags that version 3 does not define nothing can be said about what follows.

@@ -22,11 +22,12 @@ use super::relay::{
 use super::session::{End, Session};
 use super::terminal::Terminal;
 use super::text::printable;
-use super::{managed, sftp, unrestricted};
+use super::{managed, scp, sftp, unrestricted};
 use crate::directory::Directory;
 use crate::event::{CommandBlocked, CommandExecuted, Detail, Line, Outcome, RequestRefused};
 use crate::policy::Mode;
 use crate::record::Recorded;
+use crate::scp::Call;
 use crate::shell::TerminalModes;
 use crate::verdict::{Denial, Permit, Verdict};
 
@@ -107,6 +108,12 @@ async fn shell(session: &Session, channel: &ClientChannel) {
 /// One command, asked for by itself.
 pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) {
     let pty = channel.pty();
+    let call = Call::read(line).filter(|_| pty.is_none() && session.mode() != Mode::Unrestricted);
+    if let Some(call) = &call
+        && scp::may(session).await.is_ok()
+    {
+        return scp::serve(session, channel, line, call).await;
+    }
     let terminal = match &pty {
         None => None,
         Some(pty) => match Terminal::start(session, pty).await {
@@ -132,6 +139,11 @@ pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, li
         CommandEnd::Blocked(denial) => {
             channel.accept().await;
             channel.say(&format!("blocked: {denial}")).await;
+            if call.is_some() {
+                channel
+                    .say("the old scp protocol is not open in this session; scp without -O uses SFTP")
+                    .await;
+            }
             channel.finish(EXIT_BLOCKED).await;
         }
         CommandEnd::Unavailable(message) => unavailable(session, channel, &message).await,

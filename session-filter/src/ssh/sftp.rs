@@ -9,7 +9,7 @@ use std::time::Instant;
 use chrono::Utc;
 use russh::{Channel, client};
 
-use self::flow::{Ended, Flow};
+pub(crate) use self::flow::{Ended, Flow, Inlet, Outlet};
 use super::channel::ClientChannel;
 use super::command::{EXIT_UNAVAILABLE, unavailable};
 use super::lanes::{Lane, LinkFailure, Needs};
@@ -31,40 +31,18 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
         return refuse(session, channel).await;
     }
     let door = Door::Subsystem { name: "sftp".to_owned() };
-    let started = Instant::now();
-    let opened = session.journal.event(Outcome::Success, Detail::DoorOpened(DoorOpened::new(&door)));
-    if session.journal.record(opened).await.is_err() {
-        session.end(End::RecorderFailed);
-        return unavailable(session, channel, &End::RecorderFailed.message()).await;
-    }
-    let prepared = tokio::select! {
-        biased;
-        _ = session.ended() => Err(LinkFailure::Closing),
-        prepared = open(session) => prepared,
-    };
-    let (_lane, target) = match prepared {
-        Ok(prepared) => prepared,
-        Err(failure) => {
-            let closed = Detail::DoorClosed(DoorClosed::new(&door, 0, 0, elapsed_ms(started)));
-            let event = session.journal.event(Outcome::Failure, closed);
-            session.journal.submit(event.because(failure.code(), failure.to_string())).await;
-            if let LinkFailure::Recorder(_) = failure {
-                session.end(End::RecorderFailed);
-            }
-            return unavailable(session, channel, &failure.to_string()).await;
-        }
+    let server = match Server::open(session, door, None).await {
+        Ok(server) => server,
+        Err(message) => return unavailable(session, channel, &message).await,
     };
     channel.accept().await;
 
-    let (mut from_target, to_target) = target.split();
-    let hashing = match session.record() {
-        OutputRecord::Off => Hashing::Off,
-        _ => Hashing::Whole,
-    };
-    let flow = Flow::new(session, Guard::new(hashing), &channel.write);
+    let (mut from_target, to_target) = server.target.split();
+    let flow = Flow::new(session, Guard::new(hashing(session)), Outlet::Channel(&channel.write));
     let mut notices = session.notices();
+    let mut inlet = Inlet::Channel(&mut channel.read);
     let ended = tokio::select! {
-        ended = flow.upward(&mut channel.read, &to_target) => ended,
+        ended = flow.upward(&mut inlet, &to_target) => ended,
         ended = flow.downward(&mut from_target) => ended,
         never = notify(&mut notices, &channel.write) => match never {},
         end = session.ended() => Ended::Session(end),
@@ -79,58 +57,123 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
         }
         _ => stop(&mut from_target, &to_target, patience).await,
     };
-    for notice in flow.finish() {
-        session.journal.submit_result(record::event(session, notice)).await;
+    server.record.conclude(session, &flow, &ended, stopped).await;
+    let _ = tokio::time::timeout(patience, farewell(session, channel, &flow, ended)).await;
+}
+
+async fn farewell(session: &Session, channel: &ClientChannel, flow: &Flow<'_>, ended: Ended) {
+    match ended {
+        Ended::Target => channel.finish(flow.exit_status().unwrap_or(EXIT_UNAVAILABLE)).await,
+        Ended::ClientClosed => {}
+        Ended::Session(_) => channel.finish(EXIT_UNAVAILABLE).await,
+        Ended::Recorder => {
+            session.end(End::RecorderFailed);
+            channel.say(&End::RecorderFailed.message()).await;
+            channel.finish(EXIT_UNAVAILABLE).await;
+        }
+        Ended::Stalled => {
+            channel.say("the target takes no more data").await;
+            channel.finish(EXIT_UNAVAILABLE).await;
+        }
+        Ended::ClientProtocol(violation) => {
+            session.request_refused();
+            channel.say(&format!("sftp: {violation}")).await;
+            channel.finish(EXIT_PROTOCOL).await;
+        }
+        Ended::TargetProtocol(violation) => {
+            channel.say(&format!("sftp: {violation}")).await;
+            channel.finish(EXIT_PROTOCOL).await;
+        }
     }
-    let closed = DoorClosed::new(&door, flow.bytes_to_target(), flow.bytes_to_client(), elapsed_ms(started));
-    let (outcome, code) = match &ended {
-        Ended::Target | Ended::ClientClosed => (Outcome::Success, "closed"),
-        Ended::Session(end) => (Outcome::Success, end.code()),
-        Ended::Recorder => (Outcome::Failure, "recorder_failed"),
-        Ended::Stalled => (Outcome::Failure, "upload_stalled"),
-        Ended::ClientProtocol(_) => (Outcome::Blocked, "client_protocol"),
-        Ended::TargetProtocol(_) => (Outcome::Failure, "target_protocol"),
-    };
-    let mut message = flow.summary();
-    match &ended {
-        Ended::ClientProtocol(violation) | Ended::TargetProtocol(violation) => {
+}
+
+/// What is transferred is hashed unless the session's rules keep sizes only.
+pub(crate) fn hashing(session: &Session) -> Hashing {
+    match session.record() {
+        OutputRecord::Off => Hashing::Off,
+        _ => Hashing::Whole,
+    }
+}
+
+/// The target's file server, on a connection that nobody else uses.
+pub(crate) struct Server {
+    _lane: Lane,
+    pub(crate) target: Channel<client::Msg>,
+    pub(crate) record: Record,
+}
+
+/// An open door, to be put on record when it is closed.
+pub(crate) struct Record {
+    door: Door,
+    started: Instant,
+}
+
+impl Server {
+    /// Records that the door is opened, and then opens it. What cannot be done is on record, too; the error is for the user.
+    pub(crate) async fn open(
+        session: &Arc<Session>,
+        door: Door,
+        line: Option<String>,
+    ) -> Result<Self, String> {
+        let record = Record { door, started: Instant::now() };
+        let mut opened =
+            session.journal.event(Outcome::Success, Detail::DoorOpened(DoorOpened::new(&record.door)));
+        opened.message = line;
+        if session.journal.record(opened).await.is_err() {
+            session.end(End::RecorderFailed);
+            return Err(End::RecorderFailed.message());
+        }
+        let prepared = tokio::select! {
+            biased;
+            _ = session.ended() => Err(LinkFailure::Closing),
+            prepared = file_server(session) => prepared,
+        };
+        match prepared {
+            Ok((lane, target)) => Ok(Self { _lane: lane, target, record }),
+            Err(failure) => {
+                let closed = Detail::DoorClosed(record.closed(0, 0));
+                let event = session.journal.event(Outcome::Failure, closed);
+                session.journal.submit(event.because(failure.code(), failure.to_string())).await;
+                if let LinkFailure::Recorder(_) = failure {
+                    session.end(End::RecorderFailed);
+                }
+                Err(failure.to_string())
+            }
+        }
+    }
+}
+
+impl Record {
+    fn closed(&self, bytes_to_target: u64, bytes_to_client: u64) -> DoorClosed {
+        let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        DoorClosed::new(&self.door, bytes_to_target, bytes_to_client, duration_ms)
+    }
+
+    /// Puts on record what was open until now, and that the door is closed.
+    pub(crate) async fn conclude(&self, session: &Session, flow: &Flow<'_>, ended: &Ended, stopped: Stopped) {
+        for notice in flow.finish() {
+            session.journal.submit_result(record::event(session, notice)).await;
+        }
+        let closed = self.closed(flow.bytes_to_target(), flow.bytes_to_client());
+        let (outcome, code) = match ended {
+            Ended::Target | Ended::ClientClosed => (Outcome::Success, "closed"),
+            Ended::Session(end) => (Outcome::Success, end.code()),
+            Ended::Recorder => (Outcome::Failure, "recorder_failed"),
+            Ended::Stalled => (Outcome::Failure, "upload_stalled"),
+            Ended::ClientProtocol(_) => (Outcome::Blocked, "client_protocol"),
+            Ended::TargetProtocol(_) => (Outcome::Failure, "target_protocol"),
+        };
+        let mut message = flow.summary();
+        if let Ended::ClientProtocol(violation) | Ended::TargetProtocol(violation) = ended {
             message = format!("{violation}; {message}");
         }
-        _ => {}
-    }
-    if stopped == Stopped::Unconfirmed {
-        message.push_str("; the target did not confirm that it stopped");
-    }
-    let event = session.journal.event(outcome, Detail::DoorClosed(closed)).because(code, message);
-    session.journal.submit_result(event).await;
-    session.active();
-
-    let farewell = async {
-        match ended {
-            Ended::Target => channel.finish(flow.exit_status().unwrap_or(EXIT_UNAVAILABLE)).await,
-            Ended::ClientClosed => {}
-            Ended::Session(_) => channel.finish(EXIT_UNAVAILABLE).await,
-            Ended::Recorder => {
-                session.end(End::RecorderFailed);
-                channel.say(&End::RecorderFailed.message()).await;
-                channel.finish(EXIT_UNAVAILABLE).await;
-            }
-            Ended::Stalled => {
-                channel.say("the target takes no more data").await;
-                channel.finish(EXIT_UNAVAILABLE).await;
-            }
-            Ended::ClientProtocol(violation) => {
-                session.request_refused();
-                channel.say(&format!("sftp: {violation}")).await;
-                channel.finish(EXIT_PROTOCOL).await;
-            }
-            Ended::TargetProtocol(violation) => {
-                channel.say(&format!("sftp: {violation}")).await;
-                channel.finish(EXIT_PROTOCOL).await;
-            }
+        if stopped == Stopped::Unconfirmed {
+            message.push_str("; the target did not confirm that it stopped");
         }
-    };
-    let _ = tokio::time::timeout(patience, farewell).await;
+        let event = session.journal.event(outcome, Detail::DoorClosed(closed)).because(code, message);
+        session.journal.submit_result(event).await;
+        session.active();
+    }
 }
 
 /// Whether any rule in force permits anything on any file: then the root is on the way to it.
@@ -142,7 +185,7 @@ async fn permits_files(session: &Session) -> bool {
 }
 
 /// The gatekeeper's answer; silence is a denial.
-async fn may(session: &Session, access: FileAccess, path: &AbsolutePath) -> Result<(), Refusal> {
+pub(crate) async fn may(session: &Session, access: FileAccess, path: &AbsolutePath) -> Result<(), Refusal> {
     let asked = session.shared.gatekeeper.file(&session.request, access, path, Utc::now());
     tokio::time::timeout(session.shared.limits.gatekeeper_timeout, asked).await.unwrap_or_else(|_| {
         Err(Refusal::new("gatekeeper_timeout", "whether it is permitted cannot be found out now"))
@@ -158,7 +201,7 @@ async fn refuse(session: &Session, channel: &ClientChannel) {
 }
 
 /// A connection of its own to the target, with its file server on a channel.
-async fn open(session: &Arc<Session>) -> Result<(Lane, Channel<client::Msg>), LinkFailure> {
+async fn file_server(session: &Arc<Session>) -> Result<(Lane, Channel<client::Msg>), LinkFailure> {
     // No shell reads what is sent.
     let lane = Lane::open(session, Needs::Nothing).await?;
     let Some(link) = lane.link() else { return Err(LinkFailure::Closing) };
@@ -173,8 +216,4 @@ async fn open(session: &Arc<Session>) -> Result<(Lane, Channel<client::Msg>), Li
     };
     let target = tokio::time::timeout(timeout, opened).await.unwrap_or(Err(LinkError::Timeout(timeout)));
     Ok((lane, target.map_err(LinkFailure::Link)?))
-}
-
-fn elapsed_ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

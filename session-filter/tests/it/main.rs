@@ -26,6 +26,7 @@ mod quoting;
 mod record;
 mod recording;
 mod redaction;
+mod scp;
 #[cfg(feature = "ssh")]
 mod screen;
 mod session_clock;

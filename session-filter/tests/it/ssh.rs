@@ -12,6 +12,7 @@ mod managed;
 mod managed_bypass;
 mod passed_on;
 mod relay;
+mod scp;
 mod sftp;
 mod slow_parts;
 mod terminals;

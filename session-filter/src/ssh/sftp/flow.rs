@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client, server};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::{may, record};
 use crate::door::FileAccess;
@@ -16,7 +16,7 @@ use crate::ssh::channel::{ClientReader, FromClient};
 use crate::ssh::session::{End, Session, lock};
 
 /// Why a channel is over.
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// The target closed it.
     Target,
     ClientClosed,
@@ -28,12 +28,56 @@ pub(super) enum Ended {
     Session(End),
 }
 
-pub(super) struct Flow<'a> {
+/// Where the requests come from.
+pub(crate) enum Inlet<'a> {
+    /// A client's channel.
+    Channel(&'a mut ClientReader),
+    /// Packets that the engine asks for itself.
+    Queue(mpsc::Receiver<Bytes>),
+}
+
+impl Inlet<'_> {
+    /// `None`: nothing comes any more.
+    async fn next(&mut self) -> Option<FromClient> {
+        match self {
+            Self::Channel(read) => read.next().await,
+            Self::Queue(packets) => packets.recv().await.map(FromClient::Data),
+        }
+    }
+
+    /// Keeps what comes meanwhile; resolves when nothing more can come. Cancellation safe.
+    async fn look_ahead(&mut self, bytes_max: usize) {
+        match self {
+            Self::Channel(read) => read.look_ahead(bytes_max).await,
+            Self::Queue(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Where the answers go.
+pub(crate) enum Outlet<'a> {
+    /// A client's channel.
+    Channel(&'a ChannelWriteHalf<server::Msg>),
+    /// Whoever asked for the packets of [`Inlet::Queue`].
+    Queue(mpsc::Sender<Bytes>),
+}
+
+impl Outlet<'_> {
+    /// False: nobody is there any more.
+    async fn give(&self, packet: Bytes) -> bool {
+        match self {
+            Self::Channel(client) => client.data_bytes(packet).await.is_ok(),
+            Self::Queue(packets) => packets.send(packet).await.is_ok(),
+        }
+    }
+}
+
+pub(crate) struct Flow<'a> {
     session: &'a Session,
     guard: Mutex<Guard>,
     /// The target answered something.
     progress: Notify,
-    client: &'a ChannelWriteHalf<server::Msg>,
+    client: Outlet<'a>,
     /// A packet is longer than what the channel takes at once, and both directions have packets for the client.
     turn: tokio::sync::Mutex<()>,
     started: Instant,
@@ -43,7 +87,7 @@ pub(super) struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    pub(super) fn new(session: &'a Session, guard: Guard, client: &'a ChannelWriteHalf<server::Msg>) -> Self {
+    pub(crate) fn new(session: &'a Session, guard: Guard, client: Outlet<'a>) -> Self {
         Self {
             session,
             guard: Mutex::new(guard),
@@ -58,9 +102,9 @@ impl<'a> Flow<'a> {
     }
 
     /// Client to target: does what the guard wants done, and gives it the client's packets.
-    pub(super) async fn upward(
+    pub(crate) async fn upward(
         &self,
-        read: &mut ClientReader,
+        read: &mut Inlet<'_>,
         to_target: &ChannelWriteHalf<client::Msg>,
     ) -> Ended {
         let limits = &self.session.shared.limits;
@@ -139,7 +183,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Target to client, until the target closes its channel.
-    pub(super) async fn downward(&self, from_target: &mut ChannelReadHalf) -> Ended {
+    pub(crate) async fn downward(&self, from_target: &mut ChannelReadHalf) -> Ended {
         let mut frames = Frames::default();
         while let Some(message) = from_target.wait().await {
             match message {
@@ -168,10 +212,12 @@ impl<'a> Flow<'a> {
                         }
                     }
                 }
-                ChannelMsg::ExtendedData { data, ext: 1 }
-                    if self.client.extended_data_bytes(1, data.clone()).await.is_err() =>
-                {
-                    return Ended::ClientClosed;
+                ChannelMsg::ExtendedData { data, ext: 1 } => {
+                    if let Outlet::Channel(client) = &self.client
+                        && client.extended_data_bytes(1, data).await.is_err()
+                    {
+                        return Ended::ClientClosed;
+                    }
                 }
                 ChannelMsg::ExitStatus { exit_status } => *lock(&self.exit_status) = Some(exit_status),
                 ChannelMsg::Close => break,
@@ -185,11 +231,11 @@ impl<'a> Flow<'a> {
     async fn give(&self, packet: Bytes) -> bool {
         let _turn = self.turn.lock().await;
         self.to_client.fetch_add(packet.len() as u64, Ordering::Relaxed);
-        self.client.data_bytes(packet).await.is_ok()
+        self.client.give(packet).await
     }
 
     /// Waits for `what` while what the client sends is kept, so that its other channels do not wait with this one.
-    async fn meanwhile<T>(&self, read: &mut ClientReader, what: impl Future<Output = T>) -> T {
+    async fn meanwhile<T>(&self, read: &mut Inlet<'_>, what: impl Future<Output = T>) -> T {
         tokio::pin!(what);
         tokio::select! {
             biased;
@@ -207,24 +253,24 @@ impl<'a> Flow<'a> {
         shared.gatekeeper.version().wrapping_shl(24) | ticks
     }
 
-    pub(super) fn bytes_to_target(&self) -> u64 {
+    pub(crate) fn bytes_to_target(&self) -> u64 {
         self.to_target.load(Ordering::Relaxed)
     }
 
-    pub(super) fn bytes_to_client(&self) -> u64 {
+    pub(crate) fn bytes_to_client(&self) -> u64 {
         self.to_client.load(Ordering::Relaxed)
     }
 
-    pub(super) fn exit_status(&self) -> Option<u32> {
+    pub(crate) fn exit_status(&self) -> Option<u32> {
         *lock(&self.exit_status)
     }
 
-    pub(super) fn finish(&self) -> Vec<Notice> {
+    pub(crate) fn finish(&self) -> Vec<Notice> {
         lock(&self.guard).finish()
     }
 
     /// What was not recorded one by one.
-    pub(super) fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let guard = lock(&self.guard);
         let (lookups, blocked) = (guard.lookups(), guard.lookups_blocked());
         format!("{lookups} look-ups of attributes and paths, {blocked} of them refused")

@@ -11,15 +11,15 @@ use testbed::{Output, Program, Running, Ssh};
 
 use super::fixture::Fixture;
 
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Directories on the target: `up` for everything, `ro` to read, `out` for nothing.
-struct Place {
-    fixture: Fixture,
-    dir: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) fixture: Fixture,
+    pub(crate) dir: tempfile::TempDir,
 }
 
-fn policy(root: &Path) -> String {
+pub(crate) fn policy(root: &Path) -> String {
     let root = root.display();
     format!(
         r#"
@@ -39,7 +39,7 @@ fn policy(root: &Path) -> String {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["up", "ro", "out", "local"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
@@ -51,11 +51,11 @@ impl Place {
         Self { fixture, dir }
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
 
-    fn ssh(&self) -> Ssh {
+    pub(crate) fn ssh(&self) -> Ssh {
         // The tools ask for no prompts; the first value given is the one that counts.
         self.fixture.ssh().option("BatchMode=no")
     }
@@ -72,7 +72,7 @@ impl Place {
         running.wait(LIMIT).unwrap()
     }
 
-    fn scp(&self, ssh: &Ssh, args: &[&str]) -> Output {
+    pub(crate) fn scp(&self, ssh: &Ssh, args: &[&str]) -> Output {
         let program = ssh.program().unwrap();
         let mut command = Program::find("scp", "openssh-client").unwrap().command();
         command.arg("-S").arg(program.path());
@@ -83,20 +83,20 @@ impl Place {
         running.wait(LIMIT).unwrap()
     }
 
-    fn shown(&self, path: &str) -> String {
+    pub(crate) fn shown(&self, path: &str) -> String {
         self.path(path).display().to_string()
     }
 }
 
-fn assert_done(output: &Output) {
+pub(crate) fn assert_done(output: &Output) {
     assert_eq!(output.code(), Some(0), "{}\n{}", output.stdout_text(), output.stderr_text());
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn noise(length: u32) -> Vec<u8> {
+pub(crate) fn noise(length: u32) -> Vec<u8> {
     (0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
