@@ -9,8 +9,8 @@
 //!                                                         Dialer, HostKeys, CredentialSource
 //! ```
 //!
-//! One connection is one session: one user on one target. Whoever may enter several targets names one at login:
-//! `ssh alice+web-1@proxy`. Every `exec` request is checked, recorded and only then sent, on one connection to the target that
+//! One connection is one session: one user on one target. Whoever may enter several targets names one at login,
+//! `ssh alice+web-1@proxy`, or is shown a menu of them on a terminal. Every `exec` request is checked, recorded and only then sent, on one connection to the target that
 //! is made at the first command and lasts as long as the session. Everything else that a client may ask for is refused and
 //! recorded: shells, terminals, environment variables, subsystems, forwards, agent and X11.
 //!
@@ -60,12 +60,14 @@ mod algorithms;
 mod channel;
 mod command;
 mod doors;
+mod entry;
 mod journal;
 mod lanes;
 mod limits;
 mod link;
 mod login;
 mod managed;
+mod menu;
 mod proxy;
 mod relay;
 mod scp;

@@ -29,6 +29,7 @@ macro_rules! limits {
 
 limits! {
     login_grace: Time,
+    choice_time: Time,
     unauthenticated_max: NonZeroUsize,
     unauthenticated_per_source_max: NonZeroUsize,
     connections_max: NonZeroUsize,

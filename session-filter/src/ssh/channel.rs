@@ -1,6 +1,7 @@
 //! The client's end of a channel: what was asked for, what arrives, what is shown.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -103,6 +104,8 @@ pub(crate) struct ClientChannel {
     pub(crate) write: ChannelWriteHalf<server::Msg>,
     pub(crate) handle: server::Handle,
     pub(crate) setup: SharedSetup,
+    /// A request gets one answer, whoever gives it first.
+    is_answered: AtomicBool,
 }
 
 /// What a channel is for.
@@ -124,7 +127,7 @@ pub(crate) enum FromClient {
 impl ClientChannel {
     pub(crate) fn new(channel: Channel<server::Msg>, handle: server::Handle, setup: SharedSetup) -> Self {
         let (read, write) = channel.split();
-        Self { read: ClientReader::new(read), write, handle, setup }
+        Self { read: ClientReader::new(read), write, handle, setup, is_answered: AtomicBool::new(false) }
     }
 
     /// Waits for what the client asks for. `None`: the channel was closed first.
@@ -146,11 +149,17 @@ impl ClientChannel {
     }
 
     pub(crate) async fn accept(&self) {
+        if self.is_answered.swap(true, Ordering::SeqCst) {
+            return;
+        }
         // A client that is gone is noticed by the reading side.
         let _ = self.handle.channel_success(self.write.id()).await;
     }
 
     pub(crate) async fn reject(&self) {
+        if self.is_answered.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let _ = self.handle.channel_failure(self.write.id()).await;
     }
 

@@ -61,16 +61,23 @@ pub(crate) async fn serve(session: Arc<Session>, mut channel: ClientChannel) {
         _ = session.ended() => None,
     };
     session.active();
+    if let Some(asked) = asked {
+        serve_asked(session, channel, asked).await;
+    }
+}
+
+/// Serves one channel of a live session, once it is known what for.
+pub(crate) async fn serve_asked(session: Arc<Session>, mut channel: ClientChannel, asked: Asked) {
+    let Some(_working) = session.work() else { return };
     let patience = session.shared.limits.farewell * 2;
     let served = async {
         match (asked, session.mode()) {
-            (None, _) => {}
-            (Some(Asked::Exec(line)), _) => exec(&session, &mut channel, &line).await,
-            (Some(Asked::Shell), Mode::ExecOnly) => shell(&session, &channel).await,
-            (Some(Asked::Shell), Mode::Managed) => managed::serve(&session, &mut channel).await,
-            (Some(Asked::Shell), Mode::Unrestricted) => unrestricted::serve(&session, &mut channel).await,
-            (Some(Asked::Subsystem(name)), _) if name == "sftp" => sftp::serve(&session, &mut channel).await,
-            (Some(Asked::Subsystem(name)), _) => local::subsystem(&session, &mut channel, &name).await,
+            (Asked::Exec(line), _) => exec(&session, &mut channel, &line).await,
+            (Asked::Shell, Mode::ExecOnly) => shell(&session, &channel).await,
+            (Asked::Shell, Mode::Managed) => managed::serve(&session, &mut channel).await,
+            (Asked::Shell, Mode::Unrestricted) => unrestricted::serve(&session, &mut channel).await,
+            (Asked::Subsystem(name), _) if name == "sftp" => sftp::serve(&session, &mut channel).await,
+            (Asked::Subsystem(name), _) => local::subsystem(&session, &mut channel, &name).await,
         }
     };
     // A peer that does not read must not keep this task once the session is over.

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Time from connecting to being logged in; then the connection is closed.
     pub login_grace: Duration,
+    /// Time for choosing a target, for whoever may enter several and has named none; then the connection is closed.
+    pub choice_time: Duration,
     /// Connections that are not logged in yet; further ones are closed at once.
     pub unauthenticated_max: usize,
     /// Of these, how many from one source address (IPv6: from one /64), so that no stranger keeps out everybody else.
@@ -61,6 +63,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             login_grace: Duration::from_secs(30),
+            choice_time: Duration::from_secs(120),
             unauthenticated_max: 256,
             unauthenticated_per_source_max: 64,
             connections_max: 1024,

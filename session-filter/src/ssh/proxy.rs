@@ -323,12 +323,11 @@ async fn serve_connection(
     // Latency matters for keystrokes and short commands; without it things only get slower.
     let _ = stream.set_nodelay(true);
     let (standing, mut seen) = watch::channel(Standing::Stranger);
-    let doorman = Doorman::new(Arc::clone(&shared), source, standing);
+    let doorman = Doorman::new(Arc::clone(&shared), source, standing.clone());
     let limits = shared.limits.clone();
 
     // One deadline for everything up to the login.
     let grace = tokio::time::sleep(limits.login_grace);
-    tokio::pin!(grace);
     let running = tokio::select! {
         running = tokio::time::timeout(limits.login_grace, server::run_stream(config, stream, doorman)) => running,
         _ = stopping.wait_for(|stop| *stop) => return,
@@ -342,20 +341,20 @@ async fn serve_connection(
             gone = true;
             None
         }
-        session = logged_in(&mut seen) => session,
-        () = &mut grace => None,
+        session = entered(&mut seen, stranger) => session,
+        () = overdue(grace, &standing, limits.choice_time) => None,
         _ = stopping.wait_for(|stop| *stop) => None,
     };
     let session = match session {
         Some(session) => session,
         None => {
-            // A login may be under way, and could still begin a session: it must not be left without this watch.
+            // A login or a choice may be under way, and could still begin a session: it must not be left without this watch.
             drop(socket);
             if !gone {
                 let _ = running.await;
             }
-            let standing = seen.borrow().clone();
-            if let Standing::Session(session) = standing {
+            let before = standing.send_replace(Standing::Refused("the connection is closed".into()));
+            if let Standing::Session(session) = before {
                 let is_stopping = *stopping.borrow();
                 session.end(if is_stopping { End::Shutdown } else { End::ClientLeft });
                 session.close().await;
@@ -363,7 +362,6 @@ async fn serve_connection(
             return;
         }
     };
-    drop(stranger);
 
     let end = tokio::select! {
         _ = &mut running => {
@@ -431,14 +429,26 @@ impl Drop for StrangerPlace {
     }
 }
 
-/// Resolves when a session has begun. A refused connection never becomes one.
-async fn logged_in(seen: &mut watch::Receiver<Standing>) -> Option<Arc<super::session::Session>> {
-    match seen.wait_for(|standing| matches!(standing, Standing::Session(_))).await {
-        Ok(standing) => match &*standing {
-            Standing::Session(session) => Some(Arc::clone(session)),
-            _ => None,
-        },
-        Err(_) => None,
+/// Resolves when a session has begun. A refused connection never becomes one. Whoever has logged in is no stranger any more.
+async fn entered<S>(
+    seen: &mut watch::Receiver<Standing>,
+    stranger: S,
+) -> Option<Arc<super::session::Session>> {
+    let is_known = |standing: &Standing| matches!(standing, Standing::Choosing(_) | Standing::Session(_));
+    seen.wait_for(is_known).await.ok()?;
+    drop(stranger);
+    match &*seen.wait_for(|standing| matches!(standing, Standing::Session(_))).await.ok()? {
+        Standing::Session(session) => Some(Arc::clone(session)),
+        _ => None,
+    }
+}
+
+/// Resolves when the time for getting in is over: for logging in and, where there is something to choose, for that.
+async fn overdue(grace: tokio::time::Sleep, standing: &watch::Sender<Standing>, choice_time: Duration) {
+    grace.await;
+    let is_choosing = matches!(&*standing.borrow(), Standing::Choosing(_));
+    if is_choosing {
+        tokio::time::sleep(choice_time).await;
     }
 }
 

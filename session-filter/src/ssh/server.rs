@@ -10,7 +10,6 @@ use russh::keys::Certificate;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, server};
 use tokio::sync::watch;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::channel::{ClientChannel, PtyRequest, SharedSetup, X11Request, terminal_size};
@@ -18,15 +17,15 @@ use super::command;
 use super::doors::local::Connect;
 use super::doors::remote::{Listeners, Listening};
 use super::doors::{self, Places};
+use super::entry::{self, Choice, Entered};
 use super::journal::Journal;
-use super::login::{self, Admitted, Desk, LOGIN_NAME_BYTES_MAX, Step};
+use super::login::{self, Admitted, Desk, Step};
+use super::menu;
 use super::proxy::Shared;
 use super::session::{End, Session};
 use super::text::printable;
 use crate::door::Door;
-use crate::event::{Detail, DoorOpened, Line, Outcome, RequestRefused, Subject, cut_at_char};
-use crate::gate::{Decision, SessionRequest};
-use crate::identity::{Target, User};
+use crate::event::{Detail, DoorOpened, Line, Outcome, RequestRefused};
 use crate::policy::Mode;
 use crate::record::RecordError;
 
@@ -37,6 +36,8 @@ pub(crate) enum Standing {
     Stranger,
     /// Logged in, but not admitted: it hears why, and that is all.
     Refused(Arc<str>),
+    /// Logged in, and several targets admit them: which one is not said yet.
+    Choosing(Arc<Choice>),
     /// A live session.
     Session(Arc<Session>),
 }
@@ -104,109 +105,20 @@ impl Doorman {
         })
     }
 
-    /// From an authenticated user to a session or a refusal, on record either way.
+    /// From an authenticated user to where they stand.
     async fn enter(&mut self, admitted: Admitted) -> Result<Standing, RecordError> {
-        let Admitted { user, target: named, login } = admitted;
-        let session_id = Uuid::now_v7().to_string();
-        let mut subject = Subject {
-            actor_id: Some(user.id().to_owned()),
-            session_id: Some(session_id.clone()),
-            source_ip: Some(self.source),
-            target_id: None,
-        };
-        let version = self.shared.gatekeeper.version();
-        let found = self.find(&user, named.as_deref(), &session_id).await;
-        let (request, destination, admission) = match found {
-            Ok(found) => found,
-            Err(refused) => {
-                subject.target_id = refused.target;
-                let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
-                journal.submit(journal.event(Outcome::Success, Detail::Login(login))).await;
-                let event = journal.event(Outcome::Blocked, Detail::SessionRefused {});
-                journal.record(event.because(refused.code, &refused.message)).await?;
+        let entered = entry::enter(&self.shared, self.source, admitted, &self.standing).await?;
+        Ok(match entered {
+            Entered::Session(session) => Standing::Session(session),
+            Entered::Choosing(choice) => {
+                self.turned_away = Some((choice.journal(), 0));
+                Standing::Choosing(choice)
+            }
+            Entered::Refused { journal, reason } => {
                 self.turned_away = Some((journal, 0));
-                return Ok(Standing::Refused(format!("refused: {}", refused.message).into()));
+                Standing::Refused(reason)
             }
-        };
-        subject.target_id = Some(request.target.id().to_owned());
-        let journal = Journal::new(Arc::clone(&self.shared.recorder), subject);
-        journal.submit(journal.event(Outcome::Success, Detail::Login(login))).await;
-        let refusing = journal.clone();
-        let session =
-            Session::begin(Arc::clone(&self.shared), request, journal, destination, admission, version)
-                .await?;
-        match session {
-            Some(session) => Ok(Standing::Session(session)),
-            None => {
-                let message = "too many sessions at the same time";
-                let event = refusing.event(Outcome::Blocked, Detail::SessionRefused {});
-                refusing.record(event.because("too_many_sessions", message)).await?;
-                self.turned_away = Some((refusing, 0));
-                Ok(Standing::Refused(format!("refused: {message}").into()))
-            }
-        }
-    }
-
-    /// The named target if it admits the user; without a name, the only one that does.
-    async fn find(
-        &self,
-        user: &User,
-        named: Option<&str>,
-        session_id: &str,
-    ) -> Result<(SessionRequest, super::Destination, crate::gate::Admission), Refused> {
-        let ask = |target: Target| {
-            let request = SessionRequest::new(user.clone(), target, self.source, session_id);
-            async {
-                let decision = self.shared.admit(&request).await;
-                (request, decision)
-            }
-        };
-        let target = match named {
-            Some(id) => match self.shared.targets.resolve(id).await {
-                Some(destination) => destination.target,
-                None => return Err(Refused::new("no_such_target", NO_RULE).on(id)),
-            },
-            None => {
-                let mut admitted = Vec::new();
-                for target in self.shared.targets.list().await {
-                    if let (request, Decision::Allow(_)) = ask(target).await {
-                        admitted.push(request.target);
-                    }
-                }
-                match (admitted.pop(), admitted.as_slice()) {
-                    (None, _) => return Err(Refused::new("no_rule", "no rule admits you to any target now")),
-                    (Some(target), []) => target,
-                    (Some(last), rest) => {
-                        let mut names: Vec<&str> = rest.iter().map(Target::id).collect();
-                        names.push(last.id());
-                        let message = format!(
-                            "several targets admit you: {}; log in as {}+TARGET",
-                            names.join(", "),
-                            user.id()
-                        );
-                        return Err(Refused::new("target_not_named", message));
-                    }
-                }
-            }
-        };
-        let id = target.id().to_owned();
-        match ask(target).await {
-            (request, Decision::Allow(admission)) => match self.shared.targets.resolve(&id).await {
-                Some(destination) => Ok((request, destination, admission)),
-                None => {
-                    Err(Refused::new("target_gone", "the target is not in the inventory any more").on(&id))
-                }
-            },
-            (_, Decision::Deny(refusal) | Decision::NeedsApproval(refusal)) => {
-                // Where no rule so much as mentions the user, the words are those for a target that does not exist: names are not
-                // to be guessed.
-                let message = match refusal.code() {
-                    "no_entry" => NO_RULE.to_owned(),
-                    _ => refusal.to_string(),
-                };
-                Err(Refused { code: refusal.code().to_owned(), message, target: Some(id) })
-            }
-        }
+        })
     }
 
     /// What was granted on a channel on which nothing runs yet.
@@ -271,25 +183,6 @@ impl Doorman {
             }
             _ => {}
         }
-    }
-}
-
-const NO_RULE: &str = "no rule admits you to that target";
-
-struct Refused {
-    code: String,
-    message: String,
-    target: Option<String>,
-}
-
-impl Refused {
-    fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), target: None }
-    }
-
-    fn on(mut self, target: &str) -> Self {
-        self.target = Some(cut_at_char(target, LOGIN_NAME_BYTES_MAX).to_owned());
-        self
     }
 }
 
@@ -376,6 +269,13 @@ impl Handler for Doorman {
                 tokio::spawn(async move {
                     let _place = place;
                     let _ = tokio::time::timeout(patience, command::refuse(channel, &reason)).await;
+                });
+            }
+            Standing::Choosing(choice) => {
+                reply.accept().await;
+                tokio::spawn(async move {
+                    let _place = place;
+                    menu::serve(choice, channel).await;
                 });
             }
             Standing::Session(live) => {
@@ -476,6 +376,7 @@ impl Handler for Doorman {
         // A terminal is given where a person works at one; single commands have none.
         let is_given = match &*self.standing.borrow() {
             Standing::Session(live) => live.mode() != Mode::ExecOnly,
+            Standing::Choosing(_) => true,
             _ => false,
         };
         if is_given

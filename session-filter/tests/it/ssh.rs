@@ -10,6 +10,7 @@ mod lives;
 mod logins;
 mod managed;
 mod managed_bypass;
+mod menu;
 mod passed_on;
 mod relay;
 mod scp;

@@ -30,7 +30,7 @@ pub(crate) const POLICY: &str = r#"
     acknowledge = ["sh grants a shell"]
 "#;
 
-struct OneUser;
+pub(crate) struct OneUser;
 
 #[async_trait]
 impl Authenticator for OneUser {
@@ -98,7 +98,6 @@ impl Fixture {
     }
 
     /// With users of the caller's making.
-    #[cfg_attr(not(feature = "totp"), allow(dead_code))]
     pub(crate) fn with_users(policy: &str, users: impl Authenticator, limits: Limits) -> Self {
         let sshd = Sshd::start(SshdOptions::new()).expect("sshd starts");
         let inventory = ["box", "other", "third"].into_iter().fold(Inventory::new(), |inventory, name| {

@@ -1,0 +1,144 @@
+//! The menu of targets, on a terminal of OpenSSH's own client.
+
+use std::time::Duration;
+
+use session_filter::Policy;
+use session_filter::ssh::Limits;
+use testbed::{Running, Ssh};
+
+use super::fixture::{Fixture, OneUser, POLICY};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+fn policy() -> String {
+    POLICY.replace(r#"["box"]"#, r#"["box", "other", "third"]"#)
+}
+
+fn fixture(limits: Limits) -> Fixture {
+    Fixture::with_users(&policy(), OneUser, limits)
+}
+
+fn terminal(fixture: &Fixture) -> Ssh {
+    fixture.ssh().arg("-tt")
+}
+
+/// A client that sees the menu.
+fn at_menu(fixture: &Fixture) -> Running {
+    let running = terminal(fixture).spawn_shell().unwrap();
+    assert!(running.wait_for_stdout("q leaves\r\n> ", WAIT), "{:?}", String::from_utf8(running.stdout()));
+    running
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn who_names_no_target_chooses_one_by_number_name_or_part() {
+    let fixture = fixture(Limits::default());
+    for (typed, target) in [("2\r", "other"), ("box\r", "box"), ("nothing\rth\r\x1b[Athi\r", "third")] {
+        let mut client = at_menu(&fixture);
+        let shown = String::from_utf8(client.stdout()).unwrap();
+        assert!(shown.contains("  1  box\r\n  2  other\r\n  3  third\r\n"), "{shown}");
+        client.write(typed.as_bytes()).unwrap();
+        let output = client.wait(WAIT).unwrap();
+        let shown = output.stdout_text();
+        assert!(shown.contains(&format!("Permitted on {target}:\r\n")), "{shown}");
+        assert_eq!(output.code(), Some(1), "what a shell request is answered with in this mode");
+        assert_eq!(fixture.events_of("session.started").last().unwrap()["target_id"], target);
+    }
+    fixture.wait_for("they end", |f| f.events_of("session.ended").len() == 3);
+    let events = fixture.events();
+    let types: Vec<_> = events.iter().take(2).map(|event| event.event_type).collect();
+    assert_eq!(types, ["login.succeeded", "session.started"]);
+    assert_eq!(events[0].subject.session_id, events[1].subject.session_id);
+    assert_eq!(fixture.events_of("session.refused").len(), 0);
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn who_leaves_the_menu_has_no_session() {
+    let fixture = fixture(Limits::default());
+    for keys in ["q\r", "\x03", "\x04"] {
+        let mut client = at_menu(&fixture);
+        client.write(keys.as_bytes()).unwrap();
+        let output = client.wait(WAIT).unwrap();
+        assert_eq!(output.code(), Some(255));
+        assert!(output.stderr_text().contains("no target was chosen"), "{}", output.stderr_text());
+    }
+    // Without a word.
+    at_menu(&fixture).kill().unwrap();
+    let reasons: Vec<_> = fixture.events_of("session.refused").iter().map(|e| e["reason"].clone()).collect();
+    assert!(reasons.len() >= 3 && reasons.iter().all(|r| r == "no_target_chosen"), "{reasons:?}");
+    assert_eq!(fixture.events_of("session.started").len(), 0);
+    assert!(fixture.registry.list().is_empty());
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn programs_are_told_to_name_a_target() {
+    let fixture = fixture(Limits::default());
+    for output in [fixture.ssh().run("echo in").unwrap(), fixture.ssh().stdin("1\n").shell().unwrap()] {
+        assert_eq!(output.code(), Some(255));
+        let said = output.stderr_text();
+        assert!(
+            said.contains("several targets admit you: box, other, third; log in as alice+TARGET"),
+            "{said}"
+        );
+    }
+    let refused = fixture.events_of("session.refused");
+    assert_eq!(refused.iter().filter(|e| e["reason"] == "target_not_named").count(), 2);
+    let named = fixture.ssh().user("alice+third").run("echo in").unwrap();
+    assert_eq!(named.stdout_text(), "in\n", "{}", named.stderr_text());
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_choice_is_admitted_as_of_the_moment_it_is_made() {
+    let fixture = fixture(Limits::default());
+    let mut client = at_menu(&fixture);
+    fixture.policy.set(Policy::from_toml(POLICY).unwrap());
+    client.write(b"other\r").unwrap();
+    let output = client.wait(WAIT).unwrap();
+    assert_eq!(output.code(), Some(255), "{}", output.stdout_text());
+    assert!(output.stderr_text().contains("refused: no rule admits you"), "{}", output.stderr_text());
+    assert_eq!(fixture.events_of("session.refused")[0]["target_id"], "other");
+    assert!(fixture.events_of("session.started").is_empty());
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_choice_beyond_the_limit_of_sessions_is_refused() {
+    let mut limits = Limits::default();
+    limits.sessions_per_user_max = 1;
+    let fixture = fixture(limits);
+    let running = fixture.ssh().user("alice+box").spawn("sleep 600").unwrap();
+    fixture.wait_for("it runs", |f| f.registry.list().iter().any(|s| !s.running.is_empty()));
+    let mut client = at_menu(&fixture);
+    client.write(b"other\r").unwrap();
+    let output = client.wait(WAIT).unwrap();
+    assert!(output.stderr_text().contains("too many sessions"), "{}", output.stderr_text());
+    assert_eq!(fixture.events_of("session.refused")[0]["reason"], "too_many_sessions");
+    running.kill().unwrap();
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn who_does_not_choose_in_time_is_shown_out() {
+    let mut limits = Limits::default();
+    limits.choice_time = Duration::from_secs(2);
+    let fixture = fixture(limits);
+    let output = at_menu(&fixture).wait(WAIT).unwrap();
+    assert_eq!(output.code(), Some(255));
+    assert!(output.stderr_text().contains("no target was chosen"), "{}", output.stderr_text());
+    fixture.ssh().user("alice+box").run("echo in").unwrap();
+    assert_eq!(fixture.events_of("session.refused")[0]["reason"], "no_target_chosen");
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn whoever_is_at_the_menu_is_no_stranger() {
+    let mut limits = Limits::default();
+    limits.unauthenticated_max = 1;
+    let fixture = fixture(limits);
+    let client = at_menu(&fixture);
+    assert_eq!(fixture.ssh().user("alice+box").run("echo in").unwrap().stdout_text(), "in\n");
+    client.kill().unwrap();
+}
