@@ -10,7 +10,8 @@ use crate::workspace::Workspace;
 /// What can be measured; each is a file in `benches/benches`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Subject {
-    /// Time added to a command by the proxy, beside a direct multiplexed connection and a raw fdatasync.
+    /// What the proxy costs beside sshd: time added to a command (`-- turns`, `-- blocks`), processor time for bulk (`-- bulk`),
+    /// throughput over a slow network (`-- delay`), keystrokes (`-- keystroke`), memory (`-- idle`), sessions a second (`-- opens`).
     Ssh,
     /// Durable appends beside write+fdatasync and SQLite; verification beside openssl's SHA-256.
     Audit,

@@ -20,8 +20,7 @@ pub(crate) enum Effort {
     Quick,
 }
 
-const USAGE: &str =
-    "options: --quick (a short run), --only PART, --dir DIR (where to write; a local disk, not tmpfs)";
+const USAGE: &str = "options: PART (that part alone), --quick (a short run), --dir DIR (where to write; a local disk, not tmpfs)";
 
 impl Asked {
     /// Reads the command line. `None`: there is nothing to measure, because `cargo test` builds and starts benches too, and
@@ -44,6 +43,7 @@ impl Asked {
                 }
                 // What libtest would understand (`--nocapture`, a filter) comes with `cargo test`.
                 _ if !is_bench => {}
+                part if !part.starts_with('-') => asked.only = Some(part.to_owned()),
                 other => panic!("`{other}` is not known; {USAGE}"),
             }
         }

@@ -1,4 +1,6 @@
-//! What the proxy adds to a command: `true` on a new channel of one connection that is open already, straight to a real sshd
+//! What the proxy costs, in parts that run alone as well: `turns`, `blocks`, `bulk`, `delay`, `keystroke`, `idle`, `opens`.
+//!
+//! `turns` and `blocks` are what it adds to a command: `true` on a new channel of one connection that is open already, straight to a real sshd
 //! and through a proxy whose record of the command is durable on disk before the command is sent. Beside it, what one raw
 //! fdatasync takes in the same loop.
 #![allow(
@@ -11,7 +13,14 @@
     reason = "a bench"
 )]
 
+mod bulk;
+mod delay;
+mod many;
+mod process;
+mod scripts;
+#[path = "../side_by_side/mod.rs"]
 mod side_by_side;
+mod typing;
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -46,10 +55,32 @@ const POLICY: &str = r#"
 "#;
 
 fn main() {
+    if process::serve_if_asked() {
+        return;
+    }
     let Some(asked) = Asked::read() else { return };
     asked.print_machine();
+    println!("target    {} on loopback, the login shell without dotfiles", sshd_version());
+    type Run = fn(&Asked);
+    let parts: [(&[&str], Run); 6] = [
+        (&["turns", "blocks"], commands),
+        (&["delay"], delay::run),
+        (&["keystroke"], typing::run),
+        (&["idle"], many::idle),
+        (&["opens"], many::opens),
+        // Last, as it keeps this process on one core.
+        (&["bulk"], bulk::run),
+    ];
+    for (names, run) in parts {
+        if names.iter().any(|name| asked.wants(name)) {
+            run(&asked);
+        }
+    }
+}
+
+/// What is added to a command.
+fn commands(asked: &Asked) {
     let sshd = Sshd::start(SshdOptions::new()).unwrap_or_else(|error| panic!("{error}"));
-    println!("target    {} on loopback, runs `true` by the login shell, no dotfiles", sshd_version());
     println!("client    russh, one connection per contender, a new session channel for each command");
     println!(
         "proxy     in this process on a runtime of its own, one connection to the same sshd; a policy of one rule"
@@ -59,14 +90,14 @@ fn main() {
 
     // Two runtimes, so that client and proxy share no more than they would in two processes.
     let (clients, proxies) = (client_runtime(), Runtime::new().unwrap());
-    let log = Log::open(&asked);
+    let log = Log::open(asked);
     let recorded = start_proxy(&proxies, &sshd, AuditRecorder(log.log.clone()));
     let unrecorded = start_proxy(&proxies, &sshd, MemoryRecorder::default());
 
     let direct = clients.block_on(Connected::to_target(&sshd));
     let recorded = clients.block_on(Connected::to_proxy(recorded));
     let unrecorded = clients.block_on(Connected::to_proxy(unrecorded));
-    let raw = Raw::create(&asked);
+    let raw = Raw::create(asked);
 
     // The proxy's first command makes the connection to the target and tests its quoting.
     for _ in 0..asked.pick(50, 2) {
