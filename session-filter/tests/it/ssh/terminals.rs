@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use serde_json::Value;
+use session_filter::recording::Cast;
 use session_filter::registry::{Frame, WatchError};
 use session_filter::screen::Screen;
 use sha2::{Digest as _, Sha256};
@@ -113,6 +114,31 @@ fn what_a_terminal_showed_is_on_record_byte_for_byte() {
     assert!(place("terminal.started") < place("command.started"));
     assert!(place("command.started") < place("terminal.output") && last_output < place("command.executed"));
     assert!(last_output < place("terminal.ended") && place("terminal.ended") < place("session.ended"));
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn what_a_terminal_showed_can_be_played() {
+    let fixture = Fixture::with_policy(MANAGED);
+    let output = tty(&fixture)
+        .run("sh -c 'stty raw; printf \"gr\\303\\274\\303\"; printf \"\\237e \\033[1m%s\\r\\n\" $(seq 3000)'")
+        .unwrap();
+    fixture.wait_for("the end", |f| !f.events_of("session.ended").is_empty());
+    let id =
+        fixture.events_of("terminal.started").pop().unwrap()["recording_id"].as_str().unwrap().to_owned();
+    let mut cast = Cast::new(&id);
+    let mut text = String::new();
+    for event in fixture.events() {
+        cast.take(serde_json::to_value(event).unwrap().as_object().unwrap(), &mut text);
+    }
+    let recording = cast.finish(&mut text).unwrap();
+    assert!(recording.is_whole() && recording.commands == 1, "{recording:?}");
+    let lines: Vec<Value> = text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let printed: String =
+        lines.iter().filter(|line| line[1] == "o").map(|line| line[2].as_str().unwrap()).collect();
+    assert!(printed.starts_with("grüße ") && printed.contains('\u{fffd}'));
+    assert!(printed == String::from_utf8_lossy(&output.stdout), "a cast prints what was shown");
+    assert!(lines[0][1] == "m" && lines[0][2].as_str().unwrap().starts_with("sh -c"), "{}", lines[0]);
 }
 
 #[test]
