@@ -42,6 +42,7 @@ limits! {
     offered_keys_max: NonZeroUsize,
     sessions_per_user_max: NonZeroUsize,
     channels_max: NonZeroUsize,
+    listeners_max: NonZeroUsize,
     pending_bytes_max: NonZeroUsize,
     upload_stall: Time,
     refusals_max: NonZeroU64,

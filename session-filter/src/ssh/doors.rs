@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::channel::ClientChannel;
@@ -44,6 +45,8 @@ pub(crate) struct OpenDoor {
     to_client: AtomicU64,
     /// The grant from which it follows, which counts what goes through as its own.
     within: Option<Arc<OpenDoor>>,
+    /// Whether what follows from it has to end.
+    over: watch::Sender<bool>,
 }
 
 /// Which way bytes went.
@@ -111,6 +114,7 @@ impl OpenDoor {
             to_target: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
             within: within.clone(),
+            over: watch::Sender::new(false),
         };
         // INVARIANT: no verdict outlives the policy it came from. What changed while the record was written is looked at again.
         for _ in 0..RECHECKS_MAX {
@@ -149,7 +153,21 @@ impl OpenDoor {
         tokio::select! {
             refusal = self.withdrawn() => DoorEnd::Withdrawn(refusal),
             end = self.session.ended() => DoorEnd::Session(end),
+            () = self.grant_is_over() => DoorEnd::Done,
         }
+    }
+
+    async fn grant_is_over(&self) {
+        match &self.within {
+            // The sender lives as long as the grant, which is held here.
+            Some(grant) => drop(grant.over.subscribe().wait_for(|over| *over).await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends whatever follows from this grant.
+    fn end_passages(&self) {
+        self.over.send_replace(true);
     }
 
     fn count(&self, direction: Direction, bytes: usize) {

@@ -119,6 +119,11 @@ impl Lane {
         self.retired.store(true, Ordering::Relaxed);
     }
 
+    /// Nothing of the sort is left.
+    pub(crate) fn reuse(&self) {
+        self.retired.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn link(&self) -> Option<&Arc<Link>> {
         self.held.as_ref().map(|held| &held.link)
     }

@@ -1,5 +1,7 @@
 //! The client side: login, and every door a client may knock at.
 
+mod granting;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -14,18 +16,17 @@ use zeroize::Zeroizing;
 
 use super::channel::{ClientChannel, PtyRequest, SharedSetup, X11Request, terminal_size};
 use super::command;
-use super::doors::local::Connect;
+use super::doors::Places;
+use super::doors::local::Connection;
 use super::doors::remote::{Listeners, Listening};
-use super::doors::{self, Places};
 use super::entry::{self, Choice, Entered};
 use super::journal::Journal;
 use super::login::{self, Admitted, Desk, Step};
 use super::menu;
 use super::proxy::Shared;
-use super::session::{End, Session};
+use super::session::Session;
 use super::text::printable;
-use crate::door::Door;
-use crate::event::{Detail, DoorOpened, Line, Outcome, RequestRefused};
+use crate::event::{Detail, Line, Outcome, RequestRefused};
 use crate::policy::Mode;
 use crate::record::RecordError;
 
@@ -119,49 +120,6 @@ impl Doorman {
                 Standing::Refused(reason)
             }
         })
-    }
-
-    /// What was granted on a channel on which nothing runs yet.
-    fn setup_of(&self, channel: ChannelId) -> Option<SharedSetup> {
-        self.setups.get(&channel).filter(|_| !self.asked.contains(&channel)).cloned()
-    }
-
-    /// Whether the policy opens a door that goes on record when it is used.
-    async fn is_open(&self, door: &Door) -> bool {
-        let standing = self.standing.borrow().clone();
-        match standing {
-            Standing::Session(live) => self.shared.open(&live.request, door).await.is_ok(),
-            _ => false,
-        }
-    }
-
-    /// Whether the policy opens a door that is used by being asked for; on record if so.
-    async fn let_through(&self, door: Door) -> bool {
-        if !self.is_open(&door).await {
-            return false;
-        }
-        let standing = self.standing.borrow().clone();
-        let Standing::Session(live) = standing else { return false };
-        let event = live.journal.event(Outcome::Success, Detail::DoorOpened(DoorOpened::new(&door)));
-        let recorded = live.journal.record(event).await;
-        if recorded.is_err() {
-            live.end(End::RecorderFailed);
-        }
-        recorded.is_ok()
-    }
-
-    /// Has a task of its own see to a connection from the target's side.
-    async fn connect(&mut self, asked: Connect) {
-        let standing = self.standing.borrow().clone();
-        let Standing::Session(live) = standing else {
-            self.refuse(asked.door.request(), Some(&asked.door.to_string())).await;
-            return asked.reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        };
-        let Some(place) = self.places.take(self.shared.limits.channels_max) else {
-            self.refuse(asked.door.request(), Some("too many channels")).await;
-            return asked.reply.reject(ChannelOpenFailure::ResourceShortage).await;
-        };
-        tokio::spawn(doors::local::connect(live, asked, place));
     }
 
     /// Records that something other than a command was asked for and refused.
@@ -312,17 +270,9 @@ impl Handler for Doorman {
         reply: ChannelOpenHandle,
         session: &mut server::Session,
     ) -> Answer {
-        match doors::host_and_port(host, port) {
-            Ok((host, port)) => {
-                let door = Door::LocalForward { host, port };
-                let originator = (originator.to_owned(), originator_port);
-                self.connect(Connect { door, originator, channel, handle: session.handle(), reply }).await;
-            }
-            Err(asked) => {
-                self.refuse("direct-tcpip", Some(&asked)).await;
-                reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-            }
-        }
+        let originator = (originator.to_owned(), originator_port);
+        let asked = Connection { originator, channel, handle: session.handle(), reply };
+        self.local_forward(host, port, asked).await;
         Ok(())
     }
 
@@ -348,17 +298,8 @@ impl Handler for Doorman {
         reply: ChannelOpenHandle,
         session: &mut server::Session,
     ) -> Answer {
-        match doors::socket_path(path) {
-            Some(path) => {
-                let door = Door::LocalSocket { path };
-                let originator = (String::new(), 0);
-                self.connect(Connect { door, originator, channel, handle: session.handle(), reply }).await;
-            }
-            None => {
-                self.refuse("direct-streamlocal@openssh.com", Some(path)).await;
-                reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-            }
-        }
+        let asked = Connection { originator: (String::new(), 0), channel, handle: session.handle(), reply };
+        self.local_socket(path, asked).await;
         Ok(())
     }
 
@@ -400,20 +341,12 @@ impl Handler for Doorman {
         screen: u32,
         session: &mut server::Session,
     ) -> Answer {
-        let is_short = |text: &str| text.len() <= X11_WORD_BYTES_MAX && !text.chars().any(char::is_control);
-        if let Some(setup) = self.setup_of(channel)
-            && is_short(protocol)
-            && is_short(cookie)
-            && self.is_open(&Door::X11).await
-        {
-            let (protocol, cookie) = (protocol.to_owned(), cookie.to_owned());
-            let inward = &mut setup.lock().inward;
-            inward.x11 = Some(X11Request { single_connection, protocol, cookie, screen });
-            inward.places = self.places.clone();
-            return session.channel_success(channel);
+        let (protocol, cookie) = (protocol.to_owned(), cookie.to_owned());
+        let asked = X11Request { single_connection, protocol, cookie, screen };
+        match self.lend_display(channel, asked).await {
+            true => session.channel_success(channel),
+            false => session.channel_failure(channel),
         }
-        self.refuse("x11-req", None).await;
-        session.channel_failure(channel)
     }
 
     async fn env_request(
@@ -423,18 +356,10 @@ impl Handler for Doorman {
         value: &str,
         session: &mut server::Session,
     ) -> Answer {
-        if let Some(setup) = self.setup_of(channel)
-            && doors::is_name(name)
-            && value.len() <= doors::VARIABLE_BYTES_MAX
-            && !value.contains('\0')
-            && setup.lock().env.len() < doors::VARIABLES_MAX
-            && self.let_through(Door::Environment { name: name.to_owned() }).await
-        {
-            setup.lock().env.push((name.to_owned(), value.to_owned()));
-            return session.channel_success(channel);
+        match self.take_variable(channel, name, value).await {
+            true => session.channel_success(channel),
+            false => session.channel_failure(channel),
         }
-        self.refuse("env", Some(name)).await;
-        session.channel_failure(channel)
     }
 
     // A first exec or shell request is answered by the channel's own task, which reads it from the channel.
@@ -506,16 +431,7 @@ impl Handler for Doorman {
         channel: ChannelId,
         _: &mut server::Session,
     ) -> Result<bool, Self::Error> {
-        if let Some(setup) = self.setup_of(channel)
-            && self.is_open(&Door::Agent).await
-        {
-            let inward = &mut setup.lock().inward;
-            inward.agent = true;
-            inward.places = self.places.clone();
-            return Ok(true);
-        }
-        self.refuse("auth-agent-req@openssh.com", None).await;
-        Ok(false)
+        Ok(self.lend_agent(channel).await)
     }
 
     async fn tcpip_forward(
@@ -524,18 +440,11 @@ impl Handler for Doorman {
         port: &mut u32,
         session: &mut server::Session,
     ) -> Result<bool, Self::Error> {
-        let standing = self.standing.borrow().clone();
-        if let (Standing::Session(live), Ok((host, asked))) = (standing, doors::host_and_port(address, *port))
-        {
-            let door = Door::RemoteForward { host, port: asked };
-            let listens = self.listeners.add(&live, session.handle(), self.places.clone(), door).await;
-            if let Some(chosen) = listens {
-                *port = u32::from(chosen);
-            }
-            return Ok(listens.is_some());
+        let listens = self.remote_forward(address, *port, session.handle()).await;
+        if let Some(chosen) = listens {
+            *port = u32::from(chosen);
         }
-        self.refuse("tcpip-forward", Some(&format!("{address}:{port}"))).await;
-        Ok(false)
+        Ok(listens.is_some())
     }
 
     async fn cancel_tcpip_forward(
@@ -555,17 +464,7 @@ impl Handler for Doorman {
         path: &str,
         session: &mut server::Session,
     ) -> Result<bool, Self::Error> {
-        let standing = self.standing.borrow().clone();
-        if let (Standing::Session(live), Some(path)) = (standing, doors::socket_path(path)) {
-            let door = Door::RemoteSocket { path };
-            return Ok(self
-                .listeners
-                .add(&live, session.handle(), self.places.clone(), door)
-                .await
-                .is_some());
-        }
-        self.refuse("streamlocal-forward@openssh.com", Some(path)).await;
-        Ok(false)
+        Ok(self.remote_socket(path, session.handle()).await)
     }
 
     async fn cancel_streamlocal_forward(
@@ -576,6 +475,3 @@ impl Handler for Doorman {
         Ok(self.listeners.cancel(&Listening::Socket(path.to_owned())).await)
     }
 }
-
-/// Longest word of an X11 request, in bytes: a protocol's name, a cookie in hexadecimal.
-const X11_WORD_BYTES_MAX: usize = 256;

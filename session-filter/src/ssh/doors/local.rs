@@ -19,9 +19,7 @@ use crate::ssh::session::{End, Session};
 use crate::verdict::Refusal;
 
 /// A connection that the client wants from the target's side.
-pub(crate) struct Connect {
-    /// A local forward or local socket.
-    pub(crate) door: Door,
+pub(crate) struct Connection {
     /// Where the client says that its own connection comes from; the target may log it.
     pub(crate) originator: (String, u32),
     pub(crate) channel: Channel<server::Msg>,
@@ -30,8 +28,8 @@ pub(crate) struct Connect {
 }
 
 /// Opens the same kind of channel to the target and carries bytes both ways.
-pub(crate) async fn connect(session: Arc<Session>, asked: Connect, _place: Place) {
-    let Connect { door, originator, channel, handle, reply } = asked;
+pub(crate) async fn connect(session: Arc<Session>, door: Door, asked: Connection, _place: Place) {
+    let Connection { originator, channel, handle, reply } = asked;
     let Some(_working) = session.work() else {
         return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
     };
@@ -70,11 +68,12 @@ async fn reach(
     let lane = Lane::open(session, Needs::Nothing).await?;
     let Some(link) = lane.link() else { return Err(LinkFailure::Closing) };
     let timeout = session.shared.limits.target_timeout;
+    // Should nobody wait for the answer any longer, the channel may still open, with nobody there: then the connection goes with it.
+    lane.retire();
     let opening = link.connect(door, &address, port);
     let target = tokio::time::timeout(timeout, opening).await.unwrap_or(Err(LinkError::Timeout(timeout)));
-    if let Err(LinkError::Timeout(_)) = &target {
-        // It may still open, with nobody there.
-        lane.retire();
+    if !matches!(target, Err(LinkError::Timeout(_))) {
+        lane.reuse();
     }
     Ok((lane, target.map_err(LinkFailure::Link)?))
 }

@@ -265,9 +265,11 @@ pub(crate) async fn offer(
                 }
             };
             let (_, grant) = grants.swap_remove(which);
+            grant.end_passages();
             grant.close(end).await;
         }
         for (_, grant) in grants {
+            grant.end_passages();
             grant.close(DoorEnd::Done).await;
         }
     });
@@ -290,5 +292,5 @@ fn introduce(visit: Visit) -> Introduction {
     Introduction { shown: DoorOpened::passage(request, None, from), to_client }
 }
 
-/// Agent and display are offered until this is dropped.
+/// Agent and display are lent until this is dropped; connections to them end with it.
 pub(crate) struct Offer(#[allow(dead_code, reason = "its drop is the signal")] mpsc::Sender<()>);

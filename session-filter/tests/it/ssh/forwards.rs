@@ -462,7 +462,6 @@ fn forwards_and_commands_share_a_limited_number_of_channels() {
     let mut limits = Limits::default();
     limits.channels_max = 3;
     limits.listeners_max = 1;
-    let remote = testbed::free_port().unwrap();
     let policy = with_doors(&format!(
         "local-forward = [\"127.0.0.1:{}\"]\nremote-forward = [\"localhost:*\"]",
         echo.port
@@ -483,12 +482,14 @@ fn forwards_and_commands_share_a_limited_number_of_channels() {
     open.pop();
     fixture.wait_for("a place is free", |_| master.run("echo x").unwrap().stdout_text() == "x\n");
 
-    let forward = |port: u16| {
-        let spec = format!("localhost:{port}:127.0.0.1:{}", echo.port);
-        master.control_with("forward", ["-R", &spec]).unwrap().code()
+    let forward = |to: &str| {
+        let spec = format!("localhost:0:{to}:{}", echo.port);
+        master.control_with("forward", ["-R", &spec]).unwrap()
     };
-    assert_eq!(forward(remote), Some(0));
-    assert_ne!(forward(testbed::free_port().unwrap()), Some(0), "a second listener");
+    let output = forward("127.0.0.1");
+    assert_eq!(output.code(), Some(0), "{} {:#?}", output.stderr_text(), fixture.events_text());
+    let remote: u16 = output.stdout_text().trim().parse().unwrap();
+    assert_ne!(forward("localhost").code(), Some(0), "a second listener");
     // Those who come from the target's side need a place like everybody else.
     open.push(connect(local));
     open[2].write_all(b"x").unwrap();

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use russh::keys::PublicKeyOrCertificate;
 use russh::{ChannelMsg, client, server};
-use session_filter::Target;
 use session_filter::ssh::keys::{Algorithm, PrivateKey, PublicKey, key::safe_rng};
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory, Limits};
+use session_filter::{Policy, Target};
 use testbed::{Sshd, SshdOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::fixture::{Fixture, PASSWORD, POLICY};
+use super::forwards::with_doors;
+use super::passed_on::Agent;
 
 pub(crate) struct Seen {
     pub(crate) exit_status: Option<u32>,
@@ -201,6 +203,14 @@ impl server::Handler for Liar {
         Ok(())
     }
 
+    async fn agent_request(
+        &mut self,
+        _: russh::ChannelId,
+        _: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+
     async fn exec_request(
         &mut self,
         channel: russh::ChannelId,
@@ -238,8 +248,9 @@ impl server::Handler for Liar {
                         handle.channel_open_forwarded_tcpip("127.0.0.1", 22, "127.0.0.1", 1).await;
                     let agent = handle.channel_open_agent().await;
                     let x11 = handle.channel_open_x11("127.0.0.1", 1).await;
-                    let refused = forwarded.is_err() && agent.is_err() && x11.is_err();
-                    let _ = handle.exit_status_request(channel, if refused { 42 } else { 43 }).await;
+                    let opened = [forwarded.is_ok(), agent.is_ok(), x11.is_ok()];
+                    let status = opened.into_iter().fold(0, |bits, opened| bits * 2 + u32::from(opened));
+                    let _ = handle.exit_status_request(channel, 40 + status).await;
                     let _ = handle.close(channel).await;
                 });
             }
@@ -306,7 +317,22 @@ fn a_target_that_closes_early_leaves_an_unknown_outcome() {
 fn a_target_cannot_open_channels_towards_the_user() {
     let fixture = lied_to(Answer::OpensChannels);
     let output = fixture.ssh().run("echo x").unwrap();
+    assert_eq!(output.code(), Some(40), "{}", output.stderr_text());
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_target_that_was_lent_the_agent_opens_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = lied_to(Answer::OpensChannels);
+    fixture.policy.set(Policy::from_toml(&with_doors("agent = true")).unwrap());
+    let socket = dir.path().join("agent");
+    let _agent = Agent::start(&socket, &fixture.sshd.client_key_path());
+    let lent = fixture.ssh().option(format!("IdentityAgent={}", socket.display())).arg("-A");
+    let output = lent.run("echo x").unwrap();
     assert_eq!(output.code(), Some(42), "{}", output.stderr_text());
+    // Lent for that command, not for whatever comes next.
+    assert_eq!(fixture.ssh().run("echo x").unwrap().code(), Some(40));
 }
 
 #[test]

@@ -77,10 +77,10 @@ fn a_running_subsystem_ends_when_the_policy_closes_it() {
 }
 
 /// A real agent with one key, gone when dropped.
-struct Agent(Child);
+pub(super) struct Agent(Child);
 
 impl Agent {
-    fn start(socket: &Path, key: &Path) -> Self {
+    pub(super) fn start(socket: &Path, key: &Path) -> Self {
         let child = Command::new("ssh-agent")
             .args(["-D", "-a"])
             .arg(socket)

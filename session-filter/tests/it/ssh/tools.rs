@@ -124,23 +124,12 @@ fn git_clones_and_pushes_what_its_list_permits() {
     assert_eq!(blocked.len(), 1, "{blocked:?}");
 }
 
-/// What Ansible sends with pipelining on is a shell that runs Python, with the module on standard input, and `dd` (or SFTP) for whole
-/// files. So permitting Ansible is permitting a shell; the policy must say so.
-#[test]
-#[ignore = "needs ansible-playbook: cargo xtask test"]
-fn ansible_runs_where_its_shell_is_acknowledged() {
-    let dir = tempfile::tempdir().unwrap();
-    let commands = [
-        "/bin/sh -c ...".to_owned(),
-        format!("dd of={}/tmp/ansible-tmp-*/source bs=65536", dir.path().display()),
-    ];
-    let mistakes = session_filter::Policy::from_toml(&policy(&commands[..1], "")).unwrap_err();
-    assert!(mistakes.to_string().contains("`sh` is a shell"), "{mistakes}");
-    let fixture =
-        Fixture::with_policy(&policy(&commands, "acknowledge = [\"sh grants a shell\", \"dd anything\"]"));
-    let ssh = through(&fixture);
-    let (copied, made) = (dir.path().join("copied"), dir.path().join("made"));
-    let playbook = dir.path().join("playbook.yml");
+/// Plays four tasks: a command, what it said, a directory, and a file that is copied.
+fn play(fixture: &Fixture, dir: &Path, transfer: &str) {
+    let ssh = through(fixture);
+    let (copied, made) = (dir.join("copied"), dir.join("made"));
+    let (playbook, inventory, config) =
+        (dir.join("playbook.yml"), dir.join("inventory"), dir.join("ansible.cfg"));
     write(
         &playbook,
         format!(
@@ -153,45 +142,85 @@ fn ansible_runs_where_its_shell_is_acknowledged() {
             copied = copied.display(),
         ),
     );
-    let inventory = dir.path().join("inventory");
     write(
         &inventory,
         format!(
-            "box ansible_host=127.0.0.1 ansible_ssh_executable={} ansible_python_interpreter=/usr/bin/python3 \
-             ansible_remote_tmp={}/tmp\n",
-            ssh.path().display(),
-            dir.path().display(),
+            "box ansible_host=127.0.0.1 ansible_ssh_executable={ssh} ansible_sftp_extra_args='-S {ssh}' \
+             ansible_python_interpreter=/usr/bin/python3 ansible_remote_tmp={dir}/tmp\n",
+            ssh = ssh.path().display(),
+            dir = dir.display(),
         ),
     );
-    let config = dir.path().join("ansible.cfg");
     write(
         &config,
-        "[defaults]\nnocolor = true\n[ssh_connection]\npipelining = true\ntransfer_method = piped\n",
+        format!(
+            "[defaults]\nnocolor = true\n[ssh_connection]\npipelining = true\ntransfer_method = {transfer}\n"
+        ),
     );
     let output = tool(
         "ansible-playbook",
         "ansible-core",
         &["-v", "-i", text(&inventory), text(&playbook)],
         |command| {
-            command.env("ANSIBLE_CONFIG", &config).env("ANSIBLE_LOCAL_TEMP", dir.path());
-            command.env("ANSIBLE_SSH_CONTROL_PATH_DIR", dir.path()).env("HOME", dir.path());
+            command.env("ANSIBLE_CONFIG", &config).env("ANSIBLE_LOCAL_TEMP", dir);
+            command.env("ANSIBLE_SSH_CONTROL_PATH_DIR", dir).env("HOME", dir);
         },
     );
     assert_done(&output);
     assert!(made.is_dir());
     assert_eq!(std::fs::read_to_string(&copied).unwrap(), "from ansible");
+}
+
+fn line_of(event: &serde_json::Value) -> String {
+    event["command"].as_str().unwrap().to_owned()
+}
+
+/// What Ansible sends with pipelining on is a shell that runs Python, with the module on standard input, and `dd` or SFTP for whole
+/// files. So permitting Ansible is permitting a shell; the policy must say so, and the record does.
+#[test]
+#[ignore = "needs ansible-playbook: cargo xtask test"]
+fn ansible_runs_where_its_shell_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let dd = format!("dd of={}/tmp/ansible-tmp-*/source bs=65536", dir.path().display());
+    let commands = ["/bin/sh -c ...".to_owned(), dd];
+    let mistakes = session_filter::Policy::from_toml(&policy(&commands[..1], "")).unwrap_err();
+    assert!(mistakes.to_string().contains("`sh` is a shell"), "{mistakes}");
+    let fixture =
+        Fixture::with_policy(&policy(&commands, "acknowledge = [\"sh grants a shell\", \"dd anything\"]"));
+    play(&fixture, dir.path(), "piped");
     let started = fixture.events_of("command.started");
-    let line = |event: &serde_json::Value| event["command"].as_str().unwrap().to_owned();
     let (shells, others): (Vec<_>, Vec<_>) =
-        started.iter().partition(|event| line(event).starts_with("/bin/sh -c "));
+        started.iter().partition(|event| line_of(event).starts_with("/bin/sh -c "));
     assert!(
-        shells.iter().any(|event| line(event) == "/bin/sh -c '/usr/bin/python3 && sleep 0'"),
+        shells.iter().any(|event| line_of(event) == "/bin/sh -c '/usr/bin/python3 && sleep 0'"),
         "{started:?}"
     );
-    assert!(others.iter().all(|event| line(event).starts_with("dd of=")) && !others.is_empty(), "{others:?}");
+    assert!(
+        others.iter().all(|event| line_of(event).starts_with("dd of=")) && !others.is_empty(),
+        "{others:?}"
+    );
     assert!(shells.iter().all(|event| event["nested_uncontrolled"] == true), "{shells:?}");
     assert!(
-        started.iter().all(|event| !line(event).contains("nested command")),
+        started.iter().all(|event| !line_of(event).contains("nested command")),
         "what is nested is not seen"
+    );
+}
+
+#[test]
+#[ignore = "needs ansible-playbook: cargo xtask test"]
+fn ansible_copies_files_by_sftp_where_their_paths_are_permitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = format!(
+        "acknowledge = [\"sh grants a shell\"]\n[permit.files]\nwrite = [\"{}/tmp/**\"]\n",
+        dir.path().display()
+    );
+    let fixture = Fixture::with_policy(&policy(&["/bin/sh -c ...".to_owned()], &more));
+    play(&fixture, dir.path(), "sftp");
+    let transferred = fixture.events_of("file.transferred");
+    assert_eq!(transferred.len(), 1, "{:#?}", fixture.events_text());
+    assert!(transferred[0]["path"].as_str().unwrap().ends_with("/source"), "{transferred:?}");
+    assert_eq!(transferred[0]["bytes_written"], "from ansible".len());
+    assert!(
+        fixture.events_of("command.started").iter().all(|event| line_of(event).starts_with("/bin/sh -c "))
     );
 }
