@@ -57,6 +57,7 @@
 //! of the end. Use [`Proxy::serve_until`] to stop.
 
 mod algorithms;
+mod anomalies;
 mod channel;
 mod command;
 mod doors;

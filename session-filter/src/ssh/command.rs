@@ -10,6 +10,7 @@ use chrono::Utc;
 use russh::{Channel, ChannelWriteHalf, Sig, client};
 use uuid::Uuid;
 
+use super::anomalies::programs;
 use super::channel::{Asked, ClientChannel, FromClient, PtyRequest};
 use super::doors::visitors::{Offer, offer};
 use super::doors::{granted_variables, local};
@@ -228,6 +229,7 @@ pub(crate) async fn execute(
             Verdict::Allow(permit) => permit,
             Verdict::Deny(denial) => return blocked(session, line, &correlation_id, denial).await,
         };
+        let programs = programs(session, &permit);
         let prepared = tokio::select! {
             biased;
             end = session.ended() => Err(Unprepared::Ended(end)),
@@ -252,6 +254,7 @@ pub(crate) async fn execute(
                 return CommandEnd::Unavailable(message);
             }
             Ok(ready) => {
+                session.observe_commands(&programs).await;
                 // While the record was written the policy may have changed: then what was checked no longer counts.
                 if session.shared.gatekeeper.version() == version {
                     return run(session, channel, ready, &correlation_id, around).await;
@@ -343,8 +346,8 @@ async fn prepare(
     around: &Surroundings<'_>,
 ) -> Result<Ready, Unprepared> {
     // A session in which everything is permitted relies on no quoting; everywhere else the bytes to send are quoted words.
-    let needs = match session.mode() {
-        Mode::Unrestricted => Needs::Nothing,
+    let needs = match permit.argv() {
+        [] => Needs::Nothing,
         _ => Needs::Quoting,
     };
     let env = granted_variables(session, channel).await;

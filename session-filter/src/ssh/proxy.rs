@@ -20,6 +20,7 @@ use super::server::{Doorman, Standing};
 use super::session::End;
 use super::target::{CredentialSource, Dialer, Inventory, TargetResolver, TcpDialer};
 use super::text::printable;
+use crate::anomaly::AnomalyDetector;
 use crate::directory::Directory;
 use crate::door::Door;
 use crate::gate::{Decision, DenyAll, Gatekeeper, SessionRequest};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) dialer: Arc<dyn Dialer>,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) registry: Registry,
+    pub(crate) anomalies: Option<Arc<dyn AnomalyDetector>>,
     pub(crate) limits: Limits,
     pub(crate) failures: Failures,
 }
@@ -87,6 +89,7 @@ pub struct ProxyBuilder {
     dialer: Arc<dyn Dialer>,
     recorder: Arc<dyn Recorder>,
     registry: Registry,
+    anomalies: Option<Arc<dyn AnomalyDetector>>,
     limits: Limits,
 }
 
@@ -156,6 +159,16 @@ impl ProxyBuilder {
         self
     }
 
+    /// What stands out in sessions is put on record, and ends them where the detector says so. Nothing is looked at by default.
+    ///
+    /// Told are sessions, commands (before they are sent), what is refused, and output of commands, files and doors, the latter
+    /// every 256 KiB. The file operations and raw terminals of a session are no commands.
+    #[must_use]
+    pub fn anomalies(mut self, detector: impl AnomalyDetector + 'static) -> Self {
+        self.anomalies = Some(Arc::new(detector));
+        self
+    }
+
     /// The proxy.
     pub fn build(self) -> Proxy {
         let limits = self.limits;
@@ -188,6 +201,7 @@ impl ProxyBuilder {
             dialer: self.dialer,
             recorder: self.recorder,
             registry: self.registry,
+            anomalies: self.anomalies,
             failures: Failures::new(&limits),
             limits,
         };
@@ -213,6 +227,7 @@ impl Proxy {
             dialer: Arc::new(TcpDialer),
             recorder: Arc::new(NoRecorder),
             registry: Registry::new(),
+            anomalies: None,
             limits: Limits::default(),
         }
     }

@@ -286,6 +286,7 @@ impl<'a> Output<'a> {
     /// Keeps a piece of output. With full recording it waits while too much is ahead of the disk.
     async fn took(&mut self, stream: Stream, data: &[u8]) {
         self.session.active();
+        self.session.sent_to_client(data.len());
         let count = match stream {
             Stream::Stdout => &mut self.counted.0,
             Stream::Stderr => &mut self.counted.1,

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::anomalies::Untold;
 use super::journal::Journal;
 use super::lanes::Lanes;
 use super::proxy::Shared;
 use super::target::Destination;
+use crate::anomaly::Happening;
 use crate::clock::{ClockEvent, SessionClock};
 use crate::event::{Act, Detail, OperatorActed, Outcome, SessionEnded, SessionStarted};
 use crate::gate::{Admission, Decision, SessionRequest};
@@ -83,6 +85,7 @@ pub(crate) struct Session {
     commands: AtomicU64,
     blocked: AtomicU64,
     refused: AtomicU64,
+    pub(crate) untold: Untold,
     /// Every task that works for this session holds a clone; the session has ended when all are gone.
     working: Mutex<Option<mpsc::Sender<()>>>,
     worked: tokio::sync::Mutex<mpsc::Receiver<()>>,
@@ -153,6 +156,7 @@ impl Session {
         let session = Arc::new(Self {
             clock: Mutex::new(SessionClock::new(admission.limits(), admission.valid_until(), now)),
             mode: Mutex::new(mode),
+            untold: Untold::new(shared.anomalies.clone()),
             shared,
             request,
             journal,
@@ -170,6 +174,7 @@ impl Session {
             working: Mutex::new(Some(working)),
             worked: tokio::sync::Mutex::new(worked),
         });
+        session.observe(Happening::SessionStarted).await;
         if let Some(working) = session.work() {
             tokio::spawn(Arc::clone(&session).watch_over(working, version));
         }
@@ -281,7 +286,13 @@ impl Session {
         self.count_refusal();
     }
 
+    /// The target's side sent so much to the client.
+    pub(crate) fn sent_to_client(&self, bytes: usize) {
+        self.untold.output(bytes);
+    }
+
     fn count_refusal(&self) {
+        self.untold.blocked();
         let refusals =
             self.blocked.load(Ordering::Relaxed).saturating_add(self.refused.load(Ordering::Relaxed));
         if refusals > self.shared.limits.refusals_max {
@@ -304,6 +315,7 @@ impl Session {
                     self.reevaluate().await;
                 }
                 _ = reevaluate.tick() => self.reevaluate().await,
+                () = self.untold.waiting() => self.tell().await,
                 () = tokio::time::sleep(deadline) => self.tick(),
             }
         }
@@ -388,6 +400,8 @@ impl Session {
                 _ => None,
             },
         };
+        self.tell().await;
+        self.observe(Happening::SessionEnded).await;
         self.stage.end(&end.message());
         let mut event = self.journal.event(Outcome::Success, Detail::SessionEnded(ended));
         event = event.because(end.code(), end.message());

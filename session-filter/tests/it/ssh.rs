@@ -1,5 +1,6 @@
 //! The SSH engine between real peers: OpenSSH's client on one side, OpenSSH's server on the other.
 
+mod anomalies;
 mod bypass;
 mod doors;
 mod fixture;

@@ -142,6 +142,9 @@ impl Way<'_> {
                         return Carried::Gone;
                     }
                     self.door.count(self.direction, sent_bytes);
+                    if let Direction::ToClient = self.direction {
+                        self.session.sent_to_client(sent_bytes);
+                    }
                     pending = pending.saturating_sub(cost(sent_bytes));
                     moved = Instant::now();
                 }

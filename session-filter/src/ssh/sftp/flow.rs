@@ -189,6 +189,7 @@ impl<'a> Flow<'a> {
             match message {
                 ChannelMsg::Data { data } => {
                     self.session.active();
+                    self.session.sent_to_client(data.len());
                     frames.push(&data);
                     loop {
                         let packet = match frames.next() {

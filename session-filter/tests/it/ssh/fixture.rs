@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use session_filter::anomaly::AnomalyDetector;
 use session_filter::event::Event;
 use session_filter::record::{MemoryRecorder, RecordError, Recorder};
 use session_filter::registry::Registry;
 use session_filter::source::SharedPolicy;
 use session_filter::ssh::keys::{Algorithm, PrivateKey, PublicKey};
-use session_filter::ssh::{Authenticator, Credential, Destination, HostKeys, Inventory, Limits, Proxy, keys};
+use session_filter::ssh::{
+    Authenticator, Credential, Destination, HostKeys, Inventory, Limits, Proxy, ProxyBuilder, keys,
+};
 use session_filter::{Policy, PolicyGate, Target, User};
 use testbed::{Output, Ssh, Sshd, SshdOptions};
 use tokio::net::TcpListener;
@@ -122,6 +125,27 @@ impl Fixture {
         users: impl Authenticator,
         limits: Limits,
     ) -> Self {
+        Self::assemble_from(sshd, policy, inventory, |proxy| proxy.authenticator(users).limits(limits))
+    }
+
+    /// With someone who looks for what stands out.
+    pub(crate) fn with_detector(policy: &str, detector: impl AnomalyDetector + 'static) -> Self {
+        let sshd = Sshd::start(SshdOptions::new()).expect("sshd starts");
+        let host_key = PublicKey::from_openssh(sshd.host_public_key()).unwrap();
+        let key = keys::load_secret_key(sshd.client_key_path(), None).unwrap();
+        let inventory = Inventory::new().target(
+            Destination::new(Target::new("box"), "127.0.0.1", sshd.port(), HostKeys::Pinned(vec![host_key])),
+            Credential::key(sshd.user(), key),
+        );
+        Self::assemble_from(sshd, policy, inventory, |proxy| proxy.authenticator(OneUser).anomalies(detector))
+    }
+
+    fn assemble_from(
+        sshd: Sshd,
+        policy: &str,
+        inventory: Inventory,
+        more: impl FnOnce(ProxyBuilder) -> ProxyBuilder,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let recorder = SlowRecorder::default();
         let policy = Arc::new(SharedPolicy::new(Policy::from_toml(policy).unwrap()));
@@ -129,13 +153,11 @@ impl Fixture {
         let host_key = PrivateKey::random(&mut keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
         let public = host_key.public_key().clone();
         let proxy = Proxy::builder(host_key)
-            .authenticator(users)
             .gatekeeper(PolicyGate::new(policy.clone()))
             .targets(inventory)
             .recorder(recorder.clone())
-            .registry(registry.clone())
-            .limits(limits)
-            .build();
+            .registry(registry.clone());
+        let proxy = more(proxy).build();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
