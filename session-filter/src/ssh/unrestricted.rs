@@ -246,6 +246,7 @@ impl Downstream<'_> {
             match message {
                 ChannelMsg::Data { data } => {
                     self.watched.session.active();
+                    self.watched.session.sent_to_client(data.len());
                     let parts = match &mut self.marks {
                         Some(marks) => marks.feed(data),
                         None => vec![Part::Shown(data)],

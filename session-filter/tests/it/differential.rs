@@ -194,3 +194,51 @@ fn a_program_that_reads_like_an_option_stays_a_program() {
         assert_eq!(output.status.code(), Some(127), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+/// Directories whose names mean something to a shell, or to `cd`.
+const DIRECTORIES: &[&str] = &[
+    "plain", "it's", "-n", "--", "-", "a b", "$HOME", "`id`", r"a\b", "!x", "*", "~", "é漢", ";x", "#",
+    "a&&b", "{a,b}", "-P",
+];
+
+#[test]
+#[ignore = "needs dash and bash: cargo xtask test"]
+fn shells_go_where_the_permit_says_and_nowhere_else() {
+    let policy = session_filter::Policy::from_toml(
+        "[[permit]]\nusers=['*']\ntargets=['*']\nmode='managed'\nlists=true\npipelines=true\ncommands=['/bin/pwd', '/bin/cat']\n",
+    )
+    .unwrap();
+    let (user, target) = (session_filter::User::new("a"), session_filter::Target::new("t"));
+    let facts = session_filter::Facts::at(chrono::DateTime::UNIX_EPOCH);
+    let permitted = |line: &str, path: &str| {
+        let path = session_filter::AbsolutePath::parse(path).unwrap();
+        let directory = session_filter::Directory::At(path);
+        policy.check_in(&user, &target, line.as_bytes(), &directory, &facts).permit().unwrap()
+    };
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().canonicalize().unwrap();
+    let root = root.to_str().unwrap();
+    for name in DIRECTORIES {
+        let path = format!("{root}/{name}");
+        std::fs::create_dir(&path).unwrap();
+        for (line, times) in [("pwd", 1), ("pwd; pwd", 2), ("pwd && pwd || pwd", 2), ("pwd | cat; pwd", 2)] {
+            let wanted = format!("{path}\n").repeat(times);
+            for shell in SHELLS {
+                let got = run(shell, permitted(line, &path).bytes());
+                assert_eq!(String::from_utf8_lossy(&got), wanted, "{shell}: {line} in {name}");
+            }
+        }
+    }
+    // A directory that is not there: nothing runs.
+    for line in ["pwd", "pwd; pwd", "pwd || pwd"] {
+        let permit = permitted(line, &format!("{root}/missing"));
+        for shell in SHELLS {
+            let output = Command::new(shell)
+                .arg("-c")
+                .arg(std::str::from_utf8(permit.bytes()).unwrap())
+                .output()
+                .unwrap();
+            assert!(!output.status.success() && output.stdout.is_empty(), "{shell}: {line}");
+        }
+    }
+}

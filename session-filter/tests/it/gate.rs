@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use session_filter::{
-    Decision, DenyAll, FactSource, Gatekeeper, Mode, Policy, PolicyGate, SessionRequest, SharedPolicy,
-    StaticPolicy, Target, User,
+    AbsolutePath, Decision, DenyAll, Directory, Door, FactSource, FileAccess, Gatekeeper, Mode, Policy,
+    PolicyGate, SessionRequest, SharedPolicy, StaticPolicy, Target, User,
 };
 
 fn policy(text: &str) -> Policy {
@@ -118,4 +118,43 @@ async fn waiting_for_a_change_can_be_given_up_and_taken_up_again() {
     shared.set(policy(""));
     assert_eq!(session_filter::PolicySource::changed(&shared, 0).await, 1);
     assert!(!format!("{shared:?}").contains("Waker"), "given-up waiters are forgotten: {shared:?}");
+}
+
+/// Asks everything that a gatekeeper answers about `/srv` and the agent; says yes or no to each.
+async fn answers(gate: &dyn Gatekeeper) -> [bool; 4] {
+    let srv = AbsolutePath::parse("/srv").unwrap();
+    let here = Directory::At(srv.clone());
+    [
+        gate.check_in(&request(), b"id", &here, NOW).await.is_allowed(),
+        gate.enter(&request(), &srv, NOW).await.is_ok(),
+        gate.open(&request(), &Door::Agent, NOW).await.is_ok(),
+        gate.file(&request(), FileAccess::Read, &srv, NOW).await.is_ok(),
+    ]
+}
+
+#[tokio::test]
+async fn every_question_reaches_the_policy_through_every_gatekeeper() {
+    let text = "[[permit]]\nusers=['alice']\ntargets=['*']\nmode='managed'\ncommands=['id']\nwhen={networks=['10.0.0.0/8']}\n\
+                [permit.files]\nread=['/srv']\n[permit.doors]\nagent=true\n";
+    assert_eq!(answers(&policy(text)).await, [true; 4]);
+    let shared = Arc::new(SharedPolicy::new(policy(text)));
+    let gate = Arc::new(PolicyGate::new(shared.clone()));
+    assert_eq!(answers(&gate).await, [true; 4]);
+    let nested: Arc<dyn Gatekeeper> = gate.clone();
+    assert_eq!(answers(&nested).await, [true; 4]);
+    // What is taken away is gone at the next question.
+    shared.set(policy(&text.replace("alice", "bob")));
+    assert_eq!(answers(&nested).await, [false; 4]);
+    assert_eq!(answers(&DenyAll).await, [false; 4]);
+}
+
+#[tokio::test]
+async fn facts_count_for_files_and_doors_too() {
+    let text = IN_INDIA.replace(
+        "commands = [\"id\"]",
+        "mode = 'managed'\ncommands = ['id']\nfiles = { read = ['/srv'] }\ndoors = { agent = true }",
+    );
+    let source = Arc::new(StaticPolicy::new(policy(&text)));
+    assert_eq!(answers(&PolicyGate::new(source.clone())).await, [false; 4]);
+    assert_eq!(answers(&PolicyGate::new(source).facts(Arc::new(Atlas::default()))).await, [true; 4]);
 }
