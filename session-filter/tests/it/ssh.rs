@@ -8,6 +8,7 @@ mod flow;
 mod forwards;
 mod hostile;
 mod lives;
+#[cfg(feature = "totp")]
 mod logins;
 mod managed;
 mod managed_bypass;

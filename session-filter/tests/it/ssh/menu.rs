@@ -54,6 +54,30 @@ fn who_names_no_target_chooses_one_by_number_name_or_part() {
 
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
+fn the_prompt_of_the_chosen_target_follows_and_gets_what_was_typed_ahead() {
+    let managed = policy().replace("commands", "mode = \"managed\"\n    commands");
+    let fixture = Fixture::with_users(&managed, OneUser, Limits::default());
+    let mut client = at_menu(&fixture);
+    client.write(b"other\recho typed ahead\r").unwrap();
+    assert!(
+        client.wait_for_stdout("typed ahead\r\n\x1b[?2004h", WAIT),
+        "{:?}",
+        String::from_utf8(client.stdout())
+    );
+    client.write(b"exit\r").unwrap();
+    let output = client.wait(WAIT).unwrap();
+    assert_eq!(output.code(), Some(0), "{}", output.stdout_text());
+    assert!(output.stdout_text().contains("alice@other:~$"), "{}", output.stdout_text());
+    let started = &fixture.events_of("command.started")[0];
+    assert_eq!((&started["target_id"], &started["command"]), (&"other".into(), &"echo typed ahead".into()));
+    // The recording begins with the session: the menu is no part of it.
+    let shown: String =
+        fixture.events_of("terminal.output").iter().filter_map(|e| e["text"].as_str()).collect();
+    assert!(shown.contains("typed ahead") && !shown.contains("Targets that admit you"), "{shown}");
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
 fn who_leaves_the_menu_has_no_session() {
     let fixture = fixture(Limits::default());
     for keys in ["q\r", "\x03", "\x04"] {
