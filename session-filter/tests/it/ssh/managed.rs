@@ -324,3 +324,43 @@ fn builtins_are_on_record() {
         ]
     );
 }
+
+/// Policy is asked about the directory as it is named and about where it really is; home needs nobody's leave.
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_link_out_of_a_permitted_directory_leads_nowhere() {
+    let fixture = fixture();
+    let dir = fixture.dir.path().canonicalize().unwrap();
+    let allowed = dir.join("allowed");
+    std::fs::create_dir_all(allowed.join("below")).unwrap();
+    std::os::unix::fs::symlink("/etc", allowed.join("out")).unwrap();
+    std::os::unix::fs::symlink(allowed.join("below"), dir.join("in")).unwrap();
+    let allowed = allowed.display();
+    let policy = format!(
+        "[[permit]]\nusers=[\"alice\"]\ntargets=[\"box\"]\nmode=\"managed\"\ncommands=[\"/usr/bin/env pwd\"]\n\
+         acknowledge=[\"env grants a shell\"]\ndirectories=[\"{allowed}\", \"{allowed}/**\"]\n"
+    );
+    fixture.policy.set(session_filter::Policy::from_toml(&policy).unwrap());
+    let run = |script: String| {
+        let output = fixture.ssh().stdin(script).shell().unwrap();
+        (output.stdout_text(), output.stderr_text())
+    };
+    let positive = fixture.direct().run(format!("cd {allowed}/out && pwd -P")).unwrap();
+    assert_eq!(positive.stdout_text(), "/etc\n", "positive control: the link leads out");
+    let (stdout, stderr) = run(format!("cd {allowed}\n/usr/bin/env pwd\ncd out\n/usr/bin/env pwd\n"));
+    assert_eq!(stdout, format!("{allowed}\n{allowed}\n"), "{stderr}");
+    assert!(stderr.contains("cd: no rule names `/etc`"), "{stderr}");
+    let (stdout, stderr) = run(format!("cd {}/in\n/usr/bin/env pwd\n", dir.display()));
+    assert!(stderr.contains("cd: no rule names"), "a link into it is not in it: {stderr}");
+    let home = fixture.direct().run("pwd -P").unwrap().stdout_text();
+    assert_eq!(stdout, home, "{stderr}");
+    // A target's answer is no way to send anything else.
+    let odd = format!("{allowed}/below/a'; touch {}; '", fixture.mark().display());
+    std::fs::create_dir_all(&odd).unwrap_or_default();
+    let (stdout, stderr) =
+        run(format!("cd {allowed}/below\ncd ..\ncd below\n/usr/bin/env pwd\ncd ~\n/usr/bin/env pwd\n"));
+    assert_eq!(stdout, format!("{allowed}/below\n{home}"), "{stderr}");
+    let (_, stderr) =
+        run(format!("cd '{allowed}/below/a'\\''; touch {}; '\\'''\n", fixture.mark().display()));
+    assert!(!fixture.mark().exists(), "{stderr}");
+}
