@@ -231,27 +231,27 @@ fn drawn_lines(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What emulating a token costs, in nanoseconds of an ordinary processor, roughly. Erasing a large screen takes four bytes to ask for and
-/// half a millisecond to do.
+/// What emulating a token costs, in nanoseconds of an ordinary processor, as measured: text 50 a byte, an erased or moved cell 5. Erasing
+/// a large screen takes four bytes to ask for and half a millisecond to do.
 struct Cost;
 
 impl Cost {
     fn of(parser: &vt100::Parser, token: Token<'_>) -> u64 {
         let (rows, cols) = parser.screen().size();
         let (rows, cols) = (u64::from(rows.get()), u64::from(cols.get()));
-        let row = cols.saturating_mul(2);
+        let row = cols.saturating_mul(5);
         match token {
             Token::Text(text) => {
                 let newlines = memchr::memchr_iter(b'\n', text).count() as u64;
                 (text.len() as u64)
-                    .saturating_mul(20)
+                    .saturating_mul(50)
                     .saturating_add(newlines.saturating_mul(row.saturating_add(rows)))
             }
             Token::Control(_) => row,
             Token::Csi { last: b'J' | b'L' | b'M' | b'S' | b'T' | b'h' | b'l', .. } => {
                 rows.saturating_mul(row)
             }
-            Token::Csi { last: b'b', .. } => cols.saturating_mul(20),
+            Token::Csi { last: b'b', .. } => cols.saturating_mul(50),
             Token::Csi { last: b'@' | b'P' | b'X' | b'K', .. } => row,
             Token::Escape { last: b'c', .. } => rows.saturating_mul(row).saturating_mul(2),
             Token::Escape { last: b'M', .. } => row.saturating_add(rows),
