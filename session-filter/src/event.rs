@@ -197,9 +197,10 @@ pub enum Detail {
     DoorOpened(DoorOpened),
     /// `door.closed`: it was closed again.
     DoorClosed(DoorClosed),
-    /// `file.opened`: a file is about to be opened for reading or writing.
+    /// `file.opened`: a file is about to be opened for reading or writing. One more with the same `correlation_id` says how it went where
+    /// it did not go as asked: the target refused (`failure`), did not answer (`unknown`), or it was never sent (`blocked`).
     FileOpened(FileOperation),
-    /// `file.changed`: a file is about to be removed, renamed, linked, listed, or its attributes changed.
+    /// `file.changed`: a file is about to be removed, renamed, linked, listed, or its attributes changed; one more as for `file.opened`.
     FileChanged(FileOperation),
     /// `file.blocked`: an operation on a file was refused; the target never saw it.
     FileBlocked(FileOperation),
