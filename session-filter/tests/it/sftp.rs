@@ -363,6 +363,47 @@ fn links_that_lead_out_are_not_followed() {
 }
 
 #[test]
+fn a_link_swapped_between_look_and_use_leads_nowhere() {
+    let requests = [
+        (target::open(9, "/up/in/y", PUT), 3),
+        (target::request(13, 9, &[b"/up/in/y"], &[]), 13),
+        (target::request(18, 9, &[b"/up/in/y", b"/up/in/z"], &[]), 18),
+        (target::request(14, 9, &[b"/up/in/new"], &[0; 4]), 14),
+        (target::request(20, 9, &[b"y", b"/up/in/l"], &[]), 20),
+        (target::request(11, 9, &[b"/up/in"], &[]), 11),
+    ];
+    for (request, kind) in requests {
+        let mut bench = Bench::new();
+        bench.target.nodes.insert("/etc/y".to_owned(), Node::File(b"y".to_vec()));
+        bench.guard.request(packet(&request), 1).unwrap();
+        loop {
+            match bench.guard.next(1) {
+                Step::Check { .. } => bench.guard.decided(1, Ok(())),
+                Step::Record(_) => bench.guard.recorded(),
+                Step::ToTarget(sent) => {
+                    if sent[4] == kind {
+                        // Somebody else on the target, in the moment after the last look-up.
+                        bench.target.nodes.insert("/up/in".to_owned(), Node::Link("/etc".to_owned()));
+                    }
+                    let reply = bench.target.handle(&sent);
+                    bench.guard.reply(packet(&reply)).unwrap();
+                    if sent[4] == kind {
+                        break;
+                    }
+                }
+                step => panic!("{step:?}"),
+            }
+        }
+        assert!(!bench.target.touched.is_empty());
+        assert!(
+            bench.target.touched.iter().all(|(_, path)| path.starts_with("/up/a")),
+            "{:?}",
+            bench.target.touched
+        );
+    }
+}
+
+#[test]
 fn paths_that_are_no_text_are_refused() {
     let mut bench = Bench::new();
     for path in [b"/up/\xff".as_slice(), b"/up/a\nb", b"/up/\0", &vec![b'x'; 5000]] {
