@@ -116,13 +116,11 @@ impl<'a> Flow<'a> {
             match step {
                 Step::ToTarget(packet) => {
                     self.to_target.fetch_add(packet.len() as u64, Ordering::Relaxed);
-                    let sent = to_target.data_bytes(packet);
-                    let patient = tokio::time::timeout(limits.upload_stall, sent);
-                    match self.meanwhile(read, patient).await {
-                        Err(_) => return Ended::Stalled,
+                    match self.pass(read, packet, to_target).await {
+                        Passed::Whole => {}
+                        Passed::Stalled => return Ended::Stalled,
                         // The target is gone; the other direction notices, too, and knows more.
-                        Ok(Err(_)) => return std::future::pending().await,
-                        Ok(Ok(())) => {}
+                        Passed::Gone => return std::future::pending().await,
                     }
                 }
                 Step::ToClient(packet) => {
@@ -235,6 +233,26 @@ impl<'a> Flow<'a> {
         self.client.give(packet).await
     }
 
+    /// Sends a packet to the target in pieces, each of which has to be taken in time: a slow target takes long for a whole one.
+    async fn pass(
+        &self,
+        read: &mut Inlet<'_>,
+        mut packet: Bytes,
+        to_target: &ChannelWriteHalf<client::Msg>,
+    ) -> Passed {
+        while !packet.is_empty() {
+            let piece = packet.split_to(packet.len().min(PIECE_BYTES));
+            let sent =
+                tokio::time::timeout(self.session.shared.limits.upload_stall, to_target.data_bytes(piece));
+            match self.meanwhile(read, sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Passed::Gone,
+                Err(_) => return Passed::Stalled,
+            }
+        }
+        Passed::Whole
+    }
+
     /// Waits for `what` while what the client sends is kept, so that its other channels do not wait with this one.
     async fn meanwhile<T>(&self, read: &mut Inlet<'_>, what: impl Future<Output = T>) -> T {
         tokio::pin!(what);
@@ -277,6 +295,15 @@ impl<'a> Flow<'a> {
         format!("{lookups} look-ups of attributes and paths, {blocked} of them refused")
     }
 }
+
+enum Passed {
+    Whole,
+    Stalled,
+    Gone,
+}
+
+/// What one message of the protocol carries.
+const PIECE_BYTES: usize = 32 * 1024;
 
 /// Refused look-ups do not count as rattling at doors: clients look around by themselves.
 fn only_looked(notice: &Notice) -> bool {
