@@ -10,9 +10,10 @@
 //! ```
 //!
 //! One connection is one session: one user on one target. Whoever may enter several targets names one at login,
-//! `ssh alice+web-1@proxy`, or is shown a menu of them on a terminal. Every `exec` request is checked, recorded and only then sent, on one connection to the target that
-//! is made at the first command and lasts as long as the session. Everything else that a client may ask for is refused and
-//! recorded: shells, terminals, environment variables, subsystems, forwards, agent and X11.
+//! `ssh alice+web-1@proxy`, or is shown a menu of them on a terminal. Every `exec` request is checked, recorded and only then sent. Each
+//! channel that runs has a connection to the target for itself, which is kept for the next one. Whatever else a client may ask for
+//! (variables, subsystems, forwards, agent, X11) is refused and recorded, unless the policy opens that [`Door`](crate::Door): then it is
+//! recorded first, counted, and closed when the policy no longer opens it.
 //!
 //! ```
 //! use session_filter::record::MemoryRecorder;
