@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use session_filter::Target;
+use session_filter::anomaly::BaselineSettings;
 use session_filter::ssh::keys::PublicKey;
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
 
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) checkpoints: Checkpoints,
     #[serde(default)]
     pub(crate) limits: LimitsToml,
+    /// What stands out against a person's own past; nothing is looked at without it.
+    pub(crate) anomalies: Option<BaselineSettings>,
     #[serde(default, rename = "operator")]
     operator_list: Vec<toml::Spanned<OperatorToml>>,
     /// Who may look at sessions and end them.

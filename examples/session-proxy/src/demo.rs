@@ -110,6 +110,7 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
         control_group: None,
         operators: Operators::own_account_and_root(),
         limits: LimitsToml::default(),
+        anomalies: None,
         checkpoints: crate::config::Checkpoints::default(),
         inventory: Inventory::new().target(destination, Credential::key(ACCOUNT, credential)),
     })

@@ -15,6 +15,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+mod anomalies;
 mod codes;
 mod config;
 mod control;

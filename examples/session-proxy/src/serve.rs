@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use audit_log::{AuditLog, Checkpoint, FileKeys, FileSink, FileStore, SyslogSink};
 use chrono::Utc;
+use session_filter::anomaly::BaselineSettings;
 use session_filter::event::{Detail, Event, Outcome, PolicyChanged, Subject};
 use session_filter::record::Recorder as _;
 use session_filter::registry::Registry;
@@ -16,6 +17,7 @@ use session_filter::ssh::{Inventory, Limits, Proxy};
 use session_filter::{FilePolicy, Policy, PolicyGate, PolicySource};
 use tokio::net::TcpListener;
 
+use crate::anomalies::Anomalies;
 use crate::codes::Codes;
 use crate::config::Config;
 use crate::door::Door;
@@ -39,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) control_group: Option<String>,
     pub(crate) operators: Operators,
     pub(crate) limits: LimitsToml,
+    pub(crate) anomalies: Option<BaselineSettings>,
     pub(crate) checkpoints: crate::config::Checkpoints,
     pub(crate) inventory: Inventory,
 }
@@ -51,6 +54,7 @@ pub(crate) struct Ready {
     listener: TcpListener,
     proxy: Proxy,
     control: control::Control,
+    anomalies: Option<Anomalies>,
 }
 
 impl Ready {
@@ -70,14 +74,18 @@ impl Ready {
         }
         let registry = Registry::new();
         let door = Door { users: Arc::clone(&users), policy: PolicyGate::new(policy) };
-        let proxy = Proxy::builder(parts.host_key)
+        let anomalies = parts.anomalies.map(|settings| Anomalies::new(settings, &parts.data_dir));
+        let mut proxy = Proxy::builder(parts.host_key)
             .authenticator(Logins::new(users, codes)?)
             .gatekeeper(door)
             .targets(parts.inventory)
             .recorder(recorder.clone())
             .registry(registry.clone())
-            .limits(limits_for_descriptors(&parts.limits)?)
-            .build();
+            .limits(limits_for_descriptors(&parts.limits)?);
+        if let Some(anomalies) = &anomalies {
+            proxy = proxy.anomalies(Arc::clone(&anomalies.detector));
+        }
+        let proxy = proxy.build();
         let listener = TcpListener::bind(parts.listen)
             .await
             .map_err(Failure::because(format!("cannot listen on {}", parts.listen)))?;
@@ -89,7 +97,7 @@ impl Ready {
             parts.operators,
             recorder.clone(),
         )?;
-        Ok(Self { address, log, recorder, listener, proxy, control })
+        Ok(Self { address, log, recorder, listener, proxy, control, anomalies })
     }
 
     /// Serves until `stop` resolves; then every session has ended, and the log is closed.
@@ -98,6 +106,12 @@ impl Ready {
         let control = tokio::spawn(self.control.serve(async {
             let _ = over.await;
         }));
+        let (learned, all_learned) = tokio::sync::oneshot::channel::<()>();
+        let keeping = self.anomalies.map(|anomalies| {
+            tokio::spawn(anomalies.keep(async {
+                let _ = all_learned.await;
+            }))
+        });
         let recorder = self.recorder.clone();
         let mut broken = None;
         let stop = async {
@@ -108,8 +122,11 @@ impl Ready {
             }
         };
         let served = self.proxy.serve_until(self.listener, stop).await;
-        drop(no_more);
+        drop((no_more, learned));
         let _ = control.await;
+        if let Some(keeping) = keeping {
+            let _ = keeping.await;
+        }
         if let Some(reason) = broken {
             return Err(Failure::new(format!("stopped, since nothing can be recorded: {reason}")));
         }
@@ -135,6 +152,7 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
         control_group: config.control_group,
         operators: config.operators,
         limits: config.limits,
+        anomalies: config.anomalies,
         checkpoints: config.checkpoints,
         totp_key: config.totp_key,
         data_dir: config.data_dir,

@@ -33,6 +33,11 @@ password_file = "secret"
 host_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]
 "#;
 
+/// The same key, without its type; and as a security key.
+const PUBLIC_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+const SECURITY_KEY: &str =
+    "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJAAAABHNzaDo=";
+
 fn files(config: &str, policy: &str, users: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in
@@ -109,7 +114,10 @@ fn the_example_s_users_and_policy_are_good() {
         let lines = section.lines().skip(1).map(|line| line.strip_prefix('#').unwrap_or(line).trim());
         lines.collect::<Vec<_>>().join("\n")
     };
+    // What stands for a hash and for a key is no such thing.
     let users = shown("users.toml").replace("$argon2id$v=19$…", &hash("x"));
+    let users = users.replace("openssh.com AAAA…", &format!("openssh.com {SECURITY_KEY}"));
+    let users = users.replace("AAAA…", PUBLIC_KEY);
     assert!(users.contains("$argon2id$"), "{users}");
     let dir = files(TARGET, &shown("policy.toml"), &users);
     let output = check(dir.path(), &[]);

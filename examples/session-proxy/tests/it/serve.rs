@@ -134,6 +134,44 @@ fn a_log_older_than_a_trusted_checkpoint_is_refused() {
     assert!(refused.stderr_text().contains("cannot open the log"), "{}", refused.stderr_text());
 }
 
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn somebody_who_rattles_at_doors_stands_out_and_is_put_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = Sshd::start(SshdOptions::new()).unwrap();
+    write_files(dir.path(), &sshd, "[anomalies]\nblocked_burst = \"terminate\"\nblocked_max = 3\n");
+    let proxy = serve(dir.path());
+    let port = port(&proxy);
+    let master = ssh(port).master().unwrap();
+    for _ in 0..2 {
+        assert_eq!(master.run("id").unwrap().code(), Some(126));
+    }
+    assert_eq!(master.run("echo still").unwrap().stdout_text(), "still\n");
+    // The third one may hear of either.
+    let _ = master.run("id").unwrap();
+    wait_for("the session is over", || {
+        master.run("echo more").is_ok_and(|output| output.code() == Some(255))
+    });
+    drop(master);
+    assert_eq!(ssh(port).run("echo again").unwrap().stdout_text(), "again\n", "another session may begin");
+    stop(proxy);
+    let data_dir = dir.path().join("data");
+    let entries = entries(&data_dir);
+    let found = of_type(&entries, "anomaly.detected");
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0]["reason"].as_str(), found[0]["actor_id"].as_str()),
+        (Some("blocked_burst"), Some("alice"))
+    );
+    let ended = of_type(&entries, "session.ended");
+    assert_eq!(
+        (ended[0]["reason"].as_str(), ended[0]["session_id"].as_str()),
+        (Some("terminated"), found[0]["session_id"].as_str())
+    );
+    let kept = std::fs::metadata(data_dir.join("anomalies.json")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&kept.permissions()) & 0o777, 0o600);
+}
+
 /// The demo on a terminal: needs nothing installed.
 #[test]
 fn the_demo_shows_its_main_job_and_serves_on() {
