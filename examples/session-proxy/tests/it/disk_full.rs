@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::stage::{BINARY, Demo, of_type, running_with, wait_for};
+use super::stage::{BINARY, Demo, mark, of_type, running_with, wait_for};
 
 /// Runs in a mount namespace of its own: a small file system for the data directory, filled on request.
 const SCRIPT: &str = r#"
@@ -106,12 +106,13 @@ fn a_full_disk_ends_the_session_and_keeps_what_was_acknowledged() {
 fn a_full_disk_ends_a_terminal_and_what_runs_on_it() {
     let small = Small::start();
     let mut shell = small.demo.ssh_as("ursula").arg("-tt").spawn_shell().unwrap();
-    shell.write(b"sh -c 'while :; do echo disk-7717; done'\r").unwrap();
-    assert!(shell.wait_for_stdout("disk-7717\r\n", Duration::from_secs(20)));
+    let mark = mark(71_717);
+    shell.write(format!("sh -c 'while :; do echo {mark}; done'\r").as_bytes()).unwrap();
+    assert!(shell.wait_for_stdout(&format!("{mark}\r\n"), Duration::from_secs(20)));
     small.fill();
     // What is shown is recorded; when it cannot be, nothing is shown any more and nothing goes on.
     let output = shell.wait(Duration::from_secs(20)).unwrap();
-    wait_for("the loop is gone", || running_with("disk-7717") == 0);
+    wait_for("the loop is gone", || running_with(&mark) == 0);
     let said = output.stdout_text() + &output.stderr_text();
     assert!(said.contains("session ended"), "{}", said.chars().rev().take(300).collect::<String>());
     let entries = small.stop();

@@ -160,6 +160,11 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A number that no other process on this machine has on its command line, and that `sleep` takes.
+pub(crate) fn mark(number: u32) -> String {
+    format!("{number}.{}", std::process::id())
+}
+
 /// Processes whose command line holds `mark`.
 pub(crate) fn running_with(mark: &str) -> usize {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();

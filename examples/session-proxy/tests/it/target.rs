@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use testbed::Running;
 
 use super::on_terminal::OnTerminal;
-use super::stage::{Demo, running_with, wait_for};
+use super::stage::{Demo, mark, running_with, wait_for};
 
 /// Waits for `text` on a program's output.
 fn shows(running: &Running, text: &str) {
@@ -27,8 +27,9 @@ fn a_terminal_has_the_client_s_name_size_modes_and_signals() {
     // A line typed to a terminal comes back by its echo.
     shell.write(b"printf '%s-%s\\n' in out\n").unwrap();
     shows(&shell, "in-out\r\n");
-    shell.write(b"stty -echo; sleep 987654; echo status $?\n").unwrap();
-    wait_for("it sleeps", || running_with("987654") == 1);
+    let asleep = mark(98_761);
+    shell.write(format!("stty -echo; sleep {asleep}; echo status $?\n").as_bytes()).unwrap();
+    wait_for("it sleeps", || running_with(&asleep) == 1);
     shell.write(b"\x03").unwrap();
     // dash gives up the rest of the line at an interrupt, and says so by its status.
     shell.write(b"echo then $?\n").unwrap();
@@ -86,14 +87,14 @@ fn a_terminal_has_the_size_of_the_client_s_and_follows_it() {
 fn what_runs_on_a_closed_channel_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(&dir.path().join("demo"));
-    for (on_terminal, mark) in [(true, "86753091"), (false, "86753092")] {
+    for (on_terminal, mark) in [(true, mark(86_751)), (false, mark(86_752))] {
         let ssh = if on_terminal { demo.direct().arg("-tt") } else { demo.direct() };
         // One in the background, which ignores being hung up, and one in front.
         let line = format!("trap '' HUP; sh -c 'sleep {mark}; :' & sleep {mark}");
         let client = ssh.spawn(line).unwrap();
-        wait_for("it runs", || running_with(mark) >= 3);
+        wait_for("it runs", || running_with(&mark) >= 3);
         drop(client);
-        wait_for("all of it is gone", || running_with(mark) == 0);
+        wait_for("all of it is gone", || running_with(&mark) == 0);
     }
     demo.terminate();
 }

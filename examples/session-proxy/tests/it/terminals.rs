@@ -7,7 +7,7 @@ use serde_json::Value;
 use testbed::{Running, Ssh};
 
 use super::on_terminal::OnTerminal;
-use super::stage::{BINARY, Demo, entries, of_type, running_with, verify, wait_for};
+use super::stage::{BINARY, Demo, entries, mark, of_type, running_with, verify, wait_for};
 
 fn sessions(demo: &Demo, args: &[&str]) -> std::process::Output {
     Command::new(BINARY).args(["sessions", "--socket", demo.socket()]).args(args).output().unwrap()
@@ -47,7 +47,7 @@ fn a_managed_user_has_a_prompt_a_directory_and_nothing_that_is_not_permitted() {
     let room = dir.path().join("room");
     std::fs::create_dir(&room).unwrap();
     std::fs::write(room.join("seen-from-here"), "").unwrap();
-    let mark = dir.path().join("mark");
+    let touched = dir.path().join("touched");
 
     let mut prompt = on_terminal(demo.ssh_as("maria"));
     // What is typed while a command runs belongs to the command, so each line waits for its prompt.
@@ -65,12 +65,12 @@ fn a_managed_user_has_a_prompt_a_directory_and_nothing_that_is_not_permitted() {
     prompt.write(b"ls\r").unwrap();
     shows(&prompt, "seen-from-here");
     prompted(&prompt, 4);
-    prompt.write(format!("touch {}\r", mark.display()).as_bytes()).unwrap();
+    prompt.write(format!("touch {}\r", touched.display()).as_bytes()).unwrap();
     shows(&prompt, "blocked: ");
     prompted(&prompt, 5);
     prompt.write(b"exit\r").unwrap();
     assert_eq!(prompt.wait(Duration::from_secs(20)).unwrap().code(), Some(0));
-    assert!(!mark.exists());
+    assert!(!touched.exists());
 
     let data_dir = demo.data_dir.clone();
     demo.terminate();
@@ -222,12 +222,13 @@ fn termination_ends_what_runs_on_the_target_within_a_second_and_says_who_and_why
     let mut shell = on_terminal(demo.ssh_as("ursula"));
     shell.write(b"PS1='raw> '\r").unwrap();
     shows(&shell, "raw> ");
-    shell.write(b"sleep 7771 & trap '' TERM HUP; sleep 7772\r").unwrap();
-    wait_for("both run", || running_with("7771") == 1 && running_with("7772") == 1);
+    let (behind, before) = (mark(77_711), mark(77_712));
+    shell.write(format!("sleep {behind} & trap '' TERM HUP; sleep {before}\r").as_bytes()).unwrap();
+    wait_for("both run", || running_with(&behind) == 1 && running_with(&before) == 1);
     let id = session_id(&demo);
     let asked = Instant::now();
     assert!(sessions(&demo, &["terminate", &id, "--reason", "lunch"]).status.success());
-    wait_for("both are gone", || running_with("7771") == 0 && running_with("7772") == 0);
+    wait_for("both are gone", || running_with(&behind) == 0 && running_with(&before) == 0);
     println!("what ran on the target was gone {:?} after the termination was asked for", asked.elapsed());
     let output = shell.wait(Duration::from_secs(20)).unwrap();
     let said = output.stdout_text() + &output.stderr_text();
