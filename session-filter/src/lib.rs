@@ -23,7 +23,7 @@ pub mod record;
 pub mod recording;
 pub mod registry;
 pub mod scp;
-#[cfg(feature = "ssh")]
+#[cfg(feature = "screen")]
 pub mod screen;
 pub mod sftp;
 #[cfg(feature = "ssh")]
@@ -31,6 +31,8 @@ pub mod shell;
 pub mod source;
 #[cfg(feature = "ssh")]
 pub mod ssh;
+#[cfg(feature = "screen")]
+mod text;
 #[cfg(feature = "totp")]
 pub mod totp;
 pub mod verdict;

@@ -36,6 +36,8 @@ pub struct Screen {
     sieve: Sieve,
     /// Characters `` ` `` to `~` are line drawings (`ESC ( 0`).
     line_drawing: bool,
+    /// The emulation may hold the beginning of a character, which it does not give away.
+    may_be_in_character: bool,
 }
 
 /// What is on the screen may be secret: only the size is shown.
@@ -49,7 +51,30 @@ impl Screen {
     /// An empty screen. Sizes beyond [`COLS_MAX`] and [`ROWS_MAX`], and zero, become the nearest possible.
     pub fn new(cols: u32, rows: u32) -> Self {
         let (cols, rows) = possible(cols, rows);
-        Self { parser: vt100::Parser::new(rows, cols, 0), sieve: Sieve::new(0), line_drawing: false }
+        Self {
+            parser: vt100::Parser::new(rows, cols, 0),
+            sieve: Sieve::new(0),
+            line_drawing: false,
+            may_be_in_character: false,
+        }
+    }
+
+    /// A copy that goes on from here by itself. `None` after a byte that may be part of an unfinished character: try again after the next.
+    pub fn fork(&self) -> Option<Self> {
+        if self.may_be_in_character {
+            return None;
+        }
+        let shown = self.parser.screen();
+        let (rows, cols) = shown.size();
+        let mut parser = vt100::Parser::new(rows, cols, 0);
+        *parser.screen_mut() = shown.clone();
+        // Only whole sequences reach the emulation, so that between them it holds nothing but what it shows.
+        Some(Self {
+            parser,
+            sieve: self.sieve.clone(),
+            line_drawing: self.line_drawing,
+            may_be_in_character: false,
+        })
     }
 
     /// Takes output.
@@ -61,11 +86,17 @@ impl Screen {
     /// Takes output until `budget`, in nanoseconds as [`Cost`] estimates them, is used up; says how many bytes were taken. The last step
     /// may overdraw it.
     pub(crate) fn feed_within(&mut self, bytes: &[u8], budget: &mut u64) -> usize {
-        let Self { parser, sieve, line_drawing } = self;
+        let Self { parser, sieve, line_drawing, may_be_in_character } = self;
         if *budget == 0 {
             return 0;
         }
         sieve.feed(bytes, |token| {
+            match token {
+                Token::Text(text) => *may_be_in_character = !text.last().is_some_and(u8::is_ascii),
+                // These do not reach the emulation.
+                Token::Escape { intermediate: Some(_), .. } | Token::Osc(_) => {}
+                Token::Control(_) | Token::Escape { .. } | Token::Csi { .. } => *may_be_in_character = false,
+            }
             *budget = budget.saturating_sub(Cost::of(parser, token));
             apply(parser, line_drawing, token);
             if *budget == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -75,7 +106,7 @@ impl Screen {
     /// Takes output that will have scrolled away, or been drawn over, by the time somebody looks: only modes, colours, margins and the
     /// number of lines count.
     pub(crate) fn skim(&mut self, bytes: &[u8]) {
-        let Self { parser, sieve, line_drawing } = self;
+        let Self { parser, sieve, line_drawing, .. } = self;
         let (rows, cols) = parser.screen().size();
         let mut lines = 0_u64;
         sieve.feed(bytes, |token| {

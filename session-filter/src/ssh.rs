@@ -78,9 +78,9 @@ mod session;
 mod sftp;
 mod target;
 mod terminal;
-pub(crate) mod text;
 mod unrestricted;
 
+pub(crate) use crate::text;
 pub use command::{EXIT_BLOCKED, EXIT_NO_SHELL, EXIT_UNAVAILABLE};
 pub use limits::Limits;
 pub use login::{Authenticator, CodeCheck, NoAuthenticator, SecondFactor};

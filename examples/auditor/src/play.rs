@@ -1,11 +1,9 @@
 //! `play`: a recording on the auditor's terminal, or as text where there is none.
 //!
-//! `film` found the recording; `player` knows what the screen was at any time, `stage` emulates it and draws it anew, `controls`
-//! reads keys, `theatre` has the real terminal, and `transcript` is for those without one.
+//! `film` found the recording; `player` knows what the screen was at any time, `controls` reads keys, `theatre` has the real terminal, and `transcript` is for those without one.
 
 mod controls;
 mod player;
-mod stage;
 mod theatre;
 mod transcript;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Screen;
-use crate::ssh::text::acts_on_terminal;
+use crate::text::acts_on_terminal;
 
 /// What a terminal shows at one moment: lines with colours, and where the cursor is.
 ///

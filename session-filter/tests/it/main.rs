@@ -27,7 +27,7 @@ mod record;
 mod recording;
 mod redaction;
 mod scp;
-#[cfg(feature = "ssh")]
+#[cfg(feature = "screen")]
 mod screen;
 mod session_clock;
 mod sftp;

@@ -224,3 +224,44 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// A copy goes on as the original does, wherever it was taken.
+    #[test]
+    fn a_fork_goes_on_as_the_original_does(
+        pieces in prop::collection::vec(
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..12),
+                "(\x1b[\\[\\]P(][0-9;?]{0,4}[@-~]?|[a-zé東\u{301}\r\n]){0,6}".prop_map(String::into_bytes),
+            ],
+            1..30,
+        ),
+    ) {
+        let mut original = Screen::new(12, 4);
+        let mut forks: Vec<Screen> = Vec::new();
+        for piece in &pieces {
+            original.feed(piece);
+            forks.iter_mut().for_each(|fork| fork.feed(piece));
+            forks.extend(original.fork());
+            for fork in &forks {
+                prop_assert!(fork.picture() == original.picture(), "{:?}", pieces);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_fork_is_taken_within_a_character() {
+    let mut within = Screen::new(10, 2);
+    for (bytes, is_between) in [
+        (&b"a"[..], true),
+        (b"\xe2\x82", false),
+        (b"\x1b(0", false),
+        (b"\x1b[m", true),
+        (b"\x1b[3", true),
+        (b"1mx", true),
+    ] {
+        within.feed(bytes);
+        assert_eq!(within.fork().is_some(), is_between, "after {bytes:?}");
+    }
+}

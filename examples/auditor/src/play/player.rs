@@ -7,8 +7,8 @@ use std::iter::Peekable;
 use std::time::Duration;
 
 use session_filter::recording::Scene;
+use session_filter::screen::Screen;
 
-use super::stage::{Snapshot, Stage};
 use crate::failure::Failure;
 use crate::film::{Film, Mark};
 
@@ -49,7 +49,7 @@ pub(crate) struct Player<'a, S: Source> {
     marks: &'a [Mark],
     duration_ms: u64,
     moments: Peekable<Moments<'a>>,
-    stage: Stage,
+    screen: Screen,
     /// Where it stands; between moments while it plays.
     position_ms: f64,
     /// Time of the last moment that was taken.
@@ -66,19 +66,19 @@ pub(crate) struct Player<'a, S: Source> {
 struct Kept {
     next_seq: u64,
     last_ms: u64,
-    screen: Snapshot,
+    screen: Screen,
 }
 
 impl<'a, S: Source> Player<'a, S> {
     /// At the beginning, playing.
     pub(crate) fn new(source: &'a S, film: &'a Film, pace: Pace) -> Result<Self, Failure> {
-        let stage = Stage::new(film.recording.width, film.recording.height);
+        let screen = Screen::new(film.recording.width, film.recording.height);
         let mut player = Self {
             source,
             marks: &film.marks,
             duration_ms: film.recording.duration_ms,
             moments: source.from(film.seqs.0)?.peekable(),
-            stage,
+            screen,
             position_ms: 0.0,
             last_ms: 0,
             pace,
@@ -92,8 +92,8 @@ impl<'a, S: Source> Player<'a, S> {
         Ok(player)
     }
 
-    pub(crate) fn stage(&self) -> &Stage {
-        &self.stage
+    pub(crate) fn screen(&self) -> &Screen {
+        &self.screen
     }
 
     pub(crate) fn position_ms(&self) -> u64 {
@@ -147,8 +147,9 @@ impl<'a, S: Source> Player<'a, S> {
         let is_back = to_ms < self.last_ms;
         if let Some(kept) = place.checked_sub(1).and_then(|place| self.snapshots.get(place))
             && (is_back || kept.last_ms > self.last_ms)
+            && let Some(screen) = kept.screen.fork()
         {
-            self.stage.restore(&kept.screen);
+            self.screen = screen;
             self.last_ms = kept.last_ms;
             self.output_since = 0;
             self.moments = self.source.from(kept.next_seq)?.peekable();
@@ -211,10 +212,10 @@ impl<'a, S: Source> Player<'a, S> {
         self.last_ms = self.last_ms.max(cue.at_ms);
         match cue.scene {
             Scene::Output(bytes) => {
-                self.stage.feed(&bytes);
+                self.screen.feed(&bytes);
                 self.output_since = self.output_since.saturating_add(bytes.len() as u64);
             }
-            Scene::Resized { width, height } => self.stage.resize(width, height),
+            Scene::Resized { width, height } => self.screen.resize(width, height),
             _ => {}
         }
         if self.output_since >= self.output_between
@@ -225,10 +226,10 @@ impl<'a, S: Source> Player<'a, S> {
     }
 
     fn keep(&mut self, next_seq: u64) {
-        let Some(screen) = self.stage.snapshot() else { return };
+        let Some(screen) = self.screen.fork() else { return };
         self.output_since = 0;
         self.snapshots_max =
-            (SNAPSHOT_BYTES_MAX / screen.bytes().max(1)).clamp(4, SNAPSHOTS_MAX).min(self.snapshots_max);
+            (SNAPSHOT_BYTES_MAX / bytes_of(&screen).max(1)).clamp(4, SNAPSHOTS_MAX).min(self.snapshots_max);
         self.snapshots.push(Kept { next_seq, last_ms: self.last_ms, screen });
         if self.snapshots.len() > self.snapshots_max {
             let mut place = 0;
@@ -241,13 +242,19 @@ impl<'a, S: Source> Player<'a, S> {
     }
 }
 
+/// Roughly what a screen takes in memory: 32 bytes a cell, for the ordinary and the alternate screen.
+fn bytes_of(screen: &Screen) -> usize {
+    let (columns, rows) = screen.size();
+    usize::from(rows) * usize::from(columns) * 2 * 32
+}
+
 /// When a text was first to be seen: in a command, in the stream of output, or on the screen.
 pub(crate) fn find(source: &impl Source, film: &Film, text: &str) -> Result<Option<u64>, Failure> {
     if text.is_empty() {
         return Ok(Some(0));
     }
     let of_command = film.marks.iter().find(|mark| mark.line.contains(text)).map(|mark| mark.at_ms);
-    let mut stage = Stage::new(film.recording.width, film.recording.height);
+    let mut screen = Screen::new(film.recording.width, film.recording.height);
     let mut before: Vec<u8> = Vec::new();
     let mut last_ms = 0;
     for cue in source.from(film.seqs.0)? {
@@ -258,16 +265,16 @@ pub(crate) fn find(source: &impl Source, film: &Film, text: &str) -> Result<Opti
         }
         match cue.scene {
             Scene::Output(bytes) => {
-                stage.feed(&bytes);
+                screen.feed(&bytes);
                 // Text may be cut between two pieces, and may go by too fast to stand on the screen after one.
                 before.extend(bytes);
                 let goes_by = contains(&before, text.as_bytes());
                 before.drain(..before.len().saturating_sub(text.len() - 1));
-                if goes_by || stage.contents().contains(text) {
+                if goes_by || screen.picture().text().contains(text) {
                     return Ok(Some(last_ms));
                 }
             }
-            Scene::Resized { width, height } => stage.resize(width, height),
+            Scene::Resized { width, height } => screen.resize(width, height),
             _ => {}
         }
     }

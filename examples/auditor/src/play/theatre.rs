@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use session_filter::screen::Picture;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::controls::{Key, Keys};
 use super::player::{Player, Source};
 use crate::failure::Failure;
 use crate::film::Film;
-use crate::terminal::inert;
+use crate::terminal::{acts, inert};
 
 /// How far an arrow goes.
 const ARROW_MS: u64 = 5_000;
@@ -29,7 +30,7 @@ const HELP: &str = "space ±5s←→ [ ] + - . q";
 /// Plays until the reader leaves or a signal says so.
 pub(crate) fn run<S: Source>(player: &mut Player<'_, S>, film: &Film) -> Result<(), Failure> {
     let mut screen =
-        Screen::open().map_err(|error| Failure::Unusable(format!("cannot use the terminal: {error}")))?;
+        Window::open().map_err(|error| Failure::Unusable(format!("cannot use the terminal: {error}")))?;
     let mut keys = Keys::default();
     let mut last = Instant::now();
     loop {
@@ -78,17 +79,23 @@ struct Typed {
     has_ended: bool,
 }
 
+/// What stands in the window.
+struct Shown {
+    size: (u16, u16),
+    picture: Picture,
+    status: String,
+}
+
 /// The real terminal in raw mode, on its other screen. Dropping it gives everything back, also while a panic unwinds.
-struct Screen {
+struct Window {
     tty: File,
     before: Termios,
     ends: Arc<AtomicBool>,
-    /// What each row shows now.
-    rows: Vec<String>,
-    size: (u16, u16),
+    /// What is shown now, in a window of this size.
+    shown: Option<Shown>,
 }
 
-impl Screen {
+impl Window {
     fn open() -> io::Result<Self> {
         let tty = File::options().read(true).write(true).open("/dev/tty")?;
         let ends = Arc::new(AtomicBool::new(false));
@@ -96,7 +103,7 @@ impl Screen {
             signal_hook::flag::register(signal, Arc::clone(&ends))?;
         }
         let before = tcgetattr(&tty)?;
-        let mut screen = Self { tty, before, ends, rows: Vec::new(), size: (0, 0) };
+        let mut screen = Self { tty, before, ends, shown: None };
         let mut raw = screen.before.clone();
         raw.make_raw();
         tcsetattr(&screen.tty, OptionalActions::Flush, &raw)?;
@@ -132,54 +139,36 @@ impl Screen {
     fn draw<S: Source>(&mut self, player: &Player<'_, S>, film: &Film) -> io::Result<()> {
         let size = tcgetwinsize(&self.tty)?;
         let (columns, rows) = (size.ws_col.max(1), size.ws_row.max(2));
-        let mut out = String::new();
-        if self.size != (columns, rows) {
-            self.size = (columns, rows);
-            self.rows = vec![String::new(); usize::from(rows)];
-            out.push_str("\x1b[0m\x1b[2J");
-        }
-        let stage = player.stage();
-        let (stage_columns, stage_rows) = stage.size();
-        let room = rows - 1;
-        // Where the whole does not fit, the part with the cursor is shown.
-        let cursor = stage.cursor();
-        let first =
-            cursor.map_or(0, |(row, _)| row.saturating_sub(room - 1)).min(stage_rows.saturating_sub(room));
-        for (row, shown) in (0..room).zip(&mut self.rows) {
-            let wanted = match first + row {
-                row if row < stage_rows => stage.row(row, columns.min(stage_columns)),
-                _ => String::new(),
-            };
-            replace(&mut out, row, shown, wanted);
-        }
-        let status = format!("\x1b[7m{}\x1b[0m", status(player, film, usize::from(columns)));
-        if let Some(shown) = self.rows.get_mut(usize::from(room)) {
-            replace(&mut out, room, shown, status);
-        }
-        match cursor {
-            Some((row, column)) if row >= first && row - first < room && column < columns => {
-                out.push_str(&format!("\x1b[{};{}H\x1b[?25h", row - first + 1, column + 1));
+        // The last row is the status line's.
+        let picture = Picture::of(player.screen(), columns, rows - 1);
+        let status = status(player, film, usize::from(columns));
+        let before = self.shown.take().filter(|shown| shown.size == (columns, rows));
+        let (drawn, is_new) = match &before {
+            Some(before)
+                if (before.picture.cols(), before.picture.rows()) == (picture.cols(), picture.rows()) =>
+            {
+                (picture.diff(&before.picture), before.status != status)
             }
-            _ => out.push_str("\x1b[?25l"),
+            // Drawing all of it clears the window.
+            _ => (picture.snapshot(), true),
+        };
+        // What a picture holds acts on no terminal; what merely cannot be seen is left out here, too.
+        let mut out: String =
+            drawn.chars().filter(|character| *character == '\x1b' || !acts(*character)).collect();
+        if is_new {
+            // The cursor stays where the recording has it.
+            out.push_str(&format!("\x1b7\x1b[{rows};1H\x1b[7m{status}\x1b[0m\x1b8"));
         }
+        self.shown = Some(Shown { size: (columns, rows), picture, status });
         self.tty.write_all(out.as_bytes())
     }
 }
 
-impl Drop for Screen {
+impl Drop for Window {
     fn drop(&mut self) {
         // Nothing is left to do where this fails.
         let _ = self.tty.write_all(b"\x1b[0m\x1b[?25h\x1b[?1049l");
         let _ = tcsetattr(&self.tty, OptionalActions::Flush, &self.before);
-    }
-}
-
-fn replace(out: &mut String, row: u16, shown: &mut String, wanted: String) {
-    if *shown != wanted {
-        out.push_str(&format!("\x1b[{};1H{wanted}\x1b[0m", row + 1));
-        // Past the last column, there is nothing to clear, and some terminals would clear that column.
-        out.push_str("\x1b[K");
-        *shown = wanted;
     }
 }
 

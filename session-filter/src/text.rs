@@ -1,9 +1,12 @@
 //! Text on its way to somebody's terminal.
 
+#[cfg(feature = "ssh")]
 use std::borrow::Cow;
+#[cfg(feature = "ssh")]
 use std::fmt::Write as _;
 
 /// Makes control characters visible (`\u{1b}`), so that no text from a policy, a target or a user acts on a terminal.
+#[cfg(feature = "ssh")]
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(acts_on_terminal) {
         return Cow::Borrowed(text);
@@ -26,7 +29,7 @@ pub(crate) fn acts_on_terminal(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "ssh"))]
 mod tests {
     use super::*;
 
