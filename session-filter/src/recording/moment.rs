@@ -55,8 +55,8 @@ pub enum Scene {
     },
     /// The recording is complete.
     Ended {
-        /// SHA-256 of all output, as recorded.
-        sha256: String,
+        /// SHA-256 of all output, as recorded; absent where only its size was.
+        sha256: Option<String>,
     },
     /// A command began, or was refused.
     Command {
@@ -92,7 +92,7 @@ impl Moment {
             "terminal.output" => bytes(event).map(Scene::Output),
             "terminal.input" => bytes(event).map(Scene::Input),
             "terminal.resized" => size(event).map(|(width, height)| Scene::Resized { width, height }),
-            "terminal.ended" => text(event, "sha256").map(|sha256| Scene::Ended { sha256 }),
+            "terminal.ended" => Some(Scene::Ended { sha256: text(event, "sha256") }),
             "command.started" => Some(command(event, Acted::Started)),
             "command.blocked" => Some(command(event, Acted::Blocked)),
             "builtin.executed" => Some(command(event, Acted::Builtin)),

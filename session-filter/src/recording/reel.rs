@@ -249,7 +249,8 @@ impl Recording {
                     self.expect(offset, at_ms);
                     let is_complete = self.kept_bytes == offset;
                     let hash = hex(&self.hash.clone().finalize());
-                    if is_complete && !hash.eq_ignore_ascii_case(sha256) {
+                    let differs = |recorded: &String| !hash.eq_ignore_ascii_case(recorded);
+                    if is_complete && sha256.as_ref().is_some_and(differs) {
                         self.note(Flaw::Altered);
                     }
                 }

@@ -182,7 +182,10 @@ fn a_recording_without_an_end_says_so_and_is_a_cast_all_the_same() {
 fn what_the_policy_did_not_want_kept_is_not_called_a_gap() {
     let mut made = Made::new();
     made.offset = 4_000;
-    assert_eq!(flaws(&made.ended().events), [Flaw::NotKept { bytes: 4_000 }]);
+    let mut events = made.ended().events;
+    // Where only sizes are kept there is no hash either.
+    events.last_mut().unwrap().remove("sha256").unwrap();
+    assert_eq!(flaws(&events), [Flaw::NotKept { bytes: 4_000 }]);
 }
 
 #[test]
