@@ -156,7 +156,8 @@ fn output_that_stands_out_ends_the_session_while_it_flows() {
     assert!(output.stdout.len() < 1 << 30, "{} bytes", output.stdout.len());
     fixture.wait_for("the session is over", |f| !f.events_of("session.ended").is_empty());
     // What was on its way meanwhile stands out, too, and ends nothing any more.
-    let ended: Vec<_> = fixture.events_of("anomaly.detected").iter().map(|e| e["terminated"].clone()).collect();
+    let ended: Vec<_> =
+        fixture.events_of("anomaly.detected").iter().map(|e| e["terminated"].clone()).collect();
     assert_eq!(ended.iter().filter(|ended| **ended == true).count(), 1, "{ended:?}");
 }
 
