@@ -27,6 +27,7 @@ fuzz_target!(|input: (u8, Vec<u8>)| {
                     editor.offer(&Completion::of(&permitted, &before));
                     continue;
                 }
+                Action::Pause => continue,
                 _ => {}
             }
             editor.begin("alice@web-1:~$ ");

@@ -91,7 +91,7 @@ pub struct TerminalEnded {
     /// Length of the recording; `offset` is the size of all output.
     #[serde(flatten)]
     pub position: RecordingPosition,
-    /// SHA-256 of all output, in hexadecimal. Absent where the policy asks for no recording: then sizes are all that is kept.
+    /// SHA-256 of all output, in hexadecimal. Absent where the policy asked for no recording, be it for a part of the time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// Bytes the client typed. What went to programs is not kept: it may be a password.

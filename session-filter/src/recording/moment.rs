@@ -55,7 +55,7 @@ pub enum Scene {
     },
     /// The recording is complete.
     Ended {
-        /// SHA-256 of all output, as recorded; absent where only its size was.
+        /// SHA-256 of all output, as recorded; none where not all of it was kept, as the policy asked for.
         sha256: Option<String>,
     },
     /// A command began, or was refused.

@@ -249,9 +249,13 @@ impl Recording {
                     self.expect(offset, at_ms);
                     let is_complete = self.kept_bytes == offset;
                     let hash = hex(&self.hash.clone().finalize());
-                    let differs = |recorded: &String| !hash.eq_ignore_ascii_case(recorded);
-                    if is_complete && sha256.as_ref().is_some_and(differs) {
-                        self.note(Flaw::Altered);
+                    match sha256 {
+                        Some(sha256) if is_complete && !hash.eq_ignore_ascii_case(sha256) => {
+                            self.note(Flaw::Altered);
+                        }
+                        // What is kept whole has a hash.
+                        None if is_complete && offset > 0 => self.note(Flaw::Unreadable { at_ms }),
+                        _ => {}
                     }
                 }
                 self.output_bytes = offset;

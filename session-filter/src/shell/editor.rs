@@ -10,8 +10,8 @@ use super::keys::{Key, Keys};
 use crate::grammar::escape_into;
 use crate::limits::{COMPLETIONS_MAX, TYPED_AHEAD_BYTES_MAX};
 
-/// What came of the keys. After any action but [`Complete`](Action::Complete) the editor rests until the next
-/// [`begin`](Editor::begin); what was typed in the meantime waits.
+/// What came of the keys. After any action but [`Complete`](Action::Complete) and [`Pause`](Action::Pause) the editor rests until the
+/// next [`begin`](Editor::begin); what was typed in the meantime waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
@@ -23,7 +23,15 @@ pub enum Action {
     EndOfInput,
     /// Tab: the editor waits for [`offer`](Editor::offer), with the text before the cursor.
     Complete(String),
+    /// There are more keys, and enough was drawn or looked for: show what was drawn, then step again.
+    Pause,
 }
+
+/// What one [`Editor::step`] draws at the most, give or take one drawing of the line. A few bytes can ask for all of the line.
+const DRAWN_BYTES_MAX: usize = 64 * 1024;
+/// Keys that one [`Editor::step`] acts on at the most, those not counted that add a character: others may walk over the line or
+/// look through the history.
+const KEYS_MAX: usize = 1024;
 
 /// Edits one line after the other on a terminal.
 ///
@@ -113,10 +121,17 @@ impl Editor {
 
     /// Acts on keys until there is something to do, or no key is left.
     pub fn step(&mut self) -> Option<Action> {
+        let mut keys_left = KEYS_MAX;
         loop {
+            if self.has_more() && (keys_left == 0 || self.out.len() >= DRAWN_BYTES_MAX) {
+                return Some(Action::Pause);
+            }
             let action = if let Some(piece) = self.pasted.pop_front() {
                 self.piece(piece)
             } else if let Some(key) = self.ready.pop_front() {
+                if self.search.is_some() || !matches!(key, Key::Character(_)) {
+                    keys_left = keys_left.saturating_sub(1);
+                }
                 self.key(key)
             } else if let Some(byte) = self.waiting.pop_front() {
                 self.taken.push(byte);
@@ -166,6 +181,15 @@ impl Editor {
         let lines = texts.count();
         self.pasted.clear();
         lines
+    }
+
+    /// Drops what was typed behind the accepted line and not looked at yet, as a terminal does when Ctrl-C stops a command. Says
+    /// whether there was any.
+    pub fn drop_typed(&mut self) -> bool {
+        let any = !self.ready.is_empty() || !self.waiting.is_empty();
+        self.ready.clear();
+        self.waiting.clear();
+        any
     }
 
     /// The lines that Up and Ctrl-R find. What belongs there is for the owner to say.

@@ -190,6 +190,8 @@ pub(crate) struct ClientReader {
     waiting: VecDeque<FromClient>,
     /// Bytes in `waiting`.
     bytes: usize,
+    /// How many of `waiting` were put back last.
+    put_back: usize,
     /// The client has said that nothing more comes, whoever took that message.
     eof: bool,
     closed: bool,
@@ -197,11 +199,12 @@ pub(crate) struct ClientReader {
 
 impl ClientReader {
     pub(crate) fn new(half: ChannelReadHalf) -> Self {
-        Self { half, waiting: VecDeque::new(), bytes: 0, eof: false, closed: false }
+        Self { half, waiting: VecDeque::new(), bytes: 0, put_back: 0, eof: false, closed: false }
     }
 
     /// The next thing the client sent; `None` once it has closed the channel and everything before was taken. Cancellation safe.
     pub(crate) async fn next(&mut self) -> Option<FromClient> {
+        self.put_back = 0;
         loop {
             if let Some(first) = self.waiting.pop_front() {
                 self.bytes = self.bytes.saturating_sub(size(&first));
@@ -233,9 +236,22 @@ impl ClientReader {
 
     /// Puts back what nobody took, before whatever comes next.
     pub(crate) fn put_back(&mut self, mut earlier: VecDeque<FromClient>) {
+        self.put_back = earlier.len();
         earlier.append(&mut self.waiting);
         self.bytes = earlier.iter().map(size).sum();
         self.waiting = earlier;
+    }
+
+    /// Drops what was typed of that which was put back last, if nothing was taken since. Says whether there was any.
+    pub(crate) fn drop_put_back(&mut self) -> bool {
+        let (count, before) = (std::mem::take(&mut self.put_back), self.waiting.len());
+        let mut at = 0_usize;
+        self.waiting.retain(|message| {
+            at = at.saturating_add(1);
+            at > count || !matches!(message, FromClient::Data(_))
+        });
+        self.bytes = self.waiting.iter().map(size).sum();
+        self.waiting.len() < before
     }
 
     /// Whether everything the client has to say was taken.

@@ -625,17 +625,24 @@ async fn stay_at_prompt(
     around: &Surroundings<'_>,
 ) -> VecDeque<FromClient> {
     let mut kept = channel.read.take_arrived();
-    let (mut size, mut interrupt) = (None, false);
-    kept.retain(|message| match message {
-        FromClient::Data(data) if data.iter().all(|byte| *byte == CTRL_C) => {
-            interrupt = true;
-            false
+    let is_interrupt = |message: &FromClient| match message {
+        FromClient::Data(data) => !data.is_empty() && data.iter().all(|byte| *byte == CTRL_C),
+        _ => false,
+    };
+    // As on any terminal, it takes with it what was typed before it.
+    let given_up = kept.iter().rposition(is_interrupt).map_or(0, |at| at.saturating_add(1));
+    let interrupt = given_up > 0;
+    let (mut size, mut place) = (None, 0_usize);
+    kept.retain(|message| {
+        place = place.saturating_add(1);
+        match message {
+            FromClient::Data(_) => place > given_up,
+            FromClient::WindowChange { cols, rows, px_width, px_height } => {
+                size = Some((*cols, *rows, *px_width, *px_height));
+                false
+            }
+            _ => true,
         }
-        FromClient::WindowChange { cols, rows, px_width, px_height } => {
-            size = Some((*cols, *rows, *px_width, *px_height));
-            false
-        }
-        _ => true,
     });
     if let Some((cols, rows, px_width, px_height)) = size {
         channel.setup.resized(cols, rows);

@@ -131,6 +131,13 @@ impl Prompt<'_> {
                         self.editor.offer(&Completion::of(&permitted, &before));
                         continue;
                     }
+                    Action::Pause => {
+                        if self.session.has_ended() {
+                            return Edited::SessionEnded(self.session.ended().await);
+                        }
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
                 };
             }
             self.keep(channel).await;
@@ -257,6 +264,11 @@ impl Prompt<'_> {
             let dropped = self.editor.drop_paste();
             if dropped > 0 {
                 after.push_str(&format!("[pasted lines not run: {dropped}]\r\n"));
+            }
+            // Nor the one that was typed ahead: a terminal's driver forgets it, too.
+            let (typed, arrived) = (self.editor.drop_typed(), channel.read.drop_put_back());
+            if typed || arrived {
+                after.push_str("[dropped: what was typed ahead]\r\n");
             }
         }
         after.push_str(PASTE_ON);

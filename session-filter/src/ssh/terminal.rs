@@ -1,7 +1,7 @@
 //! A client's terminal: what it showed is recorded, and can be watched.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,8 @@ struct Recording {
     recording_id: String,
     began: Instant,
     view: Arc<View>,
-    /// Where the policy asks for no recording, sizes are all that is kept.
-    is_kept: bool,
+    /// Where the policy asks for no recording, sizes are all that is kept: until it asks for one.
+    is_kept: AtomicBool,
     kept: Mutex<Kept>,
     /// Bytes of output so far; also while `kept` is being written.
     offset: AtomicU64,
@@ -60,6 +60,8 @@ struct Recording {
 struct Kept {
     waiting: VecDeque<Waiting>,
     hash: Sha256,
+    /// Output that was not kept.
+    passed_over: bool,
     has_ended: bool,
 }
 
@@ -84,7 +86,7 @@ impl Terminal {
         session.journal.record(event).await?;
         session.terminal_started(LiveTerminal::new(&recording_id, pty.cols, pty.rows));
         let recording = Arc::new(Recording {
-            is_kept: session.record() != OutputRecord::Off,
+            is_kept: AtomicBool::new(false),
             view: session.stage.open(&recording_id, pty.cols, pty.rows),
             session: Arc::clone(session),
             recording_id,
@@ -124,7 +126,7 @@ impl Terminal {
     pub(crate) async fn input(&self, bytes: &[u8]) {
         let recording = &self.recording;
         recording.typed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if bytes.is_empty() || !recording.is_kept {
+        if bytes.is_empty() || !recording.is_kept() {
             return;
         }
         for piece in bytes.chunks(OUTPUT_PIECE_BYTES_MAX) {
@@ -227,7 +229,9 @@ impl Recording {
             return false;
         }
         let mut full = false;
-        if self.is_kept {
+        if !self.is_kept() {
+            kept.passed_over = true;
+        } else {
             kept.hash.update(bytes);
             full = kept.waiting.len() > WAITING_MAX;
             match kept.waiting.back_mut() {
@@ -291,13 +295,25 @@ impl Recording {
             return;
         }
         self.write(Tail::IsAll).await;
-        let sha256 =
-            self.is_kept.then(|| crate::digest::hex(&std::mem::take(&mut self.lock().hash).finalize()));
+        let is_kept = self.is_kept();
+        let sha256 = {
+            let mut kept = self.lock();
+            let is_whole = is_kept && !kept.passed_over;
+            is_whole.then(|| crate::digest::hex(&std::mem::take(&mut kept.hash).finalize()))
+        };
         let ended = TerminalEnded::new(self.position(), sha256, self.typed.load(Ordering::Relaxed));
         let event = self.session.journal.event(Outcome::Success, Detail::TerminalEnded(ended));
         self.session.journal.submit(event).await;
         self.session.stage.close(&self.view);
         self.session.terminal_ended(&self.recording_id);
+    }
+
+    /// Whether what comes now is to be kept. A change of policy begins a recording, and does not end one.
+    fn is_kept(&self) -> bool {
+        if !self.is_kept.load(Ordering::Relaxed) && self.session.record() != OutputRecord::Off {
+            self.is_kept.store(true, Ordering::Relaxed);
+        }
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     fn position(&self) -> RecordingPosition {

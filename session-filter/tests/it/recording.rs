@@ -182,10 +182,17 @@ fn a_recording_without_an_end_says_so_and_is_a_cast_all_the_same() {
 fn what_the_policy_did_not_want_kept_is_not_called_a_gap() {
     let mut made = Made::new();
     made.offset = 4_000;
-    let mut events = made.ended().events;
-    // Where only sizes are kept there is no hash either.
-    events.last_mut().unwrap().remove("sha256").unwrap();
-    assert_eq!(flaws(&events), [Flaw::NotKept { bytes: 4_000 }]);
+    // As the proxy writes it: without a hash of what it does not keep.
+    let unkept =
+        |made: &mut Made| made.push(Detail::TerminalEnded(TerminalEnded::new(made.position(), None, 0)));
+    unkept(&mut made);
+    assert_eq!(flaws(&made.events), [Flaw::NotKept { bytes: 4_000 }]);
+    let mut silent = Made::new();
+    unkept(&mut silent);
+    assert_eq!(flaws(&silent.events), []);
+    let mut kept = Made::new().output(b"kept, and its hash taken out");
+    unkept(&mut kept);
+    assert_eq!(flaws(&kept.events), [Flaw::Unreadable { at_ms: kept.at_ms }]);
 }
 
 #[test]

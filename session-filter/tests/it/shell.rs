@@ -50,6 +50,7 @@ impl Seat {
             self.show();
             match &action {
                 Action::Complete(_) => self.editor.offer(&Completion::default()),
+                Action::Pause => {}
                 Action::Line(line) => {
                     self.editor.history().push(line);
                     self.begin();
@@ -420,4 +421,33 @@ fn a_notice_comes_above_the_line() {
     seat.show();
     assert_eq!(seat.screen(), format!("this session ends in 5 s\\u{{1b}}[2J\n{PROMPT}half a li"));
     assert_eq!(seat.lines("ne\r"), ["half a line"]);
+}
+
+/// A few bytes can ask for the whole line to be drawn afresh, or for the whole history to be looked through.
+#[test]
+fn what_few_keys_ask_for_comes_in_pieces() {
+    let mut editor = Editor::new(80);
+    editor.begin(PROMPT);
+    assert!(editor.feed("\u{200b}".repeat(LINE_BYTES_MAX / 3).as_bytes()));
+    assert_eq!(editor.step(), None);
+    let line = editor.drawn().len();
+    assert!(editor.feed(&b"\x1b[200~\x01\x1b[201~".repeat(60)));
+    let (mut pauses, mut refused) = (0, 0);
+    loop {
+        let action = editor.step();
+        let drawn = editor.drawn();
+        assert!(drawn.len() < 64 * 1024 + 2 * line, "{} at once", drawn.len());
+        refused += drawn.matches("paste refused").count();
+        match action {
+            Some(Action::Pause) => pauses += 1,
+            None => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(pauses > 15, "{pauses}");
+    assert_eq!(refused, 60);
+
+    assert!(editor.feed(&b"\x12".repeat(5000)));
+    let pauses = std::iter::from_fn(|| editor.step()).filter(|action| *action == Action::Pause).count();
+    assert_eq!(pauses, 4);
 }

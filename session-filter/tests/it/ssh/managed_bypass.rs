@@ -210,3 +210,27 @@ fn input_of_a_running_command_is_no_line() {
     assert!(fixture.events_of("command.blocked").is_empty());
     assert!(!mark.exists());
 }
+
+/// A terminal's driver forgets what was typed ahead when Ctrl-C stops a command: what was given up must not run at the next prompt.
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn what_was_typed_ahead_goes_with_the_command_that_is_interrupted() {
+    let fixture = fixture();
+    let policy = "[[permit]]\nusers=[\"alice\"]\ntargets=[\"box\"]\nmode=\"managed\"\ncommands=[\"sleep 1000\", \"echo ...\"]\n";
+    fixture.policy.set(session_filter::Policy::from_toml(policy).unwrap());
+    let limit = std::time::Duration::from_secs(20);
+    let mut seat = fixture.ssh().arg("-tt").spawn_shell().unwrap();
+    seat.write(b"sleep 1000\recho given up\r").unwrap();
+    fixture.wait_for("it runs", |fixture| fixture.registry.list().iter().any(|s| !s.running.is_empty()));
+    // The target may not have given the terminal to the command yet.
+    fixture.wait_for("it is stopped", |fixture| {
+        seat.write(b"\x03").unwrap();
+        !fixture.events_of("command.executed").is_empty()
+    });
+    assert!(seat.wait_for_stdout("[dropped: what was typed ahead]", limit));
+    seat.write(b"echo meant\r").unwrap();
+    fixture.wait_for("the next line", |fixture| fixture.events_of("command.executed").len() > 1);
+    seat.write(b"exit\r").unwrap();
+    seat.wait(limit).unwrap();
+    assert_eq!(sent(&fixture), ["sleep 1000", "echo meant"]);
+}

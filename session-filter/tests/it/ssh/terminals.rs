@@ -356,3 +356,33 @@ fn asking_for_a_session_s_end_is_on_record_before_it_ends() {
         (&"olga".into(), &"alice".into(), &"enough".into())
     );
 }
+
+/// The policy is tightened while a terminal is open: from then on its output is kept, and what was not kept before is not hidden.
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_recording_begins_when_the_policy_wants_one() {
+    let off = MANAGED.replace("mode     =", "record = \"off\"\n    mode     =");
+    let fixture = Fixture::with_policy(&off);
+    let mut seat = tty(&fixture).spawn_shell().unwrap();
+    seat.write(b"echo unseen\r").unwrap();
+    fixture.wait_for("it ran", |f| !f.events_of("command.executed").is_empty());
+    assert!(fixture.events_of("terminal.output").is_empty());
+    fixture.policy.set(session_filter::Policy::from_toml(MANAGED).unwrap());
+    fixture.wait_for("the output is kept", |f| {
+        let before = f.events_of("command.executed").len();
+        seat.write(b"echo seen\r").unwrap();
+        f.wait_for("it ran", |f| f.events_of("command.executed").len() > before);
+        !f.events_of("terminal.output").is_empty()
+    });
+    seat.write(b"exit\r").unwrap();
+    seat.wait(PATIENCE).unwrap();
+    fixture.wait_for("the end", |f| !f.events_of("terminal.ended").is_empty());
+    let mut reel = session_filter::recording::Reel::new();
+    for event_type in ["terminal.started", "terminal.output", "terminal.ended"] {
+        for event in fixture.events_of(event_type) {
+            reel.take(&session_filter::recording::Moment::of(event.as_object().unwrap()).unwrap());
+        }
+    }
+    let flaws = reel.recordings()[0].flaws();
+    assert!(matches!(flaws[..], [session_filter::recording::Flaw::Missing { .. }]), "{flaws:?}");
+}
