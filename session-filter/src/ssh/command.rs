@@ -115,7 +115,8 @@ async fn shell(session: &Session, channel: &ClientChannel) {
 
 /// One command, asked for by itself.
 pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, line: &[u8]) {
-    let pty = channel.pty();
+    // One that was granted before it was known that this session has none: at the menu, or while another mode was in force.
+    let pty = channel.pty().filter(|_| session.mode() != Mode::ExecOnly);
     let call = Call::read(line).filter(|_| pty.is_none() && session.mode() != Mode::Unrestricted);
     if let Some(call) = &call
         && scp::may(session).await.is_ok()
@@ -389,6 +390,8 @@ pub(crate) async fn open_channel(
     let lane = Lane::open(session, needs).await?;
     let Some(link) = lane.link() else { return Err(LinkFailure::Closing) };
     let timeout = session.shared.limits.target_timeout;
+    // A channel that is given up halfway stays open on its connection, and targets allow few: the connection goes with it.
+    lane.retire();
     let opened = async {
         let mut target = link.channel().await.map_err(LinkError::Channel)?;
         for (name, value) in env {
@@ -409,7 +412,9 @@ pub(crate) async fn open_channel(
         Ok(target)
     };
     let target = tokio::time::timeout(timeout, opened).await.unwrap_or(Err(LinkError::Timeout(timeout)));
-    Ok((lane, target.map_err(LinkFailure::Link)?))
+    let target = target.map_err(LinkFailure::Link)?;
+    lane.reuse();
+    Ok((lane, target))
 }
 
 /// How a command ended.
@@ -463,7 +468,10 @@ async fn run(
     let (mut from_target, to_target) = target.split();
     let mut typed_ahead = VecDeque::new();
     let ended = match sent {
-        Err(_) => Ended::NoAnswer,
+        Err(_) => {
+            lane.retire();
+            Ended::NoAnswer
+        }
         Ok(()) => {
             let limits = &session.shared.limits;
             let relayed = async {
@@ -528,7 +536,9 @@ async fn run(
             };
             let patience = limits.farewell;
             match &ended {
-                Ended::Target | Ended::Refused => {}
+                Ended::Target => {}
+                // The library leaves a channel open that is merely dropped.
+                Ended::Refused => drop(tokio::time::timeout(patience, to_target.close()).await),
                 Ended::Session(end) => {
                     // The user hears why while the command is being stopped.
                     let text = format!("session ended: {}", end.message());

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::journal::Journal;
 use super::login::{Admitted, LOGIN_NAME_BYTES_MAX};
-use super::proxy::Shared;
+use super::proxy::{Shared, WaitingPlace};
 use super::server::Standing;
 use super::session::{End, Session};
 use super::target::Destination;
@@ -76,13 +76,21 @@ pub(crate) async fn enter(
     journal.submit(journal.event(Outcome::Success, Detail::Login(login))).await;
     match sought {
         Ok(Sought::Found(found)) => visitor.begin(*found, journal).await,
-        Ok(Sought::Several(targets)) => Ok(Entered::Choosing(Arc::new(Choice {
-            visitor,
-            targets,
-            journal,
-            standing: standing.clone(),
-            is_taken: AtomicBool::new(false),
-        }))),
+        Ok(Sought::Several(targets)) => {
+            // Who is choosing has no session that would be counted, and must not take up all the connections there are.
+            let places_max = shared.limits.sessions_per_user_max;
+            let Some(place) = shared.choosing.enter(visitor.user.id().to_owned(), places_max) else {
+                return refuse(journal, TOO_MANY_SESSIONS.0, TOO_MANY_SESSIONS.1).await;
+            };
+            Ok(Entered::Choosing(Arc::new(Choice {
+                visitor,
+                targets,
+                journal,
+                standing: standing.clone(),
+                is_taken: AtomicBool::new(false),
+                _place: place,
+            })))
+        }
         Err(refused) => refuse(journal, &refused.code, &refused.message).await,
     }
 }
@@ -146,7 +154,7 @@ impl Visitor {
         let begun = Session::begin(shared, request, journal.clone(), destination, admission, version).await?;
         match begun {
             Some(session) => Ok(Entered::Session(session)),
-            None => refuse(journal, "too_many_sessions", "too many sessions at the same time").await,
+            None => refuse(journal, TOO_MANY_SESSIONS.0, TOO_MANY_SESSIONS.1).await,
         }
     }
 }
@@ -158,6 +166,7 @@ pub(crate) struct Choice {
     journal: Journal,
     standing: watch::Sender<Standing>,
     is_taken: AtomicBool,
+    _place: WaitingPlace<String>,
 }
 
 impl Choice {
@@ -247,6 +256,7 @@ async fn refuse(journal: Journal, code: &str, message: &str) -> Result<Entered, 
     Ok(Entered::Refused { journal, reason: format!("refused: {message}").into() })
 }
 
+const TOO_MANY_SESSIONS: (&str, &str) = ("too_many_sessions", "too many sessions at the same time");
 const NO_RULE: &str = "no rule admits you to that target";
 
 struct Refused {

@@ -104,6 +104,7 @@ impl Lane {
         match tested.unwrap_or(Err(LinkError::Timeout(timeout))) {
             Ok(()) => Ok(()),
             Err(error) => {
+                self.retire();
                 let journal = &self.session.journal;
                 let failure = LinkFailure::Link(error);
                 let address = TargetAddress::new(self.session.destination().address());

@@ -33,7 +33,7 @@ pub struct Limits {
     /// Public keys offered per connection; then keys are refused unseen, while other methods stay open. Clients offer all keys they
     /// have, so that these do not count as failed logins.
     pub offered_keys_max: usize,
-    /// Sessions of one user at a time.
+    /// Sessions of one user at a time; and, besides, connections of one user at the menu.
     pub sessions_per_user_max: usize,
     /// Open channels per connection; further ones are refused.
     pub channels_max: usize,

@@ -179,11 +179,13 @@ impl Link {
         match door {
             Door::RemoteForward { host, port } => {
                 let chosen = self.handle.tcpip_forward(host.as_str(), u32::from(*port)).await;
-                match chosen.map_err(LinkError::Listen)? {
-                    0 => Ok(*port),
-                    chosen => {
+                // A target that was not asked to choose has nothing to say about it, and one that was has to.
+                match (*port, chosen.map_err(LinkError::Listen)?) {
+                    (0, 0) => Err(LinkError::Listen(russh::Error::Inconsistent)),
+                    (0, chosen) => {
                         u16::try_from(chosen).map_err(|_| LinkError::Listen(russh::Error::Inconsistent))
                     }
+                    (port, _) => Ok(port),
                 }
             }
             Door::RemoteSocket { path } => {

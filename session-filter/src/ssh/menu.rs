@@ -19,6 +19,7 @@ pub(crate) async fn serve(choice: Arc<Choice>, mut channel: ClientChannel) {
     let patience = choice.shared().limits.choice_time;
     let Ok(Some(asked)) = tokio::time::timeout(patience, channel.asked()).await else { return };
     if let Some(session) = choice.chosen() {
+        drop(choice);
         return command::serve_asked(session, channel, asked).await;
     }
     // A person who is asked needs a terminal; programs get an answer that does not wait for one.
@@ -35,7 +36,10 @@ pub(crate) async fn serve(choice: Arc<Choice>, mut channel: ClientChannel) {
         Ok(None) => return leave(&channel, &choice.refuse("no_target_chosen").await).await,
         Err(_) => return leave(&channel, &choice.refuse("no_target_chosen").await).await,
     };
-    match choice.choose(&chosen).await {
+    let entered = choice.choose(&chosen).await;
+    // The user's place at the menu is free again.
+    drop(choice);
+    match entered {
         Ok(Entered::Session(session)) => command::serve_asked(session, channel, asked).await,
         Ok(Entered::Refused { reason, .. }) => leave(&channel, &reason).await,
         Ok(Entered::Choosing(_)) => leave(&channel, "no session").await,

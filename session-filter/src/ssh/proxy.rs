@@ -1,6 +1,7 @@
 //! The proxy: accepts connections and sees each one to its end.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) anomalies: Option<Arc<dyn AnomalyDetector>>,
     pub(crate) limits: Limits,
     pub(crate) failures: Failures,
+    /// Who is at the menu.
+    pub(crate) choosing: Waiting<String>,
 }
 
 impl Shared {
@@ -203,6 +206,7 @@ impl ProxyBuilder {
             registry: self.registry,
             anomalies: self.anomalies,
             failures: Failures::new(&limits),
+            choosing: Waiting::default(),
             limits,
         };
         Proxy { shared: Arc::new(shared), config: Arc::new(config) }
@@ -257,7 +261,7 @@ impl Proxy {
     ) -> std::io::Result<()> {
         let unauthenticated = Arc::new(Semaphore::new(self.shared.limits.unauthenticated_max));
         let connections = Arc::new(Semaphore::new(self.shared.limits.connections_max));
-        let strangers = Strangers::default();
+        let strangers = Waiting::<IpAddr>::default();
         // However few there may be in all, one source does not get more than a quarter of them.
         let quarter = (self.shared.limits.unauthenticated_max / 4).max(1);
         let per_source_max = self.shared.limits.unauthenticated_per_source_max.min(quarter);
@@ -283,7 +287,7 @@ impl Proxy {
             let (Ok(connection), Ok(place), Some(source_place)) = (
                 Arc::clone(&connections).try_acquire_owned(),
                 Arc::clone(&unauthenticated).try_acquire_owned(),
-                strangers.enter(peer.ip(), per_source_max),
+                strangers.enter(source_bucket(peer.ip()), per_source_max),
             ) else {
                 continue;
             };
@@ -326,7 +330,7 @@ async fn serve_connection(
     config: Arc<server::Config>,
     stream: TcpStream,
     peer: SocketAddr,
-    stranger: (tokio::sync::OwnedSemaphorePermit, StrangerPlace),
+    stranger: (tokio::sync::OwnedSemaphorePermit, WaitingPlace<IpAddr>),
     mut stopping: watch::Receiver<bool>,
 ) {
     // A dual-stack listener reports IPv4 peers as mapped addresses; policies are written about the plain ones.
@@ -409,36 +413,41 @@ async fn serve_connection(
     drop(socket);
 }
 
-/// Connections that are not logged in yet, per source.
-#[derive(Clone, Default)]
-struct Strangers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+/// Connections that have no session yet, by whom they are from: before the login a source, at the menu a user.
+pub(crate) struct Waiting<K>(Arc<Mutex<HashMap<K, usize>>>);
 
-impl Strangers {
-    fn enter(&self, address: IpAddr, places: usize) -> Option<StrangerPlace> {
-        let source = source_bucket(address);
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(source).or_default();
-        if *count >= places {
-            return None;
-        }
-        *count += 1;
-        Some(StrangerPlace { strangers: self.clone(), source })
+impl<K> Default for Waiting<K> {
+    fn default() -> Self {
+        Self(Arc::default())
     }
 }
 
-/// One connection's place among the strangers; dropping it frees the place.
-struct StrangerPlace {
-    strangers: Strangers,
-    source: IpAddr,
+impl<K: Eq + Hash + Clone> Waiting<K> {
+    /// A place, unless `places_max` are taken.
+    pub(crate) fn enter(&self, from: K, places_max: usize) -> Option<WaitingPlace<K>> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(from.clone()).or_default();
+        if *count >= places_max {
+            return None;
+        }
+        *count += 1;
+        Some(WaitingPlace { held: Arc::clone(&self.0), from })
+    }
 }
 
-impl Drop for StrangerPlace {
+/// One connection's place; dropping it frees the place.
+pub(crate) struct WaitingPlace<K: Eq + Hash> {
+    held: Arc<Mutex<HashMap<K, usize>>>,
+    from: K,
+}
+
+impl<K: Eq + Hash> Drop for WaitingPlace<K> {
     fn drop(&mut self) {
-        let mut held = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.source) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.from) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&self.source);
+                held.remove(&self.from);
             }
         }
     }

@@ -206,6 +206,8 @@ async fn file_server(session: &Arc<Session>) -> Result<(Lane, Channel<client::Ms
     let lane = Lane::open(session, Needs::Nothing).await?;
     let Some(link) = lane.link() else { return Err(LinkFailure::Closing) };
     let timeout = session.shared.limits.target_timeout;
+    // A channel that is given up halfway stays open on its connection, and targets allow few: the connection goes with it.
+    lane.retire();
     let opened = async {
         let mut target = link.channel().await.map_err(LinkError::Channel)?;
         target.request_subsystem(true, "sftp").await.map_err(LinkError::Channel)?;
@@ -215,5 +217,7 @@ async fn file_server(session: &Arc<Session>) -> Result<(Lane, Channel<client::Ms
         }
     };
     let target = tokio::time::timeout(timeout, opened).await.unwrap_or(Err(LinkError::Timeout(timeout)));
-    Ok((lane, target.map_err(LinkFailure::Link)?))
+    let target = target.map_err(LinkFailure::Link)?;
+    lane.reuse();
+    Ok((lane, target))
 }

@@ -50,6 +50,12 @@ impl Listeners {
             super::refuse(session, &DoorOpened::new(&door), &refusal).await;
             return None;
         }
+        let named = name_of(&door);
+        if named.as_ref().is_some_and(|named| self.0.contains_key(named)) {
+            let refusal = Refusal::new("already_listening", "there is such a remote forward already");
+            super::refuse(session, &DoorOpened::new(&door), &refusal).await;
+            return None;
+        }
         let (stop, stopping) = oneshot::channel();
         let (ended, stopped) = oneshot::channel();
         let (listens, listening) = oneshot::channel();
@@ -60,12 +66,15 @@ impl Listeners {
             let _ = ended.send(());
         });
         let port = listening.await.ok()?;
-        let listening = match door {
-            Door::RemoteForward { host, .. } => Listening::Port(host, port),
-            Door::RemoteSocket { path } => Listening::Socket(path),
+        let listening = match (named, door) {
+            (Some(named), _) => named,
+            (None, Door::RemoteForward { host, .. }) => Listening::Port(host, port),
             _ => return None,
         };
-        self.0.insert(listening, Listener { stop, stopped });
+        if let Some(before) = self.0.insert(listening, Listener { stop, stopped }) {
+            // A target that chooses the same port twice: the one that cannot be named any more must not stay.
+            let _ = before.stop.send(());
+        }
         Some(port)
     }
 
@@ -76,6 +85,15 @@ impl Listeners {
         let was_there = stop.send(()).is_ok();
         let _ = stopped.await;
         was_there
+    }
+}
+
+/// As the client will name it, where that is known before the target has answered.
+fn name_of(door: &Door) -> Option<Listening> {
+    match door {
+        Door::RemoteForward { host, port: port @ 1.. } => Some(Listening::Port(host.clone(), *port)),
+        Door::RemoteSocket { path } => Some(Listening::Socket(path.clone())),
+        _ => None,
     }
 }
 

@@ -204,8 +204,12 @@ async fn ask(
     let told = async {
         let lane = Lane::open(session, Needs::Quoting).await?;
         let Some(link) = lane.link() else { return Err(LinkFailure::Closing) };
+        // What is given up halfway may still run there: then the connection goes with it.
+        lane.retire();
         let told = tokio::time::timeout(timeout, link.ask(line.as_bytes().to_vec(), ANSWER_BYTES_MAX));
-        told.await.unwrap_or(Err(LinkError::Timeout(timeout))).map_err(LinkFailure::Link)
+        let told = told.await.unwrap_or(Err(LinkError::Timeout(timeout))).map_err(LinkFailure::Link)?;
+        lane.reuse();
+        Ok(told)
     };
     tokio::pin!(told);
     let told = tokio::select! {

@@ -557,3 +557,30 @@ fn forwards_and_commands_of_one_connection_run_side_by_side() {
         .sum();
     assert_eq!(sent, (4 * bytes.len() + all.len()) as u64);
 }
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_socket_asked_for_again_and_again_is_one_listener() {
+    // A target that is glad to listen twice.
+    let options = SshdOptions::new().config_line("StreamLocalBindUnlink yes");
+    let path = std::env::temp_dir().join(format!("again-{}.sock", std::process::id()));
+    let policy = with_doors(&format!("remote-socket = [\"{}\"]", path.display()));
+    let fixture = Fixture::with(&policy, options, Limits::default());
+    let named = path.display().to_string();
+    fixture.runtime.block_on(async {
+        let client = super::hostile::connect(&fixture).await;
+        assert!(client.streamlocal_forward(named.as_str()).await.is_ok());
+        for _ in 0..3 {
+            assert!(client.streamlocal_forward(named.as_str()).await.is_err());
+        }
+        assert!(client.cancel_streamlocal_forward(named.as_str()).await.is_ok());
+        assert!(client.streamlocal_forward(named.as_str()).await.is_ok());
+    });
+    let _ = std::fs::remove_file(&path);
+    assert_eq!(doors(&fixture, "door.opened", "streamlocal-forward@openssh.com").len(), 2);
+    let reasons = fixture.events_of("request.refused");
+    assert!(
+        reasons.iter().filter(|event| event["reason"] == "already_listening").count() == 3,
+        "{reasons:?}"
+    );
+}

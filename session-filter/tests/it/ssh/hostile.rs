@@ -55,7 +55,7 @@ pub(crate) async fn connect_as_nobody(fixture: &Fixture) -> client::Handle<AnyKe
     client::connect(Arc::new(client::Config::default()), address, AnyKey).await.unwrap()
 }
 
-async fn connect(fixture: &Fixture) -> client::Handle<AnyKey> {
+pub(crate) async fn connect(fixture: &Fixture) -> client::Handle<AnyKey> {
     let mut client = connect_as_nobody(fixture).await;
     assert!(client.authenticate_password("alice", PASSWORD).await.unwrap().success());
     client

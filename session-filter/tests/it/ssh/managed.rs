@@ -1,9 +1,11 @@
 //! The managed prompt, as a person sees it in a terminal, and as a script uses it without one.
 
+use russh::ChannelMsg;
 use session_filter::ssh::Limits;
 use testbed::SshdOptions;
 
 use super::fixture::Fixture;
+use super::hostile::connect;
 use super::tmux::{Tmux, assert_golden};
 
 pub(super) const POLICY: &str = r#"
@@ -361,4 +363,36 @@ fn a_link_out_of_a_permitted_directory_leads_nowhere() {
     let (_, stderr) =
         run(format!("cd '{allowed}/below/a'\\''; touch {}; '\\'''\n", fixture.mark().display()));
     assert!(!fixture.mark().exists(), "{stderr}");
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn terminals_that_the_target_refuses_leave_the_session_usable() {
+    let options = SshdOptions::new().config_line("PermitTTY no").config_line("MaxSessions 4");
+    let fixture = Fixture::with(POLICY, options, Limits::default());
+    fixture.runtime.block_on(async {
+        let client = connect(&fixture).await;
+        let run = async |terminal: bool| {
+            let mut channel = client.channel_open_session().await.unwrap();
+            if terminal {
+                channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.unwrap();
+            }
+            channel.exec(true, "echo in").await.unwrap();
+            let mut status = None;
+            while let Some(message) = channel.wait().await {
+                if let ChannelMsg::ExitStatus { exit_status } = message {
+                    status = Some(exit_status);
+                }
+            }
+            status
+        };
+        assert_eq!(run(false).await, Some(0));
+        // More than the channels that the server gives on one connection.
+        for _ in 0..12 {
+            assert_eq!(run(true).await, Some(255));
+        }
+        assert_eq!(run(false).await, Some(0));
+    });
+    let reasons = fixture.events_of("command.executed");
+    assert!(reasons.iter().filter(|e| e["reason"] == "target_terminal_refused").count() == 12, "{reasons:?}");
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use russh::ChannelMsg;
 use session_filter::Policy;
 use session_filter::ssh::Limits;
 use testbed::{Running, Ssh};
 
 use super::fixture::{Fixture, OneUser, POLICY};
+use super::hostile::connect;
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -165,4 +167,52 @@ fn whoever_is_at_the_menu_is_no_stranger() {
     let client = at_menu(&fixture);
     assert_eq!(fixture.ssh().user("alice+box").run("echo in").unwrap().stdout_text(), "in\n");
     client.kill().unwrap();
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn who_chooses_for_ever_takes_no_more_places_than_sessions_would() {
+    let mut limits = Limits::default();
+    limits.sessions_per_user_max = 2;
+    let fixture = fixture(limits);
+    let (mut first, second) = (at_menu(&fixture), at_menu(&fixture));
+    // Without a terminal, since a client that insists on one leaves when it gets none, before it hears why.
+    let third = fixture.ssh().shell().unwrap();
+    assert_eq!(third.code(), Some(255), "{}", third.stdout_text());
+    assert!(third.stderr_text().contains("too many sessions"), "{}", third.stderr_text());
+    assert_eq!(fixture.events_of("session.refused")[0]["reason"], "too_many_sessions");
+    first.write(b"q\r").unwrap();
+    first.wait(WAIT).unwrap();
+    let again = || terminal(&fixture).stdin("q\r").shell().unwrap().stdout_text().contains("q leaves");
+    fixture.wait_for("a place is free again", |_| again());
+    second.kill().unwrap();
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn a_terminal_asked_for_at_the_menu_is_none_where_single_commands_run() {
+    let fixture = Fixture::with_users(&policy().replace("\"wc -c\"", "\"tty\""), OneUser, Limits::default());
+    let status = fixture.runtime.block_on(async {
+        let client = connect(&fixture).await;
+        let with_terminal = async || {
+            let channel = client.channel_open_session().await.unwrap();
+            channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.unwrap();
+            channel
+        };
+        let (choosing, mut other) = (with_terminal().await, with_terminal().await);
+        choosing.request_shell(true).await.unwrap();
+        choosing.data_bytes(&b"other\r"[..]).await.unwrap();
+        tokio::task::block_in_place(|| {
+            fixture.wait_for("it begins", |f| !f.events_of("session.started").is_empty());
+        });
+        other.exec(true, "tty").await.unwrap();
+        loop {
+            match other.wait().await.expect("it ends with a status") {
+                ChannelMsg::ExitStatus { exit_status } => break exit_status,
+                _ => {}
+            }
+        }
+    });
+    assert_eq!(status, 1, "tty says that it is not a terminal");
+    assert!(fixture.events_of("terminal.started").is_empty());
 }
