@@ -33,6 +33,7 @@ limits! {
     unauthenticated_max: NonZeroUsize,
     unauthenticated_per_source_max: NonZeroUsize,
     connections_max: NonZeroUsize,
+    target_connections_max: NonZeroUsize,
     login_attempts_max: NonZeroUsize,
     login_failures_max: NonZeroUsize,
     login_failures_per_source_max: NonZeroUsize,

@@ -259,7 +259,8 @@ async fn open_log(data_dir: &Path, checkpoints: &crate::config::Checkpoints) -> 
     Ok(log)
 }
 
-/// Limits that the descriptors of this process suffice for: three for a connection (two towards the client, one towards the target).
+/// Limits that the descriptors of this process suffice for: three for a connection (two towards the client, one towards the target), and
+/// no more towards targets than are left. The log's, the files' and the control socket's are never among them.
 fn limits_for_descriptors(stated: &LimitsToml) -> Result<Limits, Failure> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limits = stated.over(Limits::default());
@@ -270,7 +271,8 @@ fn limits_for_descriptors(stated: &LimitsToml) -> Result<Limits, Failure> {
         let _ = setrlimit(Resource::Nofile, allowed);
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let fit = usize::try_from(descriptors.saturating_sub(64) / 3).unwrap_or(usize::MAX);
+    let usable = usize::try_from(descriptors.saturating_sub(64)).unwrap_or(usize::MAX);
+    let fit = usable / 3;
     if fit == 0 {
         return Err(Failure::new(format!(
             "{descriptors} open files are too few to serve anybody (ulimit -n)"
@@ -281,6 +283,8 @@ fn limits_for_descriptors(stated: &LimitsToml) -> Result<Limits, Failure> {
         limits.connections_max = fit;
         limits.unauthenticated_max = limits.unauthenticated_max.min(fit.div_ceil(2));
     }
+    let left = usable.saturating_sub(limits.connections_max.saturating_mul(2));
+    limits.target_connections_max = limits.target_connections_max.min(left);
     Ok(limits)
 }
 

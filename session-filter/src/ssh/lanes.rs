@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::link::{Link, LinkError};
 use super::proxy::Shared;
 use super::session::Session;
@@ -36,6 +38,7 @@ struct State {
 struct Held {
     link: Arc<Link>,
     lease: Lease,
+    place: OwnedSemaphorePermit,
 }
 
 /// A connection in use by one channel. Dropping it gives it back.
@@ -144,6 +147,7 @@ impl Drop for Lane {
             let patience = self.session.shared.limits.farewell;
             runtime.spawn(async move {
                 let _ = tokio::time::timeout(patience, held.link.close()).await;
+                drop(held.place);
                 held.lease.release().await;
             });
         }
@@ -199,6 +203,8 @@ async fn try_connect(
 ) -> Result<Held, LinkFailure> {
     let (shared, destination) = (&session.shared, session.destination());
     let timeout = shared.limits.target_timeout;
+    let place = Arc::clone(&shared.target_connections).try_acquire_owned();
+    let place = place.map_err(|_| LinkFailure::TooMany)?;
     // Before dialling: a target without a known key is not even contacted.
     let accepted = destination
         .host_keys
@@ -226,7 +232,7 @@ async fn try_connect(
         Link::open(stream, accepted, credential, needs, timeout).await
     };
     match opened.await {
-        Ok(link) => Ok(Held { link: Arc::new(link), lease }),
+        Ok(link) => Ok(Held { link: Arc::new(link), lease, place }),
         Err(error) => {
             lease.release().await;
             Err(LinkFailure::Link(error))
@@ -282,6 +288,8 @@ pub(crate) enum LinkFailure {
     Credential(String),
     #[error(transparent)]
     Recorder(RecordError),
+    #[error("too many connections to targets at the same time")]
+    TooMany,
     #[error("the session is ending")]
     Closing,
 }
@@ -292,6 +300,7 @@ impl LinkFailure {
             Self::Link(e) => e.code(),
             Self::Credential(_) => "no_credential",
             Self::Recorder(_) => "recorder_failed",
+            Self::TooMany => "too_many_target_connections",
             Self::Closing => "session_ended",
         }
     }

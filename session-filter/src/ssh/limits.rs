@@ -16,6 +16,9 @@ pub struct Limits {
     pub unauthenticated_per_source_max: usize,
     /// Connections in all; further ones are closed at once.
     pub connections_max: usize,
+    /// Connections to targets in all; then channels that would need another are refused. A session has one for each channel that runs,
+    /// so that [`connections_max`](Self::connections_max) alone says little about open files.
+    pub target_connections_max: usize,
     /// Failed logins per connection; then it is closed.
     pub login_attempts_max: usize,
     /// Failed logins per user name and source address within [`Limits::login_failure_window`]; then that pair is
@@ -67,6 +70,7 @@ impl Default for Limits {
             unauthenticated_max: 256,
             unauthenticated_per_source_max: 64,
             connections_max: 1024,
+            target_connections_max: 4096,
             login_attempts_max: 4,
             login_failures_max: 20,
             login_failures_per_source_max: 200,

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) anomalies: Option<Arc<dyn AnomalyDetector>>,
     pub(crate) limits: Limits,
     pub(crate) failures: Failures,
+    /// Places for connections to targets.
+    pub(crate) target_connections: Arc<Semaphore>,
     /// Who is at the menu.
     pub(crate) choosing: Waiting<String>,
 }
@@ -206,6 +208,9 @@ impl ProxyBuilder {
             registry: self.registry,
             anomalies: self.anomalies,
             failures: Failures::new(&limits),
+            target_connections: Arc::new(Semaphore::new(
+                limits.target_connections_max.min(Semaphore::MAX_PERMITS),
+            )),
             choosing: Waiting::default(),
             limits,
         };

@@ -288,3 +288,20 @@ fn the_target_may_be_named_at_login() {
     let output = fixture.ssh().user("alice+box").run("echo named").unwrap();
     assert_eq!(output.stdout_text(), "named\n", "{}", output.stderr_text());
 }
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn connections_to_targets_have_a_limit_of_their_own() {
+    let mut limits = Limits::default();
+    limits.target_connections_max = 1;
+    let fixture = Fixture::with(POLICY, SshdOptions::new(), limits);
+    let running = fixture.ssh().spawn("sleep 600").unwrap();
+    fixture.wait_for("it runs", |f| f.registry.list().iter().any(|s| !s.running.is_empty()));
+    let other = fixture.ssh().run("echo in").unwrap();
+    assert_eq!(other.code(), Some(255));
+    assert!(other.stderr_text().contains("too many connections to targets"), "{}", other.stderr_text());
+    assert_eq!(fixture.events_of("target.failed")[0]["reason"], "too_many_target_connections");
+    running.kill().unwrap();
+    fixture.wait_for("the first one ends", |f| !f.events_of("session.ended").is_empty());
+    fixture.wait_for("its place is free", |f| f.ssh().run("echo in").unwrap().code() == Some(0));
+}

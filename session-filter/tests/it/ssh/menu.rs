@@ -207,9 +207,9 @@ fn a_terminal_asked_for_at_the_menu_is_none_where_single_commands_run() {
         });
         other.exec(true, "tty").await.unwrap();
         loop {
-            match other.wait().await.expect("it ends with a status") {
-                ChannelMsg::ExitStatus { exit_status } => break exit_status,
-                _ => {}
+            let message = other.wait().await.expect("it ends with a status");
+            if let ChannelMsg::ExitStatus { exit_status } = message {
+                break exit_status;
             }
         }
     });
