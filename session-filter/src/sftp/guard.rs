@@ -478,7 +478,7 @@ impl Guard {
             }
             Request::Fsetstat { attrs, .. } => {
                 if let (Some(size), Some(open)) = (attrs.size, self.files.get_mut(&file)) {
-                    open.truncated(size);
+                    open.truncated(size, &mut self.kept);
                 }
                 Sent::OnHandle { client_id, file, expected: kind::STATUS, copied: 0 }
             }

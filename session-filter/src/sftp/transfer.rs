@@ -28,13 +28,17 @@ impl Whole {
     /// `kept`: bytes that all files of the channel keep because they came early.
     pub(crate) fn take(&mut self, offset: u64, piece: Bytes, kept: &mut usize) {
         let Some(hash) = &mut self.hash else { return };
+        if piece.is_empty() {
+            return;
+        }
         if offset != self.next {
-            let room = REORDER_BYTES_MAX.saturating_sub(*kept) >= piece.len();
+            let room = REORDER_BYTES_MAX.saturating_sub(*kept) >= cost(&piece);
             if offset < self.next || !room || self.early.contains_key(&offset) {
                 return self.give_up(kept);
             }
-            *kept = kept.saturating_add(piece.len());
-            self.early.insert(offset, piece);
+            *kept = kept.saturating_add(cost(&piece));
+            // A copy: the piece itself would keep all that arrived together with it.
+            self.early.insert(offset, Bytes::copy_from_slice(&piece));
             return;
         }
         hash.update(&piece);
@@ -47,7 +51,7 @@ impl Whole {
                 return self.give_up(kept);
             }
             let piece = entry.remove();
-            *kept = kept.saturating_sub(piece.len());
+            *kept = kept.saturating_sub(cost(&piece));
             hash.update(&piece);
             self.next = self.next.saturating_add(piece.len() as u64);
         }
@@ -56,8 +60,14 @@ impl Whole {
     pub(crate) fn give_up(&mut self, kept: &mut usize) {
         self.hash = None;
         for piece in std::mem::take(&mut self.early).into_values() {
-            *kept = kept.saturating_sub(piece.len());
+            *kept = kept.saturating_sub(cost(&piece));
         }
+    }
+
+    /// Where the last of all pieces ends.
+    fn reach(&self) -> u64 {
+        let early = self.early.last_key_value();
+        early.map_or(self.next, |(at, piece)| at.saturating_add(piece.len() as u64).max(self.next))
     }
 
     /// The hash of the first [`Whole::length`] bytes, if that is all that came.
@@ -69,6 +79,12 @@ impl Whole {
     fn length(&self) -> u64 {
         self.next
     }
+}
+
+/// What keeping a piece takes, so that many small ones take no more than they are counted for.
+fn cost(piece: &Bytes) -> usize {
+    const EACH: usize = 128;
+    piece.len().saturating_add(EACH)
 }
 
 /// Something a target gave a handle for.
@@ -160,8 +176,12 @@ impl Open {
         self.size = Some(size);
     }
 
-    pub(crate) fn truncated(&mut self, size: u64) {
+    /// It was cut or extended: what was written beyond is gone, whatever its length becomes later.
+    pub(crate) fn truncated(&mut self, size: u64, kept: &mut usize) {
         self.truncated_at = Some(size);
+        if size < self.written.reach() {
+            self.written.give_up(kept);
+        }
     }
 
     /// What is on record when it is closed.
@@ -177,12 +197,12 @@ impl Open {
             }
             _ => {
                 let length = self.read.length();
-                let at_end = self.ends_at.is_some_and(|end| end <= length) || self.size == Some(length);
+                let at_end = self.ends_at == Some(length) || self.size == Some(length);
                 (complete && at_end).then(|| std::mem::replace(&mut self.read, Whole::new(false)))
             }
         };
         let sha256 = whole.and_then(|whole| {
-            let early: usize = whole.early.values().map(Bytes::len).sum();
+            let early: usize = whole.early.values().map(cost).sum();
             *kept = kept.saturating_sub(early);
             whole.finish()
         });

@@ -498,6 +498,61 @@ fn reads_are_hashed_in_whatever_order_they_are_answered() {
 }
 
 #[test]
+fn what_was_written_and_cut_away_again_has_no_hash() {
+    let size = |handle: &[u8], size: u64| {
+        let attrs: Vec<u8> = [&1_u32.to_be_bytes()[..], &size.to_be_bytes()].concat();
+        target::request(10, 5, &[handle], &attrs)
+    };
+    for cut_to in [0, 5] {
+        let mut bench = Bench::new();
+        let handle = bench.open("/up/new", PUT);
+        bench.send(&[
+            target::write(5, &handle, 0, b"0123456789"),
+            size(&handle, cut_to),
+            size(&handle, 10),
+            target::request(4, 9, &[&handle], &[]),
+        ]);
+        let held = bench.target.nodes.get("/up/new").cloned();
+        assert_ne!(held, Some(Node::File(b"0123456789".to_vec())));
+        let transferred = bench.events("file.transferred").pop().unwrap();
+        assert_eq!(transferred["sha256"], Value::Null, "cut to {cut_to}");
+    }
+}
+
+#[test]
+fn an_end_that_was_seen_elsewhere_does_not_make_a_part_the_whole() {
+    let mut bench = Bench::with(Target::new(), Box::new(below_up));
+    bench.target.nodes.insert("/up/log".to_owned(), Node::File(Vec::new()));
+    let handle = bench.open("/up/log", READ);
+    bench.send(&[target::read(1, &handle, 0, 10)]);
+    bench.target.nodes.insert("/up/log".to_owned(), Node::File(b"0123456789".to_vec()));
+    bench.send(&[
+        target::read(2, &handle, 0, 5),
+        // Some servers answer this with the end of the file.
+        target::read(3, &handle, 5, 0),
+        target::request(4, 9, &[&handle], &[]),
+    ]);
+    let transferred = bench.events("file.transferred").pop().unwrap();
+    assert_eq!((&transferred["bytes_read"], &transferred["sha256"]), (&5.into(), &Value::Null));
+}
+
+#[test]
+fn many_small_pieces_that_come_early_are_not_kept_without_limit() {
+    let mut bench = Bench::new();
+    let handle = bench.open("/up/new", PUT);
+    let pieces = limits::REORDER_BYTES_MAX / 100;
+    let mut writes: Vec<Vec<u8>> =
+        (1..=pieces).map(|at| target::write(5, &handle, at as u64, b"x")).collect();
+    writes.push(target::write(5, &handle, 0, b"x"));
+    bench.send(&writes[..pieces / 2]);
+    bench.send(&writes[pieces / 2..]);
+    bench.send(&[target::request(4, 9, &[&handle], &[])]);
+    let transferred = bench.events("file.transferred").pop().unwrap();
+    assert_eq!(transferred["bytes_written"], pieces + 1);
+    assert_eq!(transferred["sha256"], Value::Null);
+}
+
+#[test]
 fn a_file_whose_channel_ends_has_no_hash() {
     let mut bench = Bench::new();
     let handle = bench.open("/up/new", PUT);

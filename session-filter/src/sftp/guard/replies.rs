@@ -70,6 +70,10 @@ impl Guard {
                     if copied > 0 && code == Some(status::OK) {
                         open.bytes_written = open.bytes_written.saturating_add(copied);
                     }
+                    // Among what may have failed is a cut or an extension.
+                    if expected == kind::STATUS && code != Some(status::OK) {
+                        open.written.give_up(&mut self.kept);
+                    }
                 }
                 Ok(self.on_file(packet, client_id, file))
             }
@@ -148,7 +152,7 @@ impl Guard {
                     && let Some(file) = self.handles.get(handle.as_ref())
                     && let Some(open) = self.files.get_mut(file)
                 {
-                    open.truncated(*size);
+                    open.truncated(*size, &mut self.kept);
                 }
             }
             Some(code) if operation.recorded => {
@@ -176,7 +180,9 @@ impl Guard {
         if packet.kind() != kind::DATA {
             if let Some(open) = self.files.get_mut(&file) {
                 match code {
-                    Some(status::EOF) => open.ends_at(offset),
+                    Some(status::EOF) if len > 0 => open.ends_at(offset),
+                    // Of nothing that was asked for, nothing is known.
+                    Some(status::EOF) => {}
                     _ => open.read.give_up(&mut self.kept),
                 }
             }
