@@ -12,6 +12,9 @@ pub const CONTROL_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const DEPTH_MAX: usize = 64;
 /// Most entries of one directory that are copied.
 pub const ENTRIES_MAX: usize = 65_536;
+/// Most memory, in bytes, for the paths that are still to be copied, of all directories together. A directory that does not fit is
+/// left out, and the client is told.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Which way the files go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

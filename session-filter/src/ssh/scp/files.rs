@@ -243,11 +243,16 @@ impl Files {
         self.close(handle).await.map(drop)
     }
 
-    /// The names in a directory, without its own and its parent's.
-    pub(super) async fn names(&mut self, path: &str, entries_max: usize) -> Done<Vec<String>> {
+    /// The names in a directory, without its own and its parent's; fails where paths of them would take more than `bytes_max`.
+    pub(super) async fn names(
+        &mut self,
+        path: &str,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Done<Vec<String>> {
         let handle = handle(&self.ask(kind::OPENDIR, |packet| packet.string(path.as_bytes())).await?)?;
-        let mut names = Vec::new();
-        let mut pages = 0_usize;
+        let mut names: Vec<String> = Vec::new();
+        let (mut pages, mut bytes) = (0_usize, 0_usize);
         let listed = loop {
             let packet = self.ask(kind::READDIR, |packet| packet.string(&handle)).await?;
             if packet.kind() != kind::NAME {
@@ -258,7 +263,12 @@ impl Files {
             }
             let more = names_in(&packet).unwrap_or_default();
             pages = pages.saturating_add(1);
-            if pages > entries_max || names.len().saturating_add(more.len()) > entries_max {
+            for name in &more {
+                bytes = bytes
+                    .saturating_add(waiting_cost(path.len().saturating_add(1).saturating_add(name.len())));
+            }
+            let entries = names.len().saturating_add(more.len());
+            if pages > entries_max || entries > entries_max || bytes > bytes_max {
                 break Err(refused("the directory has too many entries"));
             }
             names.extend(more);
@@ -266,6 +276,11 @@ impl Files {
         self.close(&handle).await?;
         listed
     }
+}
+
+/// What a path that waits takes.
+pub(super) fn waiting_cost(path_bytes: usize) -> usize {
+    path_bytes.saturating_add(64)
 }
 
 /// How far reading a file is.
@@ -380,4 +395,45 @@ fn names_in(packet: &Packet) -> Option<Vec<String>> {
         }
     }
     Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sftp::wire::status_reply;
+
+    #[tokio::test]
+    async fn a_directory_of_endless_names_is_given_up() {
+        let (to_guard, mut requests) = mpsc::channel::<Bytes>(QUEUE);
+        let (answers, from_guard) = mpsc::channel::<Bytes>(QUEUE);
+        let target = async {
+            let mut pages = 0;
+            while let Some(request) = requests.recv().await {
+                let mut frames = Frames::default();
+                frames.push(&request);
+                let packet = frames.next().unwrap().unwrap();
+                let id = packet.id().unwrap();
+                let answer = match packet.kind() {
+                    kind::OPENDIR => Writer::new(kind::HANDLE, id).string(b"h").finish(),
+                    kind::READDIR if pages < 100 => {
+                        pages += 1;
+                        let name = format!("{pages:01000}");
+                        let names = Writer::new(kind::NAME, id).u32(1).string(name.as_bytes());
+                        names.string(b"").u32(0).finish()
+                    }
+                    kind::READDIR => status_reply(id, status::EOF, ""),
+                    _ => status_reply(id, status::OK, ""),
+                };
+                answers.send(answer).await.unwrap();
+            }
+            pages
+        };
+        let client = async {
+            let mut files = Files { to_guard, from_guard, last_id: 0, early: HashMap::new() };
+            files.names("/d", 1000, 10_000).await
+        };
+        let (listed, pages) = tokio::join!(client, target);
+        assert!(matches!(listed, Err(Failure::Refused(..))));
+        assert_eq!(pages, 10, "no more is asked for than fits");
+    }
 }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::Stop;
-use super::files::{About, Failure, Files, PIECE_BYTES, Reading};
+use super::files::{About, Failure, Files, PIECE_BYTES, Reading, waiting_cost};
 use super::sink::{below, refused};
 use super::wire::{Ack, Wire};
-use crate::scp::{Call, Control, DEPTH_MAX, ENTRIES_MAX};
+use crate::scp::{Call, Control, DEPTH_MAX, ENTRIES_MAX, WAITING_BYTES_MAX};
 
 /// What is still to be given, the next one last.
 enum Next {
@@ -20,9 +20,13 @@ pub(super) async fn run(wire: &mut Wire<'_>, files: &mut Files, call: &Call) -> 
     }
     let mut left = vec![Next::Path(call.path.clone())];
     let mut depth = 0_usize;
+    let mut waiting = waiting_cost(call.path.len());
     while let Some(next) = left.pop() {
         let path = match next {
-            Next::Path(path) => path,
+            Next::Path(path) => {
+                waiting = waiting.saturating_sub(waiting_cost(path.len()));
+                path
+            }
             Next::EndOfDirectory => {
                 depth = depth.saturating_sub(1);
                 wire.send(Control::End.line()).await?;
@@ -46,7 +50,8 @@ pub(super) async fn run(wire: &mut Wire<'_>, files: &mut Files, call: &Call) -> 
             wire.warn(&path, "not a regular file").await?;
             continue;
         }
-        let names = match files.names(&path, ENTRIES_MAX).await {
+        let room = WAITING_BYTES_MAX.saturating_sub(waiting);
+        let names = match files.names(&path, ENTRIES_MAX, room).await {
             Ok(names) => names,
             Err(failure) => {
                 refused(wire, &path, failure).await?;
@@ -58,7 +63,11 @@ pub(super) async fn run(wire: &mut Wire<'_>, files: &mut Files, call: &Call) -> 
         }
         depth = depth.saturating_add(1);
         left.push(Next::EndOfDirectory);
-        left.extend(names.iter().rev().map(|name| Next::Path(below(&path, name))));
+        for name in names.iter().rev() {
+            let path = below(&path, name);
+            waiting = waiting.saturating_add(waiting_cost(path.len()));
+            left.push(Next::Path(path));
+        }
     }
     Ok(())
 }

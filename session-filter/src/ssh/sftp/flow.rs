@@ -163,8 +163,11 @@ impl<'a> Flow<'a> {
                     }
                     Ok(None) if at_end => {
                         let _ = to_target.eof().await;
-                        // The target closes the channel once it has answered everything.
-                        return std::future::pending().await;
+                        // The target closes the channel once it has answered everything. One that does not is not waited for once
+                        // the client has left.
+                        read.look_ahead(limits.pending_bytes_max).await;
+                        tokio::time::sleep(limits.target_timeout).await;
+                        return Ended::ClientClosed;
                     }
                     Ok(None) => match read.next().await {
                         None => return Ended::ClientClosed,
