@@ -181,11 +181,7 @@ impl Codes {
             Aes256Gcm::new(key.into()).encrypt(&Nonce::from(nonce), payload).map_err(|_| failed())?;
         let sealed = Sealed { version: 1, nonce: BASE64.encode(nonce), sealed: BASE64.encode(sealed) };
         let text = serde_json::to_vec(&sealed).map_err(|_| failed())?;
-        files::private_file(&self.path(name), &text)?;
-        // The rename lasts once the directory is on disk.
-        File::open(&self.dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(Failure::because("cannot keep the secret"))
+        files::private_file(&self.path(name), &text)
     }
 }
 

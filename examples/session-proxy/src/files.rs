@@ -36,7 +36,10 @@ pub(crate) fn private_file(path: &Path, text: &[u8]) -> Result<(), Failure> {
         .open(&temporary)
         .map_err(failed())?;
     file.write_all(text).and_then(|()| file.sync_all()).map_err(failed())?;
-    std::fs::rename(&temporary, path).map_err(failed())
+    std::fs::rename(&temporary, path).map_err(failed())?;
+    // The rename lasts once the directory is on disk.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed())
 }
 
 /// A fresh Ed25519 key.

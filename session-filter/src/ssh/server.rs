@@ -19,6 +19,7 @@ use super::command;
 use super::doors::Places;
 use super::doors::local::Connection;
 use super::doors::remote::{Listeners, Listening};
+use super::doors::visitors::told;
 use super::entry::{self, Choice, Entered};
 use super::journal::Journal;
 use super::login::{self, Admitted, Desk, Step};
@@ -270,7 +271,8 @@ impl Handler for Doorman {
         reply: ChannelOpenHandle,
         session: &mut server::Session,
     ) -> Answer {
-        let originator = (originator.to_owned(), originator_port);
+        // The target may log it.
+        let originator = (told(originator), originator_port);
         let asked = Connection { originator, channel, handle: session.handle(), reply };
         self.local_forward(host, port, asked).await;
         Ok(())

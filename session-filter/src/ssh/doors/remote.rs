@@ -126,6 +126,9 @@ impl Forward {
         }
         let usher = Usher { session: Arc::clone(&session), client, places, lane, grant: Arc::clone(&grant) };
         tokio::pin!(stop);
+        // One look-out for the whole time: begun anew with each visitor, it would never get to the end of its interval.
+        let cut = grant.cut();
+        tokio::pin!(cut);
         let end = loop {
             let visitor = tokio::select! {
                 cancelled = &mut stop => match cancelled {
@@ -133,7 +136,7 @@ impl Forward {
                     // The client's connection is gone.
                     Err(_) => break DoorEnd::Session(session.ended().await),
                 },
-                end = grant.cut() => break end,
+                end = &mut cut => break end,
                 visitor = visitors.recv() => visitor,
             };
             let Some(visitor) = visitor else {
