@@ -10,6 +10,8 @@ const UNSEEN_BYTES_MAX: usize = 16 * 1024;
 const BUDGET_PER_MS: u64 = 20_000;
 /// What may be saved up of it.
 const BUDGET_MAX: u64 = 40_000_000;
+/// A cell that is moved, in nanoseconds.
+const CELL_COST: u64 = 10;
 /// Emulation each time somebody looks.
 const LOOK_BUDGET: u64 = 30_000_000;
 
@@ -22,6 +24,8 @@ pub struct Follower {
     cols: u32,
     rows: u32,
     screen: Option<Screen>,
+    /// The size has changed, which is emulated once there is output for the new one: a client may change it as often as it likes.
+    resized: bool,
     backlog: Vec<u8>,
     budget: u64,
     refilled_ms: u64,
@@ -41,7 +45,15 @@ impl std::fmt::Debug for Follower {
 impl Follower {
     /// Follows a terminal of this size.
     pub fn new(cols: u32, rows: u32) -> Self {
-        Self { cols, rows, screen: None, backlog: Vec::new(), budget: BUDGET_MAX, refilled_ms: 0 }
+        Self {
+            cols,
+            rows,
+            screen: None,
+            resized: false,
+            backlog: Vec::new(),
+            budget: BUDGET_MAX,
+            refilled_ms: 0,
+        }
     }
 
     /// Takes output; `now_ms` counts from any moment on.
@@ -54,6 +66,16 @@ impl Follower {
             return;
         }
         let mut budget = std::mem::take(&mut self.budget);
+        if self.resized && !bytes.is_empty() {
+            let cost = self.resize_cost();
+            if cost > budget {
+                // Sizes change faster than they can be followed: this is drawn for the wrong one.
+                self.budget = budget;
+                return self.wait(bytes);
+            }
+            budget = budget.saturating_sub(cost);
+            self.take_size(&mut budget);
+        }
         self.emulate_backlog(&mut budget);
         let taken = match self.backlog.is_empty() {
             true => self.screen().feed_within(bytes, &mut budget),
@@ -65,14 +87,39 @@ impl Follower {
 
     /// The terminal has another size.
     pub fn resize(&mut self, cols: u32, rows: u32) {
-        // What came before was drawn for the old size.
-        let behind = self.catch_up();
-        if behind {
-            let backlog = std::mem::take(&mut self.backlog);
-            self.screen().skim(&backlog);
+        if (cols, rows) == (self.cols, self.rows) {
+            return;
+        }
+        if !self.resized {
+            // The old size is the screen's, and what waits was drawn for it.
+            self.screen();
+            self.resized = true;
         }
         (self.cols, self.rows) = (cols, rows);
-        self.screen().resize(cols, rows);
+    }
+
+    /// Gives the screen its size. What came before was drawn for the old one: it is emulated as far as `budget` goes.
+    fn take_size(&mut self, budget: &mut u64) {
+        if !std::mem::take(&mut self.resized) {
+            return;
+        }
+        self.emulate_backlog(budget);
+        let backlog = std::mem::take(&mut self.backlog);
+        let (cols, rows) = (self.cols, self.rows);
+        let screen = self.screen();
+        if !backlog.is_empty() {
+            screen.skim(&backlog);
+        }
+        screen.resize(cols, rows);
+    }
+
+    /// What that costs, in nanoseconds: cells are moved, on both screens.
+    fn resize_cost(&self) -> u64 {
+        let cells = |side: u32, max: u16| u64::from(side.min(max.into()));
+        let (now_cols, now_rows) = self.screen.as_ref().map_or((0, 0), Screen::size);
+        let wanted = cells(self.cols, COLS_MAX).saturating_mul(cells(self.rows, ROWS_MAX));
+        let now = u64::from(now_cols).saturating_mul(now_rows.into());
+        wanted.max(now).saturating_mul(2 * CELL_COST)
     }
 
     /// Columns and rows, as the terminal has them.
@@ -96,6 +143,7 @@ impl Follower {
 
     fn catch_up(&mut self) -> bool {
         let mut budget = LOOK_BUDGET;
+        self.take_size(&mut budget);
         self.emulate_backlog(&mut budget);
         !self.backlog.is_empty()
     }

@@ -229,7 +229,8 @@ impl ClientReader {
 
     /// Takes everything that has arrived by now.
     pub(crate) fn take_arrived(&mut self) -> VecDeque<FromClient> {
-        while !self.closed && self.fetch().now_or_never().is_some() {}
+        // However much that is: the runtime would make a task that takes a lot wait for its turn, as if nothing had arrived.
+        while !self.closed && tokio::task::unconstrained(self.fetch()).now_or_never().is_some() {}
         self.bytes = 0;
         std::mem::take(&mut self.waiting)
     }

@@ -159,6 +159,31 @@ fn a_hundred_thousand_erased_screens_are_not_all_emulated() {
 }
 
 #[test]
+fn a_window_that_changes_its_size_all_the_time_is_not_followed_all_the_time() {
+    let mut follower = Follower::new(500, 250);
+    follower.feed(&b"x".repeat(BACKLOG_BYTES_MAX), 0);
+    let started = std::time::Instant::now();
+    for turn in 0..60_000_u32 {
+        if turn % 2 == 0 {
+            follower.resize(2, 1)
+        } else {
+            follower.resize(500, 250)
+        };
+        if turn % 4 == 0 {
+            follower.feed(b"drawn", 0);
+        }
+    }
+    // Followed each time this is half a minute or more; the bound is far from both.
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    follower.resize(70, 20);
+    while follower.picture(80, 24).1 {}
+    follower.feed(b"\x1b[2J\x1b[20;60Hlast row", 60_000);
+    let picture = follower.picture(80, 24).0;
+    assert_eq!((picture.cols(), picture.rows()), (70, 20));
+    assert!(picture.text().ends_with("last row\n"), "{}", picture.text());
+}
+
+#[test]
 fn a_look_at_what_is_not_emulated_yet_costs_a_bounded_step() {
     let mut follower = Follower::new(500, 250);
     follower.feed(&b"\x1b[2J".repeat(4_000), 0);
