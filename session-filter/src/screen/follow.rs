@@ -133,9 +133,16 @@ impl Follower {
         (Picture::of(self.screen(), cols_max.min(COLS_MAX), rows_max.min(ROWS_MAX)), behind)
     }
 
-    /// The screen, for reading, after as much emulation as a look may cost. `None` when there is still more to emulate.
+    /// The screen, for reading, after as much emulation as output may cost: whoever asks does so for every key that is pressed. `None`
+    /// when there is still more to emulate.
     pub fn up_to_date(&mut self) -> Option<&Screen> {
-        match self.catch_up() {
+        let mut budget = std::mem::take(&mut self.budget);
+        if !self.resized || self.resize_cost() <= budget {
+            self.take_size(&mut budget);
+            self.emulate_backlog(&mut budget);
+        }
+        self.budget = budget;
+        match self.resized || !self.backlog.is_empty() {
             true => None,
             false => Some(self.screen()),
         }

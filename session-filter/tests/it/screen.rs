@@ -191,6 +191,25 @@ fn a_look_at_what_is_not_emulated_yet_costs_a_bounded_step() {
     assert!(behind, "one look emulated 4000 erased screens");
 }
 
+/// Every key that is pressed on a raw terminal asks for the screen: that must not be a way around the price of output.
+#[test]
+fn asking_for_the_screen_again_and_again_emulates_no_more_than_output_may_cost() {
+    let mut follower = Follower::new(500, 250);
+    follower.feed(&b"\x1b[2J".repeat(4_000), 0);
+    for _ in 0..1_000 {
+        assert!(
+            follower.up_to_date().is_none(),
+            "4000 erased screens were emulated without any time passing"
+        );
+    }
+    let mut passed = 0;
+    while follower.up_to_date().is_none() {
+        passed += 1_000;
+        follower.feed(b"x", passed);
+    }
+    assert!(passed > 50_000, "{passed}");
+}
+
 fn output() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         "[a-z ]{0,30}".prop_map(String::into_bytes),
