@@ -196,6 +196,7 @@ impl ProxyBuilder {
             keepalive_interval: Some(limits.keepalive_every),
             keepalive_max: 3,
             nodelay: true,
+            window_size: WINDOW_BYTES,
             ..server::Config::default()
         };
         let shared = Shared {
@@ -217,6 +218,10 @@ impl ProxyBuilder {
         Proxy { shared: Arc::new(shared), config: Arc::new(config) }
     }
 }
+
+/// What a client may send on a channel before it must wait for more room. The library gives room again when half of it is used up, so
+/// that half is what is under way on a slow network: 2 MiB, as much as OpenSSH has.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// An SSH proxy: a server towards users, a client towards targets, and between them the check and the record.
 pub struct Proxy {
