@@ -491,6 +491,7 @@ impl Guard {
                 let to = files.last().copied().unwrap_or(file);
                 if let Some(open) = self.files.get_mut(&to) {
                     open.written.give_up(&mut self.kept);
+                    open.uncounted |= len == 0;
                 }
                 Sent::OnHandle { client_id, file: to, expected: kind::STATUS, copied: len }
             }

@@ -105,6 +105,8 @@ pub(crate) struct Open {
     pub(crate) written: Whole,
     pub(crate) bytes_read: u64,
     pub(crate) bytes_written: u64,
+    /// The target was told to copy into it to the end of another file: nobody says how much that was.
+    pub(crate) uncounted: bool,
     /// Where the target said that the file ends.
     ends_at: Option<u64>,
     size: Option<u64>,
@@ -155,6 +157,7 @@ impl Open {
             written: Whole::new(hashing && accesses.write),
             bytes_read: 0,
             bytes_written: 0,
+            uncounted: false,
             ends_at: None,
             size: None,
             was_empty: false,

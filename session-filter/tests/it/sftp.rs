@@ -537,6 +537,20 @@ fn an_end_that_was_seen_elsewhere_does_not_make_a_part_the_whole() {
 }
 
 #[test]
+fn what_the_target_copies_by_itself_is_not_said_to_be_nothing() {
+    for (len, reason) in [(0_u64, Value::from("copied_by_target")), (5, Value::Null)] {
+        let mut bench = Bench::new();
+        let (from, to) = (bench.open("/up/x", READ), bench.open("/up/new", PUT));
+        let (at, len) = (0_u64.to_be_bytes(), len.to_be_bytes());
+        let copy = [&at[..], &len, &target::string(&to), &at].concat();
+        bench.send(&[target::extended(5, "copy-data", &[&from], &copy)]);
+        bench.send(&[target::request(4, 9, &[&to], &[])]);
+        let transferred = bench.events("file.transferred").pop().unwrap();
+        assert_eq!((&transferred["reason"], &transferred["sha256"]), (&reason, &Value::Null));
+    }
+}
+
+#[test]
 fn many_small_pieces_that_come_early_are_not_kept_without_limit() {
     let mut bench = Bench::new();
     let handle = bench.open("/up/new", PUT);

@@ -219,6 +219,10 @@ impl Guard {
         };
         let correlation_id = open.correlation_id.clone();
         let (outcome, reason) = match code {
+            status::OK if open.uncounted => {
+                let why = "the target was told to copy into it by itself; those bytes are not counted";
+                (Outcome::Success, Some(("copied_by_target".to_owned(), why.to_owned())))
+            }
             status::OK => (Outcome::Success, None),
             code => {
                 let why = format!("closing it, the target answered {}", status::name(code));
