@@ -65,7 +65,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            login_grace: Duration::from_secs(30),
+            login_grace: Duration::from_secs(60),
             choice_time: Duration::from_secs(120),
             unauthenticated_max: 256,
             unauthenticated_per_source_max: 64,
