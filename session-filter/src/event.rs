@@ -26,6 +26,7 @@ pub use self::door::{DoorClosed, DoorOpened, FileOperation, FileTransferred, PAT
 pub use self::shell::{BuiltinExecuted, CommandObserved, Observation};
 pub use self::terminal::{RecordingPosition, TerminalBytes, TerminalEnded, TerminalResized, TerminalStarted};
 pub use self::watch::{Act, AnomalyDetected, OperatorActed};
+use crate::door::FileAccess;
 use crate::policy::{Mode, Redacted};
 
 /// Longest piece of a command line, in bytes, that an event carries. A longer one is cut; its whole length
@@ -200,7 +201,7 @@ pub enum Detail {
     /// `file.opened`: a file is about to be opened for reading or writing. One more with the same `correlation_id` says how it went where
     /// it did not go as asked: the target refused (`failure`), did not answer (`unknown`), or it was never sent (`blocked`).
     FileOpened(FileOperation),
-    /// `file.changed`: a file is about to be removed, renamed, linked, listed, or its attributes changed; one more as for `file.opened`.
+    /// `file.changed`: a file is about to be removed, renamed, linked, or its attributes changed; `file.listed`: a directory is about to be listed; one more as for `file.opened`.
     FileChanged(FileOperation),
     /// `file.blocked`: an operation on a file was refused; the target never saw it.
     FileBlocked(FileOperation),
@@ -244,6 +245,7 @@ impl Detail {
             Self::DoorOpened(_) => "door.opened",
             Self::DoorClosed(_) => "door.closed",
             Self::FileOpened(_) => "file.opened",
+            Self::FileChanged(operation) if operation.access == FileAccess::List => "file.listed",
             Self::FileChanged(_) => "file.changed",
             Self::FileBlocked(_) => "file.blocked",
             Self::FileTransferred(_) => "file.transferred",

@@ -38,7 +38,7 @@
 //!
 //! # Records
 //!
-//! `file.opened` and `file.changed` are durable before the operation is sent; one more of the same type and correlation id, with outcome `failure`,
+//! `file.opened`, `file.changed` and `file.listed` are durable before the operation is sent; one more of the same type and correlation id, with outcome `failure`,
 //! says that the target refused. `file.transferred` follows when the file is closed, with SHA-256 where it was transferred
 //! whole. Refused operations are `file.blocked`. `STAT`, `LSTAT`, `REALPATH`, `READLINK` and their like are not recorded one by
 //! one, only counted ([`Guard::lookups`]); refused ones are recorded up to a limit.

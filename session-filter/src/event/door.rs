@@ -62,7 +62,7 @@ impl DoorClosed {
 /// Longest path in an event, in bytes.
 pub const PATH_BYTES_MAX: usize = 4096;
 
-/// Fields of `file.opened`, `file.changed`, `file.blocked`: one operation on a file.
+/// Fields of `file.opened`, `file.changed`, `file.listed`, `file.blocked`: one operation on a file.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct FileOperation {
