@@ -9,7 +9,8 @@ use session_filter::shell::{Action, Builtin, Editor, Lines, TerminalModes};
 
 fuzz_target!(|input: (u8, Vec<u8>)| {
     let (cols, bytes) = input;
-    let permitted = ["systemctl status nginx".to_owned(), "systemctl stop *".to_owned(), "echo 'a b' ...".to_owned()];
+    let permitted =
+        ["systemctl status nginx".to_owned(), "systemctl stop *".to_owned(), "echo 'a b' ...".to_owned()];
     let mut editor = Editor::new(u32::from(cols));
     editor.begin("alice@web-1:~$ ");
     let mut taken = 0;

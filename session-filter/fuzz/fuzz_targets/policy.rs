@@ -3,9 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use session_filter::{
-    AbsolutePath, Directory, Door, Facts, FileAccess, Mode, Policy, Target, User, Verdict,
-};
+use session_filter::{AbsolutePath, Directory, Door, Facts, FileAccess, Mode, Policy, Target, User, Verdict};
 
 fuzz_target!(|text: &str| {
     let policy = match Policy::from_toml(text) {
