@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty, Sig, server};
 
 use super::doors::visitors::Inward;
+use super::limits::Limits;
 use super::relay::say_on;
 
 /// The terminal a client has asked for and was given.
@@ -125,9 +127,20 @@ pub(crate) enum FromClient {
 }
 
 impl ClientChannel {
-    pub(crate) fn new(channel: Channel<server::Msg>, handle: server::Handle, setup: SharedSetup) -> Self {
+    pub(crate) fn new(
+        channel: Channel<server::Msg>,
+        handle: server::Handle,
+        setup: SharedSetup,
+        limits: &Limits,
+    ) -> Self {
         let (read, write) = channel.split();
-        Self { read: ClientReader::new(read), write, handle, setup, is_answered: AtomicBool::new(false) }
+        Self {
+            read: ClientReader::new(read, limits),
+            write,
+            handle,
+            setup,
+            is_answered: AtomicBool::new(false),
+        }
     }
 
     /// Waits for what the client asks for. `None`: the channel was closed first.
@@ -148,38 +161,53 @@ impl ClientChannel {
         self.setup.lock().pty.clone()
     }
 
-    pub(crate) async fn accept(&self) {
+    pub(crate) async fn accept(&mut self) {
         if self.is_answered.swap(true, Ordering::SeqCst) {
             return;
         }
         // A client that is gone is noticed by the reading side.
-        let _ = self.handle.channel_success(self.write.id()).await;
+        let _ = self.read.beside(self.handle.channel_success(self.write.id())).await;
     }
 
-    pub(crate) async fn reject(&self) {
+    pub(crate) async fn reject(&mut self) {
         if self.is_answered.swap(true, Ordering::SeqCst) {
             return;
         }
-        let _ = self.handle.channel_failure(self.write.id()).await;
+        let _ = self.read.beside(self.handle.channel_failure(self.write.id())).await;
+    }
+
+    /// Shows something on standard output. A client that is gone is noticed by the reading side.
+    pub(crate) async fn show(&mut self, bytes: Bytes) {
+        let _ = self.read.beside(self.write.data_bytes(bytes)).await;
     }
 
     /// Says something on standard error. A client that does not read gets no more of it than its window.
-    pub(crate) async fn say(&self, text: &str) {
-        say_on(&self.write, text).await;
+    pub(crate) async fn say(&mut self, text: &str) {
+        let _ = self.read.beside(say_on(&self.write, text)).await;
     }
 
-    pub(crate) async fn finish(&self, exit_status: u32) {
-        let _ = self.write.exit_status(exit_status).await;
-        let _ = self.write.eof().await;
-        let _ = self.write.close().await;
+    pub(crate) async fn finish(&mut self, exit_status: u32) {
+        let write = &self.write;
+        let last = async {
+            let _ = write.exit_status(exit_status).await;
+            let _ = write.eof().await;
+            let _ = write.close().await;
+        };
+        self.read.discard();
+        self.read.beside(last).await;
     }
 
     /// Passes on that a signal ended the command.
-    pub(crate) async fn finish_by_signal(&self, signal: Sig) {
-        let id = self.write.id();
-        let _ = self.handle.exit_signal_request(id, signal, false, String::new(), String::new()).await;
-        let _ = self.write.eof().await;
-        let _ = self.write.close().await;
+    pub(crate) async fn finish_by_signal(&mut self, signal: Sig) {
+        let (write, handle) = (&self.write, &self.handle);
+        let last = async {
+            let id = write.id();
+            let _ = handle.exit_signal_request(id, signal, false, String::new(), String::new()).await;
+            let _ = write.eof().await;
+            let _ = write.close().await;
+        };
+        self.read.discard();
+        self.read.beside(last).await;
     }
 }
 
@@ -195,11 +223,63 @@ pub(crate) struct ClientReader {
     /// The client has said that nothing more comes, whoever took that message.
     eof: bool,
     closed: bool,
+    /// Nobody wants anything any more.
+    discards: bool,
+    bytes_max: usize,
+    stall: Duration,
 }
 
+/// How long a client that has closed its channel is still written to: what it does not take then, it does not want.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 impl ClientReader {
-    pub(crate) fn new(half: ChannelReadHalf) -> Self {
-        Self { half, waiting: VecDeque::new(), bytes: 0, put_back: 0, eof: false, closed: false }
+    pub(crate) fn new(half: ChannelReadHalf, limits: &Limits) -> Self {
+        Self {
+            half,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            put_back: 0,
+            eof: false,
+            closed: false,
+            discards: false,
+            bytes_max: limits.pending_bytes_max,
+            stall: limits.upload_stall,
+        }
+    }
+
+    /// Waits for `writing`, which goes to the client, and keeps what arrives meanwhile.
+    ///
+    /// INVARIANT: nobody writes to a client without reading from it. What goes either way passes through one task of the protocol library
+    /// for the whole connection, which waits for a channel that is not read: whoever only wrote could be waiting for themselves.
+    /// A client that sends more than may wait and takes nothing is given up, as if it had closed the channel.
+    pub(crate) async fn beside<T>(&mut self, writing: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(writing);
+        tokio::select! {
+            biased;
+            written = &mut writing => return Some(written),
+            () = self.fill() => {}
+        }
+        let patience = if self.closed { LAST_WORDS.min(self.stall) } else { self.stall };
+        let written = tokio::time::timeout(patience, writing).await.ok();
+        if written.is_none() {
+            self.closed = true;
+            self.discard();
+        }
+        written
+    }
+
+    /// Nobody wants what is there or comes.
+    fn discard(&mut self) {
+        self.discards = true;
+        self.waiting.clear();
+        self.bytes = 0;
+    }
+
+    /// Keeps what arrives until the client closes the channel or no more may wait.
+    async fn fill(&mut self) {
+        while !self.closed && self.bytes < self.bytes_max {
+            self.fetch().await;
+        }
     }
 
     /// The next thing the client sent; `None` once it has closed the channel and everything before was taken. Cancellation safe.
@@ -278,8 +358,10 @@ impl ClientReader {
             }
             Some(_) => return,
         };
-        self.bytes = self.bytes.saturating_add(size(&next));
-        self.waiting.push_back(next);
+        if !self.discards {
+            self.bytes = self.bytes.saturating_add(size(&next));
+            self.waiting.push_back(next);
+        }
     }
 }
 

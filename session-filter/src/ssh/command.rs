@@ -74,7 +74,7 @@ pub(crate) async fn serve_asked(session: Arc<Session>, mut channel: ClientChanne
     let served = async {
         match (asked, session.mode()) {
             (Asked::Exec(line), _) => exec(&session, &mut channel, &line).await,
-            (Asked::Shell, Mode::ExecOnly) => shell(&session, &channel).await,
+            (Asked::Shell, Mode::ExecOnly) => shell(&session, &mut channel).await,
             (Asked::Shell, Mode::Managed) => managed::serve(&session, &mut channel).await,
             (Asked::Shell, Mode::Unrestricted) => unrestricted::serve(&session, &mut channel).await,
             (Asked::Subsystem(name), _) if name == "sftp" => sftp::serve(&session, &mut channel).await,
@@ -93,7 +93,7 @@ pub(crate) async fn serve_asked(session: Arc<Session>, mut channel: ClientChanne
 }
 
 /// A shell is not given; the answer is what may be run instead.
-async fn shell(session: &Session, channel: &ClientChannel) {
+async fn shell(session: &Session, channel: &mut ClientChannel) {
     let event =
         session.journal.event(Outcome::Blocked, Detail::RequestRefused(RequestRefused::new("shell", None)));
     session.journal.submit(event.because("no_shell", "shells are not available in this mode")).await;
@@ -109,7 +109,7 @@ async fn shell(session: &Session, channel: &ClientChannel) {
         }
     }
     channel.accept().await;
-    let _ = channel.write.data_bytes(Bytes::from(text)).await;
+    channel.show(Bytes::from(text)).await;
     channel.finish(EXIT_NO_SHELL).await;
 }
 
@@ -303,7 +303,7 @@ async fn blocked(session: &Session, line: &[u8], correlation_id: &str, denial: D
     CommandEnd::Blocked(denial)
 }
 
-pub(crate) async fn unavailable(session: &Session, channel: &ClientChannel, message: &str) {
+pub(crate) async fn unavailable(session: &Session, channel: &mut ClientChannel, message: &str) {
     channel.accept().await;
     let said = async {
         channel.say(message).await;

@@ -16,7 +16,7 @@ use self::builtins::Answer;
 use self::place::Place;
 use super::channel::{ClientChannel, FromClient};
 use super::command::{CommandEnd, EXIT_BLOCKED, EXIT_UNAVAILABLE, Surroundings, TypedAhead, execute};
-use super::relay::{say_on, signal_name};
+use super::relay::signal_name;
 use super::session::{End, Session, lock};
 use super::terminal::Terminal;
 use super::text::printable;
@@ -169,7 +169,7 @@ impl Prompt<'_> {
     }
 
     /// Shows what the editor drew, and keeps what was typed: before anything comes of it.
-    async fn keep(&mut self, channel: &ClientChannel) {
+    async fn keep(&mut self, channel: &mut ClientChannel) {
         let taken = self.editor.taken();
         if !taken.is_empty() {
             self.terminal.input(&taken).await;
@@ -178,13 +178,12 @@ impl Prompt<'_> {
         self.show(channel, &drawn).await;
     }
 
-    async fn show(&self, channel: &ClientChannel, text: &str) {
+    async fn show(&self, channel: &mut ClientChannel, text: &str) {
         if text.is_empty() {
             return;
         }
         self.terminal.output(text.as_bytes()).await;
-        // A client that is gone is noticed by the reading side.
-        let _ = channel.write.data_bytes(Bytes::copy_from_slice(text.as_bytes())).await;
+        channel.show(Bytes::copy_from_slice(text.as_bytes())).await;
     }
 
     async fn accepted(&mut self, channel: &mut ClientChannel, line: &str) -> Next {
@@ -337,11 +336,11 @@ async fn script_line(
         let asked = builtins::Asked { line: text, builtin, history: None };
         *status = match builtins::answer(session, channel, place, asked).await {
             Answer::Text(text) => {
-                let _ = channel.write.data_bytes(Bytes::from(text)).await;
+                channel.show(Bytes::from(text)).await;
                 0
             }
             Answer::Refused(text) => {
-                say_on(&channel.write, &text).await;
+                channel.say(&text).await;
                 1
             }
             Answer::Exit(status) => return Next::End(Some(status)),
@@ -359,22 +358,22 @@ async fn script_line(
     match execute(session, channel, line, &around).await {
         CommandEnd::Exited(exited) => *status = exited,
         CommandEnd::Signalled(signal) => {
-            say_on(&channel.write, &format!("ended by signal {}", signal_name(&signal))).await;
+            channel.say(&format!("ended by signal {}", signal_name(&signal))).await;
             *status = EXIT_UNAVAILABLE;
         }
         CommandEnd::Blocked(denial) => {
-            say_on(&channel.write, &format!("blocked: {denial}")).await;
+            channel.say(&format!("blocked: {denial}")).await;
             *status = EXIT_BLOCKED;
         }
         CommandEnd::Unavailable(message) => {
-            say_on(&channel.write, &message).await;
+            channel.say(&message).await;
             *status = EXIT_UNAVAILABLE;
         }
         CommandEnd::ClientClosed => return Next::End(None),
         CommandEnd::SessionEnded { said } => {
             if !said {
                 let end = session.ended().await;
-                say_on(&channel.write, &format!("session ended: {}", end.message())).await;
+                channel.say(&format!("session ended: {}", end.message())).await;
             }
             return Next::End(Some(EXIT_UNAVAILABLE));
         }

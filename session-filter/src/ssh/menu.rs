@@ -26,28 +26,28 @@ pub(crate) async fn serve(choice: Arc<Choice>, mut channel: ClientChannel) {
     let is_person = matches!(asked, Asked::Shell) && channel.pty().is_some();
     channel.accept().await;
     if !is_person {
-        return leave(&channel, &choice.refuse("target_not_named").await).await;
+        return leave(&mut channel, &choice.refuse("target_not_named").await).await;
     }
     if !choice.take() {
-        return leave(&channel, "a target is being chosen on another channel").await;
+        return leave(&mut channel, "a target is being chosen on another channel").await;
     }
     let chosen = match tokio::time::timeout(patience, choose(&choice, &mut channel)).await {
         Ok(Some(id)) => id,
-        Ok(None) => return leave(&channel, &choice.refuse("no_target_chosen").await).await,
-        Err(_) => return leave(&channel, &choice.refuse("no_target_chosen").await).await,
+        Ok(None) => return leave(&mut channel, &choice.refuse("no_target_chosen").await).await,
+        Err(_) => return leave(&mut channel, &choice.refuse("no_target_chosen").await).await,
     };
     let entered = choice.choose(&chosen).await;
     // The user's place at the menu is free again.
     drop(choice);
     match entered {
         Ok(Entered::Session(session)) => command::serve_asked(session, channel, asked).await,
-        Ok(Entered::Refused { reason, .. }) => leave(&channel, &reason).await,
-        Ok(Entered::Choosing(_)) => leave(&channel, "no session").await,
-        Err(error) => leave(&channel, &format!("no session: {error}")).await,
+        Ok(Entered::Refused { reason, .. }) => leave(&mut channel, &reason).await,
+        Ok(Entered::Choosing(_)) => leave(&mut channel, "no session").await,
+        Err(error) => leave(&mut channel, &format!("no session: {error}")).await,
     }
 }
 
-async fn leave(channel: &ClientChannel, words: &str) {
+async fn leave(channel: &mut ClientChannel, words: &str) {
     channel.say(words).await;
     channel.finish(EXIT_UNAVAILABLE).await;
 }
@@ -101,8 +101,9 @@ async fn choose(choice: &Choice, channel: &mut ClientChannel) -> Option<String> 
     }
 }
 
-async fn show(channel: &ClientChannel, text: &str) -> Option<()> {
-    channel.write.data_bytes(Bytes::copy_from_slice(text.as_bytes())).await.ok()
+async fn show(channel: &mut ClientChannel, text: &str) -> Option<()> {
+    let shown = channel.write.data_bytes(Bytes::copy_from_slice(text.as_bytes()));
+    channel.read.beside(shown).await?.ok()
 }
 
 /// The targets, and what an answer means.

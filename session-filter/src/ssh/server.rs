@@ -218,7 +218,7 @@ impl Handler for Doorman {
         let standing = self.standing.borrow().clone();
         let setup = SharedSetup::default();
         self.setups.insert(channel.id(), setup.clone());
-        let channel = ClientChannel::new(channel, session.handle(), setup);
+        let channel = ClientChannel::new(channel, session.handle(), setup, &self.shared.limits);
         match standing {
             Standing::Stranger => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
             Standing::Refused(reason) => {

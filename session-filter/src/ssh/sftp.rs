@@ -58,12 +58,13 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
         _ => stop(&mut from_target, &to_target, patience).await,
     };
     server.record.conclude(session, &flow, &ended, stopped).await;
-    let _ = tokio::time::timeout(patience, farewell(session, channel, &flow, ended)).await;
+    let exit_status = flow.exit_status();
+    let _ = tokio::time::timeout(patience, farewell(session, channel, exit_status, ended)).await;
 }
 
-async fn farewell(session: &Session, channel: &ClientChannel, flow: &Flow<'_>, ended: Ended) {
+async fn farewell(session: &Session, channel: &mut ClientChannel, exit_status: Option<u32>, ended: Ended) {
     match ended {
-        Ended::Target => channel.finish(flow.exit_status().unwrap_or(EXIT_UNAVAILABLE)).await,
+        Ended::Target => channel.finish(exit_status.unwrap_or(EXIT_UNAVAILABLE)).await,
         Ended::ClientClosed => {}
         Ended::Session(_) => channel.finish(EXIT_UNAVAILABLE).await,
         Ended::Recorder => {
@@ -192,7 +193,7 @@ pub(crate) async fn may(session: &Session, access: FileAccess, path: &AbsolutePa
     })
 }
 
-async fn refuse(session: &Session, channel: &ClientChannel) {
+async fn refuse(session: &Session, channel: &mut ClientChannel) {
     let refused = RequestRefused::new("subsystem", Some("sftp"));
     let event = session.journal.event(Outcome::Blocked, Detail::RequestRefused(refused));
     session.journal.submit(event.because("door_closed", "no rule permits files in this session")).await;

@@ -54,7 +54,7 @@ pub(crate) async fn connect(session: Arc<Session>, door: Door, asked: Connection
     };
     reply.accept().await;
     let (read, write) = channel.split();
-    let mut read = ClientReader::new(read);
+    let mut read = ClientReader::new(read, &session.shared.limits);
     let client = ClientEnd { read: &mut read, write: &write, handle: &handle };
     let end = pipe(&opened, client, target, Carries::Bytes).await;
     opened.close(end).await;

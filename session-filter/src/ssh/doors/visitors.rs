@@ -148,7 +148,7 @@ impl Usher {
         };
         reply.accept().await;
         let (read, write) = client.split();
-        let mut read = ClientReader::new(read);
+        let mut read = ClientReader::new(read, &self.session.shared.limits);
         let client = ClientEnd { read: &mut read, write: &write, handle: &self.client };
         let end = pipe(&opened, client, channel, Carries::Bytes).await;
         opened.close(end).await;

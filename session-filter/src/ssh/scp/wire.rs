@@ -87,7 +87,8 @@ impl<'a> Wire<'a> {
 
     pub(super) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), Stop> {
         self.session.active();
-        self.channel.write.data_bytes(bytes.into()).await.map_err(|_| Stop::Gone)
+        let sent = self.channel.write.data_bytes(bytes.into());
+        self.channel.read.beside(sent).await.ok_or(Stop::Gone)?.map_err(|_| Stop::Gone)
     }
 
     pub(super) async fn good(&mut self) -> Result<(), Stop> {

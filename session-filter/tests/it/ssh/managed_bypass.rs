@@ -214,6 +214,27 @@ fn input_of_a_running_command_is_no_line() {
 /// A terminal's driver forgets what was typed ahead when Ctrl-C stops a command: what was given up must not run at the next prompt.
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
+fn keys_that_come_faster_than_they_are_answered_hold_up_nothing() {
+    let fixture = fixture();
+    let policy =
+        "[[permit]]\nusers=[\"alice\"]\ntargets=[\"box\"]\nmode=\"managed\"\ncommands=[\"echo ...\"]\n";
+    fixture.policy.set(session_filter::Policy::from_toml(policy).unwrap());
+    let limit = std::time::Duration::from_secs(20);
+    let mut seat = fixture.ssh().arg("-tt").spawn_shell().unwrap();
+    assert!(seat.wait_for_stdout("$ ", limit));
+    // Each a packet of its own, and each answered with a new prompt.
+    for _ in 0..5_000 {
+        seat.write(b"\x03").unwrap();
+    }
+    seat.write(b"echo meant\r").unwrap();
+    fixture.wait_for("the line is run", |fixture| !fixture.events_of("command.executed").is_empty());
+    seat.write(b"exit\r").unwrap();
+    assert_eq!(seat.wait(limit).unwrap().code(), Some(0));
+    assert_eq!(sent(&fixture), ["echo meant"]);
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
 fn what_was_typed_ahead_goes_with_the_command_that_is_interrupted() {
     let fixture = fixture();
     let policy = "[[permit]]\nusers=[\"alice\"]\ntargets=[\"box\"]\nmode=\"managed\"\ncommands=[\"sleep 1000\", \"echo ...\"]\n";
