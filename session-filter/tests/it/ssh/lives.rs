@@ -107,7 +107,7 @@ fn assert_stopped(fixture: &Fixture, seconds: &str) {
 }
 
 /// Is a `sleep` with this argument running on this machine?
-fn sleeping(seconds: &str) -> bool {
+pub(crate) fn sleeping(seconds: &str) -> bool {
     let wanted = format!("sleep\0{seconds}\0");
     std::fs::read_dir("/proc")
         .unwrap()
