@@ -215,11 +215,11 @@ fn size_and_interrupt_reach_the_shell() {
     let fixture = Fixture::with_policy(RAW);
     let mut shell = raw(&fixture);
     type_line(&mut shell, "stty size", "24 80");
-    type_line(&mut shell, "sleep 4711 || echo interrupted=$?", "sleep 4711");
+    type_line(&mut shell, "sleep 4713 || echo interrupted=$?", "sleep 4713");
     fixture
         .wait_for("it runs", |f| f.registry.list()[0].running.iter().any(|line| line.starts_with("sleep")));
     // The shell says so before it starts the program, and an interrupt in between would be lost on both.
-    fixture.wait_for("the program runs", |_| super::lives::sleeping("4711"));
+    fixture.wait_for("the program runs", |_| super::lives::sleeping("4713"));
     shell.write(b"\x03").unwrap();
     type_line(&mut shell, "echo sta''tus $?", "status 130");
     leave(shell, 0);
