@@ -1,0 +1,227 @@
+//! What a server does differently from RFC 7644, switch by switch.
+
+/// How to speak with one server. Made by a preset and changed switch by switch:
+/// `Dialect::rfc7644().with(|d| d.paging = Paging::None)`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Dialect {
+    /// The preset's name, for reports.
+    pub name: &'static str,
+    /// What filters it can read.
+    pub filters: FilterForm,
+    /// How changes are sent.
+    pub update: Update,
+    /// How a PATCH is written.
+    pub patch: PatchForm,
+    /// Whether verbs of a PATCH are written `replace` or `Replace`.
+    pub verbs: VerbCase,
+    /// How booleans are written.
+    pub booleans: BooleanForm,
+    /// How members leave a group.
+    pub member_removal: MemberRemoval,
+    /// How many members one PATCH may touch.
+    pub members_per_patch_max: Option<usize>,
+    /// How lists are paged.
+    pub paging: Paging,
+    /// The largest page it gives.
+    pub page_size_max: Option<usize>,
+    /// Whether `/Bulk` may be used; `Discover` asks `ServiceProviderConfig`.
+    pub bulk: Support,
+    /// Whether `/.search` may be used.
+    pub search_post: Support,
+    /// Whether `/Me` may be used.
+    pub me: Support,
+    /// Whether `sortBy` may be used.
+    pub sort: Support,
+    /// When `If-Match` is sent.
+    pub if_match: IfMatch,
+    /// What `active: false` and `DELETE` do.
+    pub deprovision: DeprovisionEffect,
+    /// Whether a 404 to a filtered list means that nothing matches.
+    pub not_found_is_empty: bool,
+    /// Whether writes need a CSRF token fetched first.
+    pub csrf: bool,
+    /// How many requests per minute are welcome.
+    pub requests_per_minute: Option<u32>,
+}
+
+/// What filters a server can read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FilterForm {
+    /// The whole grammar.
+    Full,
+    /// `eq` and `and`.
+    EqualAnd,
+}
+
+/// How changes are sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Update {
+    /// PATCH.
+    Patch,
+    /// GET, then PUT of the whole resource.
+    Replace,
+}
+
+/// How a PATCH is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PatchForm {
+    /// As the difference gives it: value paths, several attributes in one operation where that is shorter.
+    Standard,
+    /// One operation an attribute, each with a path, no filter addressing a whole element.
+    PerAttribute,
+    /// One `replace` without a path whose value holds all attributes.
+    Pathless,
+}
+
+/// How verbs are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum VerbCase {
+    /// `replace`
+    Lower,
+    /// `Replace`
+    Title,
+}
+
+/// How booleans are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BooleanForm {
+    /// `false`
+    Json,
+    /// `"False"`
+    Text,
+}
+
+/// How members leave a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum MemberRemoval {
+    /// `{"op":"remove","path":"members[value eq \"…\"]"}`
+    Filter,
+    /// `{"op":"remove","path":"members","value":[{"value":"…"}]}`
+    Value,
+    /// `{"op":"replace","path":"members","value":[…those who stay…]}`
+    Replace,
+}
+
+/// How lists are paged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Paging {
+    /// By cursor where the server offers it, else by index.
+    Discover,
+    /// `startIndex`, `count`.
+    Index,
+    /// `cursor` (RFC 9865).
+    Cursor,
+    /// Everything in one answer.
+    None,
+}
+
+/// Whether something may be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Support {
+    /// It may.
+    Yes,
+    /// It may not.
+    No,
+    /// `ServiceProviderConfig` says.
+    Discover,
+}
+
+/// When `If-Match` is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum IfMatch {
+    /// Never.
+    Never,
+    /// With the entity tag of the resource, where there is one.
+    WhenKnown,
+    /// `*` with every write.
+    Any,
+}
+
+/// What `active: false` and `DELETE` do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct DeprovisionEffect {
+    /// What `active: false` does.
+    pub disable: DisableEffect,
+    /// What `DELETE` does.
+    pub delete: DeleteEffect,
+}
+
+/// What `active: false` does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DisableEffect {
+    /// The account stays and cannot be used.
+    Disables,
+    /// The account is gone.
+    Deletes,
+    /// Nothing; there is no such attribute.
+    Unsupported,
+}
+
+/// What `DELETE` does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DeleteEffect {
+    /// The account is gone.
+    Deletes,
+    /// The account is gone and cannot be made anew.
+    DeletesForever,
+    /// The account stays and cannot be used.
+    Disables,
+    /// It is refused.
+    Unsupported,
+}
+
+impl Dialect {
+    /// As RFC 7644 says; what is optional there is discovered.
+    pub fn rfc7644() -> Self {
+        Self {
+            name: "rfc7644",
+            filters: FilterForm::Full,
+            update: Update::Patch,
+            patch: PatchForm::Standard,
+            verbs: VerbCase::Lower,
+            booleans: BooleanForm::Json,
+            member_removal: MemberRemoval::Filter,
+            members_per_patch_max: None,
+            paging: Paging::Discover,
+            page_size_max: None,
+            bulk: Support::Discover,
+            search_post: Support::Yes,
+            me: Support::Discover,
+            sort: Support::Discover,
+            if_match: IfMatch::WhenKnown,
+            deprovision: DeprovisionEffect {
+                disable: DisableEffect::Disables,
+                delete: DeleteEffect::Deletes,
+            },
+            not_found_is_empty: false,
+            csrf: false,
+            requests_per_minute: None,
+        }
+    }
+
+    /// With some switches changed.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self::rfc7644()
+    }
+}

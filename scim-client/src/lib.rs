@@ -1,0 +1,19 @@
+#![forbid(unsafe_code)]
+//! Talk SCIM 2.0 to applications, and know what really happened there.
+
+pub mod asserted;
+pub mod auth;
+pub mod client;
+pub mod clock;
+pub mod dialect;
+pub mod error;
+pub mod filter;
+pub mod message;
+pub mod path;
+pub mod resource;
+pub mod transport;
+
+pub use asserted::Asserted;
+pub use client::{Client, Endpoint};
+pub use dialect::Dialect;
+pub use error::{Advice, Error, ErrorKind};
