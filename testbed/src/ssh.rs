@@ -64,6 +64,14 @@ impl Ssh {
         self
     }
 
+    /// Offers the security key in this file, whose signatures come from that provider library.
+    #[must_use]
+    pub fn security_key(self, path: impl Into<PathBuf>, provider: &Path) -> Self {
+        let mut option = OsString::from("SecurityKeyProvider=");
+        option.push(provider);
+        self.key(path).option(option)
+    }
+
     /// Answers one password prompt (by `password` or `keyboard-interactive`), through `SSH_ASKPASS`.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {

@@ -19,6 +19,8 @@ enum Check {
     Program,
     /// A module of Debian's own Python, which tests call by its full path so that no other Python gets in the way.
     PythonModule(&'static str),
+    /// A header that C is compiled with.
+    Header(&'static str),
 }
 
 /// Makes sure that all are there; returns how many.
@@ -48,6 +50,7 @@ fn missing(workspace: &Workspace) -> Vec<&'static Tool> {
 
 fn is_there(workspace: &Workspace, tool: &Tool) -> bool {
     match tool.check {
+        Check::Header(path) => Path::new(path).is_file(),
         Check::Program => find_program(tool.name).is_some(),
         Check::PythonModule(module) => {
             Invocation::program(workspace, DEBIAN_PYTHON).args(["-c", &format!("import {module}")]).succeeds()
@@ -140,6 +143,13 @@ const TOOLS: &[Tool] = &[
     program("sqlite3", "sqlite3"),
     // What watches system calls in crash tests.
     program("strace", "strace"),
+    // The library that stands in for security keys.
+    program("cc", "gcc"),
+    Tool {
+        name: "OpenSSL's headers",
+        package: "libssl-dev",
+        check: Check::Header("/usr/include/openssl/evp.h"),
+    },
     // libFuzzer is C++.
     program("c++", "g++"),
 ];

@@ -3,4 +3,5 @@
 
 mod processes;
 mod programs;
+mod security_keys;
 mod sshd;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use chrono::Utc;
 use session_filter::totp::{Algorithm, Totp};
-use testbed::{Output, Sshd, SshdOptions};
+use testbed::{Output, SecurityKeys, Ssh, Sshd, SshdOptions, Touch};
 
 use super::serve::{port, serve, ssh, stop, write_files};
 use super::stage::{BINARY, entries, of_type};
@@ -50,7 +51,7 @@ fn keys_and_codes_open_and_a_used_code_does_not_even_after_a_restart() {
 
     let proxy = serve(dir.path());
     let with_password = ssh(port(&proxy));
-    let with_key = testbed::Ssh::new(port(&proxy)).user("alice").key(sshd.client_key_path());
+    let with_key = Ssh::new(port(&proxy)).user("alice").key(sshd.client_key_path());
     // Not enrolled: nobody gets by without a code.
     assert_eq!(with_password.clone().code("000000").run("echo in").unwrap().code(), Some(255));
 
@@ -81,4 +82,40 @@ fn keys_and_codes_open_and_a_used_code_does_not_even_after_a_restart() {
     assert_eq!(succeeded, ["publickey+totp", "password+totp"]);
     let failed: Vec<_> = of_type(&entries, "login.failed").iter().map(|e| e["reason"].clone()).collect();
     assert_eq!(failed, ["not_enrolled", "replayed_code", "replayed_code"]);
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn security_keys_open_where_the_users_file_waives_the_touch_and_are_no_keys_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = Sshd::start(SshdOptions::new()).unwrap();
+    write_files(dir.path(), &sshd, "");
+    let users_path = dir.path().join("users.toml");
+    let users = std::fs::read_to_string(&users_path).unwrap();
+    let plugged_in = SecurityKeys::plug_in().unwrap();
+    let paths = ["ed25519-sk", "ecdsa-sk"].map(|kind| plugged_in.make(kind, Touch::Asked).unwrap());
+    let list = |option: &str| {
+        let public =
+            paths.each_ref().map(|path| std::fs::read_to_string(path.with_extension("pub")).unwrap());
+        let lines = public.map(|line| format!("\"{option}{}\"", line.trim()));
+        std::fs::write(&users_path, format!("{users}keys = [{}]\n", lines.join(", "))).unwrap();
+    };
+
+    list("");
+    let refused = serve(dir.path()).wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stderr_text().contains("`no-touch-required` before it"), "{}", refused.stderr_text());
+
+    list("no-touch-required ");
+    let proxy = serve(dir.path());
+    for path in &paths {
+        let client = Ssh::new(port(&proxy)).user("alice").security_key(path, &plugged_in.provider());
+        assert_in(&client.run("echo in").unwrap());
+    }
+    stop(proxy);
+    let methods: Vec<_> = of_type(&entries(&dir.path().join("data")), "login.succeeded")
+        .iter()
+        .map(|event| event["method"].clone())
+        .collect();
+    assert_eq!(methods, ["publickey", "publickey"]);
 }

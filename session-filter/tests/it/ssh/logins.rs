@@ -1,8 +1,7 @@
 //! Keys, security keys, one-time codes and lockouts, asked for by OpenSSH's own client.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::IpAddr;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -10,16 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use ed25519_dalek::{Signer as _, SigningKey};
 use russh::keys::PrivateKeyWithHashAlg;
 use session_filter::User;
 use session_filter::ssh::keys::ssh_key::LineEnding;
-use session_filter::ssh::keys::ssh_key::public::KeyData;
 use session_filter::ssh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, key::safe_rng};
 use session_filter::ssh::{Authenticator, CodeCheck, Limits, SecondFactor};
 use session_filter::totp::{Algorithm as CodeAlgorithm, CodeMatch, Totp};
-use sha2::{Digest as _, Sha256};
-use testbed::Ssh;
+use testbed::{SecurityKeys, Ssh, Touch};
 
 use super::fixture::{Fixture, PASSWORD, POLICY};
 use super::hostile::connect_as_nobody;
@@ -221,107 +217,35 @@ fn certificates_are_refused() {
     assert_in(&client(&fixture, "alice").key(&path).run("echo in").unwrap());
 }
 
-/// An agent with one Ed25519 security key, whose owner touches it or not.
-struct SecurityKey {
-    socket: PathBuf,
-    public: PathBuf,
-    key: PublicKey,
-}
-
-const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com";
-const APPLICATION: &str = "ssh:";
-
-impl SecurityKey {
-    fn plug_in(dir: &Path) -> Self {
-        let signing = SigningKey::from_bytes(&[7; 32]);
-        let mut blob = Vec::new();
-        put(&mut blob, SK_ED25519.as_bytes());
-        put(&mut blob, signing.verifying_key().as_bytes());
-        put(&mut blob, APPLICATION.as_bytes());
-        let key = PublicKey::from_bytes(&blob).unwrap();
-        assert!(matches!(key.key_data(), KeyData::SkEd25519(_)));
-        let public = dir.join("security.pub");
-        std::fs::write(&public, key.to_openssh().unwrap()).unwrap();
-        let socket = dir.join("agent");
-        let listener = UnixListener::bind(&socket).unwrap();
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (signing, blob) = (signing.clone(), blob.clone());
-                std::thread::spawn(move || serve_agent(client.unwrap(), &signing, &blob));
-            }
-        });
-        Self { socket, public, key }
-    }
-
-    fn client(&self, fixture: &Fixture, user: &str) -> Ssh {
-        client(fixture, user).key(&self.public).option(format!("IdentityAgent={}", self.socket.display()))
-    }
-}
-
-fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
-    out.extend(bytes);
-}
-
-fn take(from: &mut &[u8]) -> Vec<u8> {
-    let (length, rest) = from.split_at(4);
-    let (taken, rest) = rest.split_at(u32::from_be_bytes(length.try_into().unwrap()) as usize);
-    *from = rest;
-    taken.to_vec()
-}
-
-/// The agent protocol, as far as `ssh` speaks it here; a signature is made as PROTOCOL.u2f says.
-fn serve_agent(mut client: UnixStream, signing: &SigningKey, blob: &[u8]) {
-    loop {
-        let mut length = [0; 4];
-        if client.read_exact(&mut length).is_err() {
-            return;
-        }
-        let mut request = vec![0; u32::from_be_bytes(length) as usize];
-        client.read_exact(&mut request).unwrap();
-        let mut reply = Vec::new();
-        match request[0] {
-            11 => {
-                reply.push(12);
-                reply.extend(1_u32.to_be_bytes());
-                put(&mut reply, blob);
-                put(&mut reply, b"security key");
-            }
-            13 => {
-                let mut rest = &request[1..];
-                assert_eq!(take(&mut rest), blob);
-                let message = take(&mut rest);
-                // Nobody touches it: the flag for that is not set. The counter is 1.
-                let trailer = [0, 0, 0, 0, 1];
-                let mut signed = Sha256::digest(APPLICATION).to_vec();
-                signed.extend(trailer);
-                signed.extend(Sha256::digest(&message));
-                let mut signature = Vec::new();
-                put(&mut signature, SK_ED25519.as_bytes());
-                put(&mut signature, &signing.sign(&signed).to_bytes());
-                signature.extend(trailer);
-                reply.push(14);
-                put(&mut reply, &signature);
-            }
-            _ => reply.push(5),
-        }
-        let mut framed = Vec::new();
-        put(&mut framed, &reply);
-        client.write_all(&framed).unwrap();
-    }
-}
-
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
-fn a_security_key_opens_only_for_whom_it_may_be_left_untouched() {
-    let dir = tempfile::tempdir().unwrap();
-    let security_key = SecurityKey::plug_in(dir.path());
-    let fixture = fixture(People::with_keys(&[&security_key.key]));
-    assert_in(&security_key.client(&fixture, "alice").run("echo in").unwrap());
-    let succeeded = &fixture.events_of("login.succeeded")[0];
-    assert_eq!(succeeded["key_fingerprint"], security_key.key.fingerprint(HashAlg::Sha256).to_string());
-    // Carol's `public_key` knows it, too, and is not asked.
-    assert_out(&security_key.client(&fixture, "carol").run("echo in").unwrap());
+fn security_keys_open_only_for_whom_they_may_be_left_untouched() {
+    let plugged_in = SecurityKeys::plug_in().unwrap();
+    let made = [
+        ("ed25519-sk", Touch::Asked),
+        ("ed25519-sk", Touch::NotAsked),
+        ("ecdsa-sk", Touch::Asked),
+        ("ecdsa-sk", Touch::NotAsked),
+    ];
+    let paths = made.map(|(key_type, touch)| plugged_in.make(key_type, touch).unwrap());
+    let keys = paths.each_ref().map(|path| {
+        PublicKey::from_openssh(&std::fs::read_to_string(path.with_extension("pub")).unwrap()).unwrap()
+    });
+    let fixture = fixture(People::with_keys(&keys.each_ref()));
+    let client = |user, path: &PathBuf| client(&fixture, user).security_key(path, &plugged_in.provider());
+    for (path, key) in paths.iter().zip(&keys) {
+        assert_in(&client("alice", path).run("echo in").unwrap());
+        let succeeded = fixture.events_of("login.succeeded");
+        let expected = key.fingerprint(HashAlg::Sha256).to_string();
+        assert_eq!(succeeded.last().unwrap()["key_fingerprint"], expected);
+        // Carol's `public_key` knows it, too, and is not asked: who looks at it cannot tell whether the key was touched.
+        assert_out(&client("carol", path).run("echo in").unwrap());
+    }
+    assert_eq!(fixture.events_of("login.succeeded").len(), paths.len());
+    // Another key of the same kind is a stranger.
+    let stranger = SecurityKeys::plug_in().unwrap();
+    let path = stranger.make("ecdsa-sk", Touch::Asked).unwrap();
+    assert_out(&client("alice", &path).run("echo in").unwrap());
 }
 
 #[test]
