@@ -78,10 +78,11 @@ pub enum PatchForm {
 }
 
 /// How verbs are written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum VerbCase {
     /// `replace`
+    #[default]
     Lower,
     /// `Replace`
     Title,

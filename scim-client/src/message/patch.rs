@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::dialect::VerbCase;
 use crate::path::Path;
 
 /// Changes to a resource, applied together or not at all.
@@ -9,6 +10,8 @@ use crate::path::Path;
 pub struct PatchOp {
     /// In this order.
     pub operations: Vec<PatchOperation>,
+    /// How the verbs are written; they are read in any case.
+    pub verbs: VerbCase,
 }
 
 /// One change.
