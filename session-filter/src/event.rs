@@ -483,6 +483,9 @@ pub struct CommandBlocked {
     /// Byte offset at which the line stopped being permitted, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
+    /// Where in the terminal's recording it was refused, where it was meant to run on one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<RecordingPosition>,
 }
 
 /// Fields of `command.output`: a piece of what a command wrote.

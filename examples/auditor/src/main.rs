@@ -187,10 +187,10 @@ fn search(trail: &Trail, wanted: &args::Search, answer: &mut Answer) -> Result<u
     for record in trail.search(query)?.take(wanted.limit.unwrap_or(usize::MAX)) {
         let record = record?;
         found = true;
-        let position = positions.of(&record)?;
         match answer.json {
-            true => json::write_line(&mut answer.out, &search::to_json(&record, position.as_ref()))?,
+            true => json::write_line(&mut answer.out, &record.to_json())?,
             false => {
+                let position = positions.of(&record)?;
                 search::print(&mut answer.out, &record, &wanted.text, position.as_ref(), answer.palette)?
             }
         }

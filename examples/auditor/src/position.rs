@@ -3,24 +3,16 @@
 use std::collections::HashMap;
 
 use audit_log::Query;
-use chrono::{DateTime, Utc};
-use serde_json::json;
 
 use crate::failure::Failure;
 use crate::record::Record;
 use crate::terminal::inert;
 use crate::trail::Trail;
 
-/// The recordings of all sessions, by their beginnings; read when the first of them is asked for.
+/// How many recordings each session has; counted when the first of them is asked for.
 pub(crate) struct Positions<'a> {
     trail: &'a Trail,
-    sessions: Option<HashMap<String, Vec<Began>>>,
-}
-
-struct Began {
-    recording_id: String,
-    at: DateTime<Utc>,
-    ended: Option<DateTime<Utc>>,
+    recordings: Option<HashMap<String, usize>>,
 }
 
 /// A place in a recording.
@@ -34,70 +26,37 @@ pub(crate) struct Position {
 
 impl<'a> Positions<'a> {
     pub(crate) fn new(trail: &'a Trail) -> Self {
-        Self { trail, sessions: None }
+        Self { trail, recordings: None }
     }
 
-    /// The place that an event itself names, or that of a refused or built-in line on the only terminal open at the time.
+    /// The place that the event names.
     pub(crate) fn of(&mut self, record: &Record) -> Result<Option<Position>, Failure> {
-        let Some(session) = record.str("session_id") else { return Ok(None) };
-        let named = record.str("recording_id");
-        let by_time = matches!(record.event_type(), "command.blocked" | "builtin.executed");
-        if named.is_none() && !by_time {
+        let (Some(session), Some(recording_id)) = (record.str("session_id"), record.str("recording_id"))
+        else {
             return Ok(None);
-        }
-        let sessions = match &mut self.sessions {
-            Some(sessions) => sessions,
-            none => none.insert(beginnings(self.trail)?),
         };
-        let recordings = sessions.get(session).map(Vec::as_slice).unwrap_or_default();
-        let (recording_id, at_ms) = match named {
-            Some(id) => (id, record.number("at_ms").unwrap_or(0)),
-            None => {
-                let time = record.timestamp;
-                let mut open = recordings
-                    .iter()
-                    .filter(|began| began.at <= time && began.ended.is_none_or(|ended| time <= ended));
-                let (Some(began), None) = (open.next(), open.next()) else { return Ok(None) };
-                (
-                    began.recording_id.as_str(),
-                    u64::try_from((time - began.at).num_milliseconds()).unwrap_or(0),
-                )
-            }
+        let recordings = match &mut self.recordings {
+            Some(recordings) => recordings,
+            none => none.insert(counted(self.trail)?),
         };
-        let is_only = recordings.len() == 1;
         Ok(Some(Position {
             recording_id: recording_id.to_owned(),
-            at_ms,
+            // What begins a recording says no more.
+            at_ms: record.number("at_ms").unwrap_or(0),
             session: session.to_owned(),
-            is_only,
+            is_only: recordings.get(session).is_some_and(|count| *count == 1),
         }))
     }
 }
 
-fn beginnings(trail: &Trail) -> Result<HashMap<String, Vec<Began>>, Failure> {
-    let mut sessions: HashMap<String, Vec<Began>> = HashMap::new();
-    let fields = |record: &Record| {
-        Some((record.str("session_id")?.to_owned(), record.str("recording_id")?.to_owned()))
-    };
+fn counted(trail: &Trail) -> Result<HashMap<String, usize>, Failure> {
+    let mut recordings = HashMap::new();
     for record in trail.search(Query::all().event_type("terminal.started"))? {
-        let record = record?;
-        if let Some((session, recording_id)) = fields(&record) {
-            sessions.entry(session).or_default().push(Began {
-                recording_id,
-                at: record.timestamp,
-                ended: None,
-            });
+        if let Some(session) = record?.str("session_id") {
+            *recordings.entry(session.to_owned()).or_default() += 1;
         }
     }
-    for record in trail.search(Query::all().event_type("terminal.ended"))? {
-        let record = record?;
-        let Some((session, recording_id)) = fields(&record) else { continue };
-        let recordings = sessions.get_mut(&session).map(Vec::as_mut_slice).unwrap_or_default();
-        if let Some(began) = recordings.iter_mut().find(|began| began.recording_id == recording_id) {
-            began.ended = Some(record.timestamp);
-        }
-    }
-    Ok(sessions)
+    Ok(recordings)
 }
 
 impl Position {
@@ -113,9 +72,5 @@ impl Position {
             self.at_ms / 1000,
             self.at_ms % 1000
         )
-    }
-
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        json!({"recording_id": self.recording_id, "at_ms": self.at_ms})
     }
 }

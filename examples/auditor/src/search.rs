@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
-
 use crate::position::Position;
 use crate::record::{Record, piece};
 use crate::story::{MAY_HOLD_A_SECRET, time};
@@ -14,19 +12,6 @@ const COLUMNS_MAX: usize = 1_000;
 
 /// Bytes of terminal output that are shown before and after what was looked for.
 const AROUND_BYTES: usize = 60;
-
-/// The event, with the place where it can be watched if it does not name that itself.
-pub(crate) fn to_json(record: &Record, position: Option<&Position>) -> Value {
-    let mut line = record.to_json();
-    if let (Some(members), Some(Value::Object(place))) =
-        (line.as_object_mut(), position.map(Position::to_json))
-    {
-        for (name, value) in place {
-            members.entry(name).or_insert(value);
-        }
-    }
-    line
-}
 
 /// Prints a result: time, actor, target, session, type, outcome, then the command and why, and how to watch it.
 pub(crate) fn print(

@@ -305,7 +305,8 @@ impl<'a> Story<'a> {
 
     fn blocked(&self, out: &mut dyn Write, clock: &str, record: &Record) -> io::Result<()> {
         self.line(out, clock, self.palette.paint(Paint::Red, "✗").to_string(), record)?;
-        writeln!(out, "    {}{}", self.palette.paint(Paint::Red, "blocked, never sent"), self.why(record))
+        let how = format!("blocked, never sent{}", self.terminals.place(record));
+        writeln!(out, "    {}{}", self.palette.paint(Paint::Red, &how), self.why(record))
     }
 
     /// A line that the prompt answered by itself.
@@ -313,6 +314,7 @@ impl<'a> Story<'a> {
         self.line(out, clock, self.palette.paint(Paint::Bold, "$").to_string(), record)?;
         let mut answer = "answered by the prompt".to_owned();
         add(&mut answer, ", in ", record.text("directory"));
+        answer.push_str(&self.terminals.place(record));
         writeln!(out, "    {}{}", self.palette.paint(Paint::Dim, &answer), self.why(record))
     }
 

@@ -13,12 +13,15 @@ pub struct BuiltinExecuted {
     pub line: Line,
     /// The directory after it.
     pub directory: String,
+    /// Where in the terminal's recording it was typed, where there is a terminal.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub position: Option<RecordingPosition>,
 }
 
 impl BuiltinExecuted {
-    /// `line` was answered; commands now run in `directory`.
-    pub fn new(line: Line, directory: &str) -> Self {
-        Self { line, directory: cut_at_char(directory, 4096).to_owned() }
+    /// `line`, typed at `position`, was answered; commands now run in `directory`.
+    pub fn new(line: Line, directory: &str, position: Option<RecordingPosition>) -> Self {
+        Self { line, directory: cut_at_char(directory, 4096).to_owned(), position }
     }
 }
 

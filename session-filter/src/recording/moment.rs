@@ -21,7 +21,7 @@ pub struct Place {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Moment {
-    /// Where in which recording; commands that ran on no terminal, and some events that have no output of their own, do not say.
+    /// Where in which recording; commands that ran on no terminal do not say.
     pub place: Option<Place>,
     /// When, by the clock of the machine that recorded.
     pub timestamp: Option<DateTime<Utc>>,

@@ -103,9 +103,6 @@ impl Reel {
     }
 
     /// Takes the next moment of the session. `None`: it belongs to no recording.
-    ///
-    /// A command whose event names no recording is placed by its timestamp, if exactly one terminal is open: a refused line has no
-    /// output of its own, so some versions of the proxy do not say where it was typed.
     pub fn take(&mut self, moment: &Moment) -> Option<Shown> {
         let number = match (&moment.place, &moment.scene) {
             (Some(place), Scene::Started { width, height, term }) => {
@@ -121,15 +118,14 @@ impl Reel {
                     self.add(began)?
                 }
             },
-            (None, _) => {
+            // Of a terminal, but who knows which: where there is only one, it is that one that lacks something.
+            (None, Scene::Unreadable) => {
                 let mut open = (0..).zip(&self.recordings).filter(|(_, recording)| !recording.has_ended);
-                let (number, recording) = open.next()?;
-                let is_dated = recording.started_at.is_some() && moment.timestamp.is_some();
-                if open.next().is_some() || !(is_dated || moment.scene == Scene::Unreadable) {
-                    return None;
-                }
+                let (Some((number, _)), None) = (open.next(), open.next()) else { return None };
                 number
             }
+            // It had no terminal.
+            (None, _) => return None,
         };
         let recording = self.recordings.get_mut(number)?;
         Some(Shown { recording: number, at_ms: recording.take(moment) })
@@ -212,27 +208,17 @@ impl Recording {
     }
 
     fn take(&mut self, moment: &Moment) -> u64 {
-        if moment.scene == Scene::Unreadable {
+        let place = moment.place.as_ref().filter(|_| moment.scene != Scene::Unreadable);
+        let Some(Place { at_ms, offset, .. }) = place else {
             self.note(Flaw::Unreadable { at_ms: self.duration_ms });
             return self.duration_ms;
-        }
-        let by_clock = || {
-            let passed = moment.timestamp? - self.started_at?;
-            u64::try_from(passed.num_milliseconds()).ok()
         };
-        let at_ms = match &moment.place {
-            Some(place) => place.at_ms,
-            // A guess, so that a clock that was set back is no flaw of the recording.
-            None => by_clock().unwrap_or(0).max(self.duration_ms),
-        };
+        let (at_ms, offset) = (*at_ms, *offset);
         if at_ms < self.duration_ms {
             self.note(Flaw::Backwards { at_ms: self.duration_ms });
         }
         let at_ms = at_ms.max(self.duration_ms);
-        if moment.place.is_some() {
-            self.duration_ms = at_ms;
-        }
-        let offset = moment.place.as_ref().map_or(self.output_bytes, |place| place.offset);
+        self.duration_ms = at_ms;
         match &moment.scene {
             Scene::Output(bytes) => {
                 self.expect(offset, at_ms);

@@ -25,7 +25,9 @@ use super::terminal::Terminal;
 use super::text::printable;
 use super::{managed, scp, sftp, unrestricted};
 use crate::directory::Directory;
-use crate::event::{CommandBlocked, CommandExecuted, Detail, Line, Outcome, RequestRefused};
+use crate::event::{
+    CommandBlocked, CommandExecuted, Detail, Line, Outcome, RecordingPosition, RequestRefused,
+};
 use crate::policy::Mode;
 use crate::record::Recorded;
 use crate::scp::Call;
@@ -184,6 +186,16 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) typed_ahead: TypedAhead,
 }
 
+impl Surroundings<'_> {
+    /// Where the terminal's recording is, with everything up to here given to the journal.
+    async fn mark(&self) -> Option<RecordingPosition> {
+        match self.terminal {
+            Some(terminal) => Some(terminal.mark().await),
+            None => None,
+        }
+    }
+}
+
 /// Whose are the bytes that arrive before the target has begun to run the command?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TypedAhead {
@@ -228,7 +240,7 @@ pub(crate) async fn execute(
         let version = session.shared.gatekeeper.version();
         let permit = match session.shared.check(&session.request, line, around.directory).await {
             Verdict::Allow(permit) => permit,
-            Verdict::Deny(denial) => return blocked(session, line, &correlation_id, denial).await,
+            Verdict::Deny(denial) => return blocked(session, line, &correlation_id, denial, around).await,
         };
         let programs = programs(session, &permit);
         let prepared = tokio::select! {
@@ -280,7 +292,13 @@ async fn not_sent(session: &Session, correlation_id: &str, code: &str, message: 
     session.journal.submit(event).await;
 }
 
-async fn blocked(session: &Session, line: &[u8], correlation_id: &str, denial: Denial) -> CommandEnd {
+async fn blocked(
+    session: &Session,
+    line: &[u8],
+    correlation_id: &str,
+    denial: Denial,
+    around: &Surroundings<'_>,
+) -> CommandEnd {
     session.command_blocked();
     let recorded = Line::new(line, |text| session.shared.gatekeeper.redact(text));
     let sentence = session.shared.gatekeeper.redact(&denial.to_string());
@@ -289,7 +307,11 @@ async fn blocked(session: &Session, line: &[u8], correlation_id: &str, denial: D
         true => format!("redacted; {}", denial.code()),
         false => sentence.text,
     };
-    let detail = CommandBlocked { line: recorded, position: denial.position().map(|at| at as u64) };
+    let detail = CommandBlocked {
+        line: recorded,
+        position: denial.position().map(|at| at as u64),
+        recorded_at: around.mark().await,
+    };
     let event = session
         .journal
         .event(Outcome::Blocked, Detail::CommandBlocked(detail))
@@ -361,13 +383,7 @@ async fn prepare(
         Ok::<_, LinkFailure>((lane, target, offer))
     };
     let redact = |text: &str| session.shared.gatekeeper.redact(text);
-    let record = async {
-        let position = match around.terminal {
-            Some(terminal) => Some(terminal.mark().await),
-            None => None,
-        };
-        session.journal.command(correlation_id, permit, position, redact).await
-    };
+    let record = async { session.journal.command(correlation_id, permit, around.mark().await, redact).await };
     let both = async { tokio::join!(record, open) };
     tokio::pin!(both);
     let (command, opened) = tokio::select! {
@@ -575,10 +591,7 @@ async fn run(
         }
     };
     let (stdout, stderr) = output.finish();
-    let position = match around.terminal {
-        Some(terminal) => Some(terminal.mark().await),
-        None => None,
-    };
+    let position = around.mark().await;
     let executed = CommandExecuted {
         command: Some(shown),
         exit_status: output.exit_status,

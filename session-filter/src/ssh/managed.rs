@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::Utc;
 use tokio::sync::broadcast;
 
-use self::builtins::Answer;
+use self::builtins::{Answer, Asked, Typed};
 use self::place::Place;
 use super::channel::{ClientChannel, FromClient};
 use super::command::{CommandEnd, EXIT_BLOCKED, EXIT_UNAVAILABLE, Surroundings, TypedAhead, execute};
@@ -191,7 +191,7 @@ impl Prompt<'_> {
             return Next::Prompt;
         }
         // The keys of the line stand in the recording before whatever comes of it.
-        self.terminal.mark().await;
+        let position = self.terminal.mark().await;
         // A line with a secret in it is not brought back to the screen.
         if !Line::new(line.as_bytes(), |text| self.session.shared.gatekeeper.redact(text)).redacted {
             self.editor.history().push(line);
@@ -199,7 +199,11 @@ impl Prompt<'_> {
         match Builtin::parse(line) {
             Some(builtin) => {
                 let history = self.editor.history().clone();
-                let asked = builtins::Asked { line, builtin, history: Some(&history) };
+                let asked = Asked {
+                    typed: Typed { line, position: Some(position) },
+                    builtin,
+                    history: Some(&history),
+                };
                 match builtins::answer(self.session, channel, &mut self.place, asked).await {
                     Answer::Text(text) => self.show(channel, &text.replace('\n', "\r\n")).await,
                     Answer::Refused(text) => self.show(channel, &format!("{text}\r\n")).await,
@@ -333,7 +337,7 @@ async fn script_line(
     }
     let text = std::str::from_utf8(line).unwrap_or("");
     if let Some(builtin) = Builtin::parse(text) {
-        let asked = builtins::Asked { line: text, builtin, history: None };
+        let asked = Asked { typed: Typed { line: text, position: None }, builtin, history: None };
         *status = match builtins::answer(session, channel, place, asked).await {
             Answer::Text(text) => {
                 channel.show(Bytes::from(text)).await;

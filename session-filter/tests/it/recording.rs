@@ -244,24 +244,15 @@ fn terminals_of_one_session_are_kept_apart() {
 }
 
 #[test]
-fn a_refused_line_is_placed_by_its_time_on_the_only_open_terminal() {
-    let blocked = |time: &str| json!({"event_type": "command.blocked", "command": "rm -rf /", "position": 3, "timestamp": time});
-    let made = Made::new()
-        .after(10)
-        .output(b"$ ")
-        .raw(blocked("2026-01-31T09:15:28.542Z"))
-        .after(20)
-        .output(b"no")
-        .ended();
+fn a_refused_line_stands_where_its_event_says_and_one_without_a_terminal_nowhere() {
+    let blocked = json!({"event_type": "command.blocked", "command": "rm -rf /", "position": 3, "recording_id": ID, "at_ms": 10, "offset": 2});
+    let elsewhere = json!({"event_type": "command.blocked", "command": "id", "position": 0, "timestamp": "2026-01-31T09:15:28.542Z"});
+    let made =
+        Made::new().after(10).output(b"$ ").raw(blocked).raw(elsewhere).after(20).output(b"no").ended();
     let (text, recording) = cast(&made.events);
-    assert!(text.contains(r#"[1.500,"m","blocked: rm -rf /"]"#), "{text}");
-    assert!(recording.is_whole(), "{recording:?}");
-    // A cast's times never run backwards, even where a guess was late.
-    assert!(text.ends_with("[1.500,\"o\",\"no\"]\n"), "{text}");
-
-    let mut reel = Reel::new();
-    let take = |reel: &mut Reel, event: &Value| reel.take(&Moment::of(event.as_object().unwrap()).unwrap());
-    assert_eq!(take(&mut reel, &blocked("2026-01-31T09:15:28.542Z")), None, "no terminal is open");
+    assert!(text.contains(r#"[0.010,"m","blocked: rm -rf /"]"#) && !text.contains("id\""), "{text}");
+    assert!(text.ends_with("[0.030,\"o\",\"no\"]\n"), "{text}");
+    assert!(recording.is_whole() && recording.commands == 1, "{recording:?}");
 }
 
 #[test]

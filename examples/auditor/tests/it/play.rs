@@ -22,11 +22,10 @@ fn terminal(session: &str, id: &str, moments: &[(u64, Value)]) -> Vec<Value> {
         let mut made = event(&subject, &clock, json!({"outcome": "success"}));
         let members = made.as_object_mut().unwrap();
         members.extend(detail.as_object().unwrap().clone());
-        if members["event_type"] != "terminal.started" && members["event_type"] != "command.blocked" {
+        if members["event_type"] != "terminal.started" {
             members.extend([("at_ms".into(), (*at_ms).into()), ("offset".into(), offset.into())]);
         }
         match members["event_type"].as_str().unwrap() {
-            "command.blocked" => drop(members.remove("recording_id")),
             "terminal.output" => {
                 members.insert("sensitive".into(), json!(["text", "base64"]));
                 let text = members["text"].as_str().unwrap();
@@ -267,7 +266,7 @@ fn a_search_hit_says_where_it_can_be_watched() {
     );
     assert_eq!(played("system"), [at("1.200")]);
     assert_eq!(played("df -h"), [at("1.000"), at("1.200")]);
-    // The refusal does not name its place, which is known by its time.
+    // A refusal has its place like everything else.
     assert_eq!(played("hunter2"), [at("5.000"), at("5.100")]);
     // Another session's command ran on no terminal.
     assert_eq!(made.run(&["search", "mode", "--session", BOB]).out, "");
@@ -296,6 +295,7 @@ fn a_story_tells_of_terminals_and_not_of_every_character() {
         "09:15:00.000Z  · terminal 1: 40x6 xterm, 30.0 s, 107 B shown",
         &format!("    play: auditor play {ALICE}"),
         "    permitted by `*` (policy line 1), at 9.000 s of terminal 1",
+        "    blocked, never sent, at 5.000 s of terminal 1",
     ] {
         assert!(said.out.lines().any(|told| told == line), "{line:?} in {}", said.out);
     }

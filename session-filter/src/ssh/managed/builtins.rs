@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::place::{Moved, Place};
 use super::{ClientChannel, permitted};
-use crate::event::{BuiltinExecuted, Detail, Line, Outcome};
+use crate::directory::Directory;
+use crate::event::{BuiltinExecuted, Detail, Event, Line, Outcome, RecordingPosition};
 use crate::grammar::escape_into;
 use crate::shell::help::help;
 use crate::shell::{Builtin, History};
@@ -12,10 +13,26 @@ use crate::ssh::session::{End, Session};
 
 /// A builtin and the line that asked for it.
 pub(super) struct Asked<'a> {
-    pub(super) line: &'a str,
+    pub(super) typed: Typed<'a>,
     pub(super) builtin: Builtin,
     /// The lines so far, where there are any to remember.
     pub(super) history: Option<&'a History>,
+}
+
+/// A line as it is recorded.
+pub(super) struct Typed<'a> {
+    pub(super) line: &'a str,
+    /// Where in the terminal's recording it was typed.
+    pub(super) position: Option<RecordingPosition>,
+}
+
+impl Typed<'_> {
+    /// What is on record of it, with the directory after it.
+    pub(super) fn executed(&self, session: &Session, outcome: Outcome, directory: &Directory) -> Event {
+        let line = Line::new(self.line.as_bytes(), |text| session.shared.gatekeeper.redact(text));
+        let detail = BuiltinExecuted::new(line, &directory.to_string(), self.position.clone());
+        session.journal.event(outcome, Detail::BuiltinExecuted(detail))
+    }
 }
 
 /// What is said to the user. Nothing in it acts on a terminal.
@@ -36,7 +53,7 @@ pub(super) async fn answer(
 ) -> Answer {
     let answer = match asked.builtin {
         Builtin::ChangeDirectory(destination) => {
-            return match place.go(session, channel, asked.line, destination).await {
+            return match place.go(session, channel, &asked.typed, destination).await {
                 Moved::There => Answer::Text(String::new()),
                 Moved::To(directory) => Answer::Text(format!("{}\n", printable(&directory))),
                 Moved::Refused(why) => Answer::Refused(format!("cd: {}", printable(&why))),
@@ -62,21 +79,15 @@ pub(super) async fn answer(
         Answer::Refused(_) => Outcome::Failure,
         _ => Outcome::Success,
     };
-    session.journal.submit(event(session, asked.line, place, outcome)).await;
+    session.journal.submit(asked.typed.executed(session, outcome, place.directory())).await;
     match session.has_ended() {
         true => Answer::SessionEnded,
         false => answer,
     }
 }
 
-fn event(session: &Session, line: &str, place: &Place, outcome: Outcome) -> crate::event::Event {
-    let line = Line::new(line.as_bytes(), |text| session.shared.gatekeeper.redact(text));
-    let detail = BuiltinExecuted::new(line, &place.directory().to_string());
-    session.journal.event(outcome, Detail::BuiltinExecuted(detail))
-}
-
 /// Records a `cd` durably: before the target is asked, or because it is refused. `false`: the session is over.
-pub(super) async fn record_move(session: &Session, event: crate::event::Event) -> bool {
+pub(super) async fn record_move(session: &Session, event: Event) -> bool {
     if session.journal.record(event).await.is_err() {
         session.end(End::RecorderFailed);
         return false;

@@ -6,9 +6,9 @@ use chrono::Utc;
 use uuid::Uuid;
 
 use super::ClientChannel;
-use super::builtins::record_move;
+use super::builtins::{Typed, record_move};
 use crate::directory::{AbsolutePath, Directory};
-use crate::event::{BuiltinExecuted, Detail, Event, Line, Outcome};
+use crate::event::{Event, Outcome};
 use crate::quote::quote;
 use crate::shell::builtin::Destination;
 use crate::shell::prompt::prompt;
@@ -76,14 +76,12 @@ impl Place {
         &mut self,
         session: &Arc<Session>,
         channel: &mut ClientChannel,
-        line: &str,
+        typed: &Typed<'_>,
         destination: Destination,
     ) -> Moved {
         let correlation_id = Uuid::now_v7().to_string();
-        let redacted = Line::new(line.as_bytes(), |text| session.shared.gatekeeper.redact(text));
         let event = |outcome: Outcome, directory: &Directory| {
-            let detail = BuiltinExecuted::new(redacted.clone(), &directory.to_string());
-            session.journal.event(outcome, Detail::BuiltinExecuted(detail)).correlated(&correlation_id)
+            typed.executed(session, outcome, directory).correlated(&correlation_id)
         };
         let back = destination == Destination::Previous;
         let named = match self.named(session, channel, destination).await {

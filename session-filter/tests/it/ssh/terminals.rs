@@ -142,6 +142,72 @@ fn what_a_terminal_showed_can_be_played() {
     assert!(lines[0][1] == "m" && lines[0][2].as_str().unwrap().starts_with("sh -c"), "{}", lines[0]);
 }
 
+/// Whoever finds a line can go to where it stands: right behind the keys of it, and before what was answered.
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn lines_that_do_not_run_have_their_exact_place_in_the_recording() {
+    let fixture = Fixture::with_policy(MANAGED);
+    // Another channel without a terminal has no place in this one's recording.
+    let master = fixture.ssh().master().unwrap();
+    assert_eq!(master.run("id").unwrap().code(), Some(126));
+    let mut seat = tty(&fixture).spawn_shell().unwrap();
+    for (line, answer) in
+        [("rm -rf /hunter2", "blocked: "), ("cd -", "cd: "), ("pwd", "/"), ("nosuch \\", "blocked: ")]
+    {
+        let before = seat.stdout().len();
+        seat.write(format!("{line}\r").as_bytes()).unwrap();
+        fixture.wait_for("the answer", |_| {
+            let shown = seat.stdout();
+            String::from_utf8_lossy(&shown[before..])
+                .split_once("\r\n")
+                .is_some_and(|(_, rest)| rest.contains(answer) && rest.ends_with("$ "))
+        });
+    }
+    seat.write(b"exit\r").unwrap();
+    assert_eq!(seat.wait(PATIENCE).unwrap().code(), Some(0));
+    fixture.wait_for("the end", |f| !f.events_of("terminal.ended").is_empty());
+    let elsewhere = &fixture.events_of("command.blocked")[0];
+    assert_eq!((&elsewhere["command"], elsewhere.get("recording_id")), (&"id".into(), None));
+
+    let started = fixture.events_of("terminal.started").pop().unwrap();
+    let shown = bytes_of(&fixture.events_of("terminal.output"), &started["recording_id"]);
+    let mut placed = 0;
+    let mut reel = session_filter::recording::Reel::new();
+    for event in fixture.events() {
+        let event = serde_json::to_value(event).unwrap();
+        if let Some(moment) = session_filter::recording::Moment::of(event.as_object().unwrap()) {
+            reel.take(&moment);
+        }
+        if !matches!(event["event_type"].as_str(), Some("command.blocked" | "builtin.executed"))
+            || event["command"] == "id"
+        {
+            continue;
+        }
+        placed += 1;
+        assert_eq!(event["recording_id"], started["recording_id"]);
+        let (before, after) = shown.split_at(usize::try_from(event["offset"].as_u64().unwrap()).unwrap());
+        let before = String::from_utf8_lossy(before);
+        let line = event["command"].as_str().unwrap();
+        assert!(
+            before.trim_end_matches("\x1b[?2004l").ends_with(&format!("{line}\r\n")),
+            "{line}: {before:?}"
+        );
+        let answer = String::from_utf8_lossy(after);
+        let answer = answer.trim_start_matches("\x1b[?2004l");
+        let expected = match line {
+            "pwd" => "/",
+            "cd -" => "cd: ",
+            "exit" => "",
+            _ => "blocked: ",
+        };
+        assert!(answer.starts_with(expected), "{line}: {answer:?}");
+    }
+    assert_eq!(placed, 5);
+    let recording = &reel.recordings()[0];
+    assert!(recording.is_whole() && recording.commands == 5, "{recording:?}");
+    master.stop().unwrap();
+}
+
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
 fn what_is_typed_to_a_program_is_counted_and_not_kept() {
