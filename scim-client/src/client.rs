@@ -11,6 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind};
 use crate::resource::{Group, Resource, User};
+use crate::trace::Trace;
 use crate::transport::Transport;
 
 mod exchange;
@@ -19,6 +20,7 @@ mod exchange;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    trace: Option<Trace>,
 }
 
 #[derive(Clone)]
@@ -57,6 +59,7 @@ impl Client {
                 dialect: Dialect::rfc7644(),
                 timeout: Duration::from_secs(30),
             }),
+            trace: None,
         })
     }
 

@@ -1,153 +1,78 @@
 //! What went wrong, and what to do about it.
+//!
+//! One [`Error`] for all operations; its [`ErrorKind`] is the class, its [`Advice`] what follows from it. The classes are those
+//! that lead to different actions, not those that servers happen to tell apart: a 500 after a DELETE and a 500 after a POST
+//! are one kind and two advices.
 
 use std::fmt;
-use std::time::Duration;
 
-use crate::transport::Connectivity;
+use http::Method;
+
+use crate::trace::{Attempt, Exchange};
+use crate::transport::{Connectivity, Stage, TransportError};
+
+mod advice;
+mod kind;
+mod report;
+
+pub use advice::Advice;
+pub use kind::{Authentication, ErrorKind, ScimType};
+
+/// Most characters of a server's explanation that an error keeps.
+pub const DETAIL_CHARS_MAX: usize = 500;
 
 /// An operation that did not end as asked.
 ///
-/// Holds what is needed to act and to explain, and no header, body or credential.
+/// Holds what is needed to act and to explain: class, method, path without query, status, the server's explanation cut to
+/// [`DETAIL_CHARS_MAX`], and the attempts that were made. No header, no body, no credential. `Display` is a line for
+/// people; `Serialize` gives an object for programs (`reason` is the class, `message` that line).
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
-    method: Option<http::Method>,
+    method: Option<Method>,
     path: Option<String>,
     status: Option<u16>,
     detail: Option<String>,
+    sent: Option<bool>,
+    exchange: Exchange,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// The class of a failure.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// No byte was sent: names, connections, TLS.
-    NotSent(Connectivity),
-    /// Sent, and no (whole) answer, or a gateway's 502 or 504: it may have happened.
-    UnknownOutcome(Connectivity),
-    /// The credential is refused: 401 after it was renewed once, or a token endpoint said no.
-    Authentication(Authentication),
-    /// 403: this client may not.
-    Authorization,
-    /// 429, or 503 with `Retry-After`.
-    RateLimited {
-        /// As the server asked.
-        retry_after: Option<Duration>,
-    },
-    /// 5xx.
-    Server,
-    /// 400 of a kind that a mapping has to answer for.
-    SchemaMismatch(ScimType),
-    /// 409: something there is in the way.
-    Conflict,
-    /// 409, and nothing that can be seen explains it.
-    ConflictInvisible,
-    /// More than one resource is as the look-up asked.
-    Ambiguous {
-        /// How many.
-        matches: usize,
-    },
-    /// 404 for a resource, while the server itself answers.
-    NotFound,
-    /// 404 or another answer that says that this is not the base of a SCIM service.
-    BaseUrl,
-    /// 412: it was changed meanwhile.
-    Concurrency,
-    /// The listing cannot go on: it repeats, never ends, its cursor is gone.
-    Paging,
-    /// What came back is not what the protocol says.
-    Protocol,
-    /// More than a limit of ours.
-    TooLarge,
-    /// The request cannot be made: it breaks a rule of the protocol or the dialect.
-    Invalid,
-}
-
-/// How a credential is refused.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Authentication {
-    /// 401.
-    Refused,
-    /// A page for people came with status 200, or a redirect to one.
-    LoginPage,
-    /// The credential could not be had.
-    Unavailable,
-}
-
-/// `scimType` (RFC 7644 §3.12).
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum ScimType {
-    /// `invalidFilter`
-    InvalidFilter,
-    /// `tooMany`
-    TooMany,
-    /// `uniqueness`
-    Uniqueness,
-    /// `mutability`
-    Mutability,
-    /// `invalidSyntax`
-    InvalidSyntax,
-    /// `invalidPath`
-    InvalidPath,
-    /// `noTarget`
-    NoTarget,
-    /// `invalidValue`
-    InvalidValue,
-    /// `invalidVers`
-    InvalidVersion,
-    /// `sensitive`
-    Sensitive,
-    /// `invalidCursor`, `expiredCursor`, `invalidCount` (RFC 9865)
-    Cursor,
-    /// Anything else.
-    Other(String),
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Advice {
-    /// The same again, after a wait.
-    Retry {
-        /// How long.
-        after: Option<Duration>,
-    },
-    /// It may have happened: look before doing anything.
-    ResolveByReading,
-    /// What is in the way may be it: look it up and adopt it.
-    Adopt,
-    /// No request of this connector can work before a person acts.
-    StopConnector,
-    /// The server's schema and the mapping do not agree.
-    FixMapping,
-    /// Nothing helps but a person who looks at this one case.
-    Give,
 }
 
 impl Error {
     /// An error of that class.
     pub fn new(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { kind, method: None, path: None, status: None, detail: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            method: None,
+            path: None,
+            status: None,
+            detail: None,
+            sent: None,
+            exchange: Exchange::default(),
+            source: None,
+        }))
     }
 
-    /// With what people may want to know.
+    /// With what people may want to know. Cut to [`DETAIL_CHARS_MAX`]; what could act on a terminal becomes U+FFFD.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.0.detail = Some(detail.into());
+        let detail = printable(&detail.into(), DETAIL_CHARS_MAX);
+        self.0.detail = Some(detail).filter(|detail| !detail.trim().is_empty());
         self
     }
 
-    /// With the request it was about.
+    /// With the request it was about. A query is cut off: it may hold what was asked for.
     #[must_use]
-    pub fn about(mut self, method: http::Method, path: impl Into<String>) -> Self {
+    pub fn about(mut self, method: Method, path: impl Into<String>) -> Self {
+        let mut path = path.into();
+        if let Some(query) = path.find('?') {
+            path.truncate(query);
+        }
         self.0.method = Some(method);
-        self.0.path = Some(path.into());
+        self.0.path = Some(path);
         self
     }
 
@@ -165,25 +90,156 @@ impl Error {
         self
     }
 
+    /// Of a request that the service never got, whatever the class says: a token endpoint answered instead.
+    #[must_use]
+    pub fn not_sent(mut self) -> Self {
+        self.0.sent = Some(false);
+        self
+    }
+
+    /// With the attempts behind it, in front of those that it already has.
+    #[must_use]
+    pub fn after(mut self, mut exchange: Exchange) -> Self {
+        exchange.append(std::mem::take(&mut self.0.exchange));
+        self.0.exchange = exchange;
+        self
+    }
+
+    /// Of this class instead; what it was is kept for people.
+    #[must_use]
+    #[expect(dead_code, reason = "retries are being written")]
+    pub(crate) fn turned_into(mut self, kind: ErrorKind) -> Self {
+        let was = self.0.kind.to_string();
+        let detail = match self.0.detail.take() {
+            Some(detail) => format!("then {was}: {detail}"),
+            None => format!("then {was}"),
+        };
+        self.0.kind = kind;
+        self.0.sent = None;
+        self.detail(detail)
+    }
+
     /// Its class.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
+    }
+
+    /// The method of the request it is about.
+    pub fn method(&self) -> Option<&Method> {
+        self.0.method.as_ref()
+    }
+
+    /// The path of the request it is about, without query; with scheme and host where that was not the service.
+    pub fn path(&self) -> Option<&str> {
+        self.0.path.as_deref()
     }
 
     /// The status of the answer, where there was one.
     pub fn http_status(&self) -> Option<u16> {
         self.0.status
     }
+
+    /// What the server, or this crate, says about this one case.
+    pub fn explanation(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
+    /// What was tried, oldest first.
+    pub fn attempts(&self) -> &[Attempt] {
+        self.0.exchange.attempts()
+    }
+
+    /// Whether the service may have got the request, and may have acted on it.
+    pub fn was_sent(&self) -> bool {
+        self.0.exchange.was_sent() || self.0.sent.unwrap_or_else(|| self.0.kind.was_sent(self.0.status))
+    }
+
+    /// What to do now.
+    pub fn advice(&self) -> Advice {
+        advice::of(self)
+    }
+
+    /// Whether the same request may be sent again as it is, which is when [`advice`](Self::advice) says so.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.advice(), Advice::Retry { .. })
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Self {
+        let kind = match error.stage {
+            Stage::NotSent => ErrorKind::NotSent(error.kind),
+            Stage::MaybeSent => ErrorKind::UnknownOutcome(error.kind),
+        };
+        Self::new(kind).because(error)
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0.kind)
+        let inner = &*self.0;
+        if let Some(method) = &inner.method {
+            write!(f, "{method} ")?;
+        }
+        if let Some(path) = &inner.path {
+            write!(f, "{}: ", printable(path, DETAIL_CHARS_MAX))?;
+        }
+        write!(f, "{}", inner.kind)?;
+        if let Some(status) = inner.status {
+            write!(f, " (status {status})")?;
+        }
+        if let Some(detail) = &inner.detail {
+            write!(f, ": {detail}")?;
+        }
+        write!(f, "; {}", self.advice())
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// The text, cut, with whatever could move a cursor or turn the direction of writing made visible.
+fn printable(text: &str, chars_max: usize) -> String {
+    let mut out: String = text.chars().take(chars_max).map(visible).collect();
+    if text.chars().nth(chars_max).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+fn visible(c: char) -> char {
+    let acts = c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    match c {
+        '\n' | '\r' | '\t' => ' ',
+        _ if acts => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}
+
+/// What failed on the way, for people.
+pub(crate) fn connectivity_text(kind: Connectivity) -> &'static str {
+    match kind {
+        Connectivity::Dns => "the name has no address",
+        Connectivity::Connect => "no connection",
+        Connectivity::Tls => "no TLS with this server",
+        Connectivity::Timeout => "nothing came in time",
+        Connectivity::Reset => "the connection ended early",
+        Connectivity::Protocol => "what came is not HTTP",
+    }
+}
+
+/// What failed on the way, for programs.
+pub(crate) fn connectivity_code(kind: Connectivity) -> &'static str {
+    match kind {
+        Connectivity::Dns => "dns",
+        Connectivity::Connect => "connect",
+        Connectivity::Tls => "tls",
+        Connectivity::Timeout => "timeout",
+        Connectivity::Reset => "reset",
+        Connectivity::Protocol => "protocol",
     }
 }

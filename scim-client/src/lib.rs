@@ -10,7 +10,9 @@ pub mod error;
 pub mod filter;
 pub mod message;
 pub mod path;
+pub mod resilience;
 pub mod resource;
+pub mod trace;
 pub mod transport;
 
 pub use asserted::Asserted;

@@ -1,0 +1,10 @@
+//! Other people's servers: when to try again, how fast, how long, and when to stop.
+
+use std::time::Duration;
+
+mod effect;
+
+pub use effect::Effect;
+
+/// Longest wait that a `Retry-After` can ask for; a longer one counts as this.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
