@@ -1,11 +1,20 @@
 //! How requests reach a server.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
+
+mod memory;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::{ReqwestBuilder, ReqwestTransport};
+pub use memory::{MemoryTransport, Scripted};
 
 /// The body of an answer, piece by piece, decompressed.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>;
@@ -16,18 +25,33 @@ pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>
 /// * **no retry, no redirect**: each call sends at most one request to the host in its URI; a redirect is an answer;
 /// * [`Stage`] is true: [`Stage::NotSent`] only where no byte of the request can have reached the server. A wrong
 ///   `NotSent` makes the client send a create twice; a wrong `MaybeSent` costs one look-up;
+/// * the path arrives as it stands in the URI: percent signs, escaped slashes and all;
 /// * dropping the future gives the request up; what the server then did is unknown;
 /// * the body is a stream; nothing of it is collected; `Content-Encoding` is undone, and the decompressed pieces are
-///   what the caller counts against its limits;
+///   what the caller counts against its limits. Where the body ends before its length, its last item is an error;
 /// * neither headers nor bodies appear in errors.
+///
+/// The feature `conformance` has the suite that checks these.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Sends the request; `timeout` is for connecting, sending and the answer's head together.
+    /// Sends the request; `timeout` is for connecting, sending and the answer's head together, and again for each
+    /// wait for a piece of the body.
     async fn send(
         &self,
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Body>, TransportError>;
+}
+
+#[async_trait]
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<http::Response<Body>, TransportError> {
+        (**self).send(request, timeout).await
+    }
 }
 
 /// How far a request came that got no (whole) answer.
@@ -58,7 +82,7 @@ pub enum Connectivity {
 }
 
 /// A request without a (whole) answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{kind:?} ({stage:?}): {message}")]
 pub struct TransportError {
     /// How far it came.

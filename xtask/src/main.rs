@@ -5,7 +5,6 @@
 
 mod bench;
 mod console;
-mod environments;
 mod failure;
 mod fuzz;
 mod invocation;
