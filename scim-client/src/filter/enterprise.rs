@@ -1,0 +1,21 @@
+//! Attributes of the enterprise extension of `User` (RFC 7643 §4.3).
+
+use super::attribute::{Attribute, Text};
+use super::parts::Manager;
+use crate::path::AttributePath;
+
+super::resource::attributes! {
+    Some("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User");
+    /// The number of the employee.
+    employee_number "employeeNumber": Attribute<Text>;
+    /// The cost centre.
+    cost_center "costCenter": Attribute<Text>;
+    /// The organisation.
+    organization "organization": Attribute<Text>;
+    /// The division.
+    division "division": Attribute<Text>;
+    /// The department.
+    department "department": Attribute<Text>;
+    /// The manager.
+    manager "manager": Manager;
+}

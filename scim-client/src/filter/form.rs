@@ -1,0 +1,25 @@
+//! Filters for servers that cannot read all of them.
+
+use super::{CompareOp, Filter, Literal};
+use crate::dialect::FilterForm;
+
+impl Filter {
+    /// A filter of that form that holds wherever this one does; `None` where only asking for everything would do.
+    ///
+    /// Where the answer is not equal to this filter, a server that is asked with it gives more than was wanted, and this
+    /// filter has to be evaluated on what comes back.
+    pub fn in_form(&self, form: FilterForm) -> Option<Self> {
+        match form {
+            FilterForm::Full => Some(self.clone()),
+            FilterForm::EqualAnd => self.equalities(),
+        }
+    }
+
+    fn equalities(&self) -> Option<Self> {
+        match self {
+            Self::Compare(_, CompareOp::Equal, literal) if *literal != Literal::Null => Some(self.clone()),
+            Self::And(parts) => parts.iter().filter_map(Self::equalities).reduce(Self::and),
+            _ => None,
+        }
+    }
+}
