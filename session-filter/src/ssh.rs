@@ -70,6 +70,7 @@ mod link;
 mod login;
 mod managed;
 mod menu;
+mod notice;
 mod proxy;
 mod relay;
 mod scp;

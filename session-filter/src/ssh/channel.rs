@@ -11,7 +11,8 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty, Sig, se
 
 use super::doors::visitors::Inward;
 use super::limits::Limits;
-use super::relay::say_on;
+use super::notice::say_on;
+use super::terminal::Terminal;
 
 /// The terminal a client has asked for and was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +184,12 @@ impl ClientChannel {
 
     /// Says something on standard error. A client that does not read gets no more of it than its window.
     pub(crate) async fn say(&mut self, text: &str) {
-        let _ = self.read.beside(say_on(&self.write, text)).await;
+        self.say_beside(None, text).await;
+    }
+
+    /// As [`say`](Self::say), where what was asked for has a terminal.
+    pub(crate) async fn say_beside(&mut self, terminal: Option<&Terminal>, text: &str) {
+        let _ = self.read.beside(say_on(&self.write, terminal, text)).await;
     }
 
     pub(crate) async fn finish(&mut self, exit_status: u32) {

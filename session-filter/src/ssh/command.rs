@@ -16,9 +16,9 @@ use super::doors::visitors::{Offer, offer};
 use super::doors::{granted_variables, local};
 use super::lanes::{Lane, LinkFailure, Needs};
 use super::link::LinkError;
+use super::notice::{notify, say_on};
 use super::relay::{
-    Output, Reply, Stopped, UpstreamEnd, answer, downstream, notify, reply, say_on, signal_name, stop,
-    upstream,
+    Output, Reply, Stopped, UpstreamEnd, answer, downstream, reply, signal_name, stop, upstream,
 };
 use super::session::{End, Session};
 use super::terminal::Terminal;
@@ -131,7 +131,7 @@ pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, li
             Ok(terminal) => Some(terminal),
             Err(_) => {
                 session.end(End::RecorderFailed);
-                return unavailable(session, channel, &End::RecorderFailed.message()).await;
+                return unavailable(session, channel, None, &End::RecorderFailed.message()).await;
             }
         },
     };
@@ -149,7 +149,7 @@ pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, li
         CommandEnd::Signalled(signal) => channel.finish_by_signal(signal).await,
         CommandEnd::Blocked(denial) => {
             channel.accept().await;
-            channel.say(&format!("blocked: {denial}")).await;
+            channel.say_beside(terminal.as_deref(), &format!("blocked: {denial}")).await;
             if call.is_some() {
                 channel
                     .say("the old scp protocol is not open in this session; scp without -O uses SFTP")
@@ -157,7 +157,9 @@ pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, li
             }
             channel.finish(EXIT_BLOCKED).await;
         }
-        CommandEnd::Unavailable(message) => unavailable(session, channel, &message).await,
+        CommandEnd::Unavailable(message) => {
+            unavailable(session, channel, terminal.as_deref(), &message).await;
+        }
         CommandEnd::ClientClosed => {}
         CommandEnd::SessionEnded { said: true } => {
             let patience = session.shared.limits.farewell;
@@ -165,7 +167,8 @@ pub(crate) async fn exec(session: &Arc<Session>, channel: &mut ClientChannel, li
         }
         CommandEnd::SessionEnded { said: false } => {
             let end = session.ended().await;
-            unavailable(session, channel, &format!("session ended: {}", end.message())).await;
+            let text = format!("session ended: {}", end.message());
+            unavailable(session, channel, terminal.as_deref(), &text).await;
         }
     }
     if let Some(terminal) = terminal {
@@ -325,10 +328,15 @@ async fn blocked(
     CommandEnd::Blocked(denial)
 }
 
-pub(crate) async fn unavailable(session: &Session, channel: &mut ClientChannel, message: &str) {
+pub(crate) async fn unavailable(
+    session: &Session,
+    channel: &mut ClientChannel,
+    terminal: Option<&Terminal>,
+    message: &str,
+) {
     channel.accept().await;
     let said = async {
-        channel.say(message).await;
+        channel.say_beside(terminal, message).await;
         channel.finish(EXIT_UNAVAILABLE).await;
     };
     // A client that does not read its last words does not keep the session from ending.
@@ -543,7 +551,7 @@ async fn run(
                         UpstreamEnd::ClientClosed => Ended::ClientClosed,
                         UpstreamEnd::Stalled => Ended::Stalled,
                     },
-                    never = notify(&mut notices, &channel.write) => match never {},
+                    never = notify(&mut notices, &channel.write, terminal) => match never {},
                 }
             };
             let ended = tokio::select! {
@@ -558,7 +566,7 @@ async fn run(
                 Ended::Session(end) => {
                     // The user hears why while the command is being stopped.
                     let text = format!("session ended: {}", end.message());
-                    let said = tokio::time::timeout(patience, say_on(&channel.write, &text));
+                    let said = tokio::time::timeout(patience, say_on(&channel.write, around.terminal, &text));
                     stopped = tokio::join!(stop(&mut from_target, &to_target, patience), said).0;
                 }
                 Ended::ClientClosed | Ended::Stalled | Ended::NoAnswer => {

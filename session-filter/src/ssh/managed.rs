@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use chrono::Utc;
-use tokio::sync::broadcast;
 
 use self::builtins::{Answer, Asked, Typed};
 use self::place::Place;
 use super::channel::{ClientChannel, FromClient};
 use super::command::{CommandEnd, EXIT_BLOCKED, EXIT_UNAVAILABLE, Surroundings, TypedAhead, execute};
+use super::notice;
 use super::relay::signal_name;
 use super::session::{End, Session, lock};
 use super::terminal::Terminal;
@@ -147,7 +147,7 @@ impl Prompt<'_> {
             tokio::select! {
                 biased;
                 end = self.session.ended() => return Edited::SessionEnded(end),
-                Ok(text) = next_notice(&mut notices) => self.editor.notice(&text),
+                text = notice::next(&mut notices) => self.editor.notice(&text),
                 message = channel.read.next() => match message {
                     None => return Edited::ClientClosed,
                     Some(FromClient::Data(bytes)) => {
@@ -403,15 +403,4 @@ fn blocked(denial: &Denial, line: &str) -> String {
 async fn permitted(session: &Session) -> Vec<String> {
     let asked = session.shared.gatekeeper.permitted(&session.request, Utc::now());
     tokio::time::timeout(session.shared.limits.gatekeeper_timeout, asked).await.unwrap_or_default()
-}
-
-async fn next_notice(
-    notices: &mut broadcast::Receiver<String>,
-) -> Result<String, broadcast::error::RecvError> {
-    loop {
-        match notices.recv().await {
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            other => return other,
-        }
-    }
 }

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client, server};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::Semaphore;
 
 use super::channel::{ClientReader, FromClient, size};
 use super::session::{Session, lock};
@@ -17,12 +16,6 @@ use crate::digest::StreamDigest;
 use crate::event::{CommandOutput, Detail, Outcome, Piece, Stream, StreamRecord};
 use crate::shell::TerminalModes;
 use crate::verdict::OutputRecord;
-
-/// Says something on standard error.
-pub(crate) async fn say_on(write: &ChannelWriteHalf<server::Msg>, text: &str) {
-    let line = format!("proxy: {}\r\n", printable(text));
-    let _ = write.extended_data_bytes(1, Bytes::from(line)).await;
-}
 
 pub(crate) enum Reply {
     Accepted,
@@ -163,22 +156,6 @@ async fn pass(message: FromClient, to_target: &ChannelWriteHalf<client::Msg>) ->
         FromClient::Signal(signal) => to_target.signal(signal).await,
         FromClient::WindowChange { cols, rows, px_width, px_height } => {
             to_target.window_change(cols, rows, px_width, px_height).await
-        }
-    }
-}
-
-/// Shows warnings on standard error while a command runs.
-pub(crate) async fn notify(
-    notices: &mut broadcast::Receiver<String>,
-    client: &ChannelWriteHalf<server::Msg>,
-) -> std::convert::Infallible {
-    loop {
-        match notices.recv().await {
-            Ok(text) => {
-                say_on(client, &text).await;
-            }
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel, l
     let shown = Line::new(line, |text| session.shared.gatekeeper.redact(text)).shown().to_owned();
     let server = match Server::open(session, Door::LegacyScp, Some(shown)).await {
         Ok(server) => server,
-        Err(message) => return unavailable(session, channel, &message).await,
+        Err(message) => return unavailable(session, channel, None, &message).await,
     };
     channel.accept().await;
     let (mut from_target, to_target) = server.target.split();

@@ -14,7 +14,8 @@ use super::channel::ClientChannel;
 use super::command::{EXIT_UNAVAILABLE, unavailable};
 use super::lanes::{Lane, LinkFailure, Needs};
 use super::link::LinkError;
-use super::relay::{Reply, Stopped, answer, notify, say_on, stop};
+use super::notice::{notify, say_on};
+use super::relay::{Reply, Stopped, answer, stop};
 use super::session::{End, Session};
 use crate::directory::AbsolutePath;
 use crate::door::{Door, FileAccess};
@@ -33,7 +34,7 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
     let door = Door::Subsystem { name: "sftp".to_owned() };
     let server = match Server::open(session, door, None).await {
         Ok(server) => server,
-        Err(message) => return unavailable(session, channel, &message).await,
+        Err(message) => return unavailable(session, channel, None, &message).await,
     };
     channel.accept().await;
 
@@ -44,7 +45,7 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
     let ended = tokio::select! {
         ended = flow.upward(&mut inlet, &to_target) => ended,
         ended = flow.downward(&mut from_target) => ended,
-        never = notify(&mut notices, &channel.write) => match never {},
+        never = notify(&mut notices, &channel.write, None) => match never {},
         end = session.ended() => Ended::Session(end),
     };
     let patience = session.shared.limits.farewell;
@@ -52,7 +53,7 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
         Ended::Target => Stopped::Confirmed,
         Ended::Session(end) => {
             let text = format!("session ended: {}", end.message());
-            let said = tokio::time::timeout(patience, say_on(&channel.write, &text));
+            let said = tokio::time::timeout(patience, say_on(&channel.write, None, &text));
             tokio::join!(stop(&mut from_target, &to_target, patience), said).0
         }
         _ => stop(&mut from_target, &to_target, patience).await,

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, Sig, client};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client, server};
+use tokio::sync::broadcast;
+use unicode_width::UnicodeWidthStr as _;
 use uuid::Uuid;
 
 use self::observer::{Observer, Seen};
@@ -16,7 +18,8 @@ use super::doors::granted_variables;
 use super::doors::visitors::offer;
 use super::lanes::{LinkFailure, Needs};
 use super::link::Link;
-use super::relay::{Reply, UpstreamEnd, notify, reply, say_on, stop, upstream};
+use super::notice::{self, say_on};
+use super::relay::{Reply, UpstreamEnd, reply, stop, upstream};
 use super::session::{End, Session};
 use super::terminal::Terminal;
 use crate::event::{CommandObserved, Detail, Line, Outcome};
@@ -57,7 +60,7 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
                 let patience = session.shared.limits.farewell;
                 let _ = tokio::time::timeout(patience, channel.finish(EXIT_UNAVAILABLE)).await;
             }
-            Err(message) => unavailable(session, channel, &message).await,
+            Err(message) => unavailable(session, channel, None, &message).await,
         },
     }
 }
@@ -209,14 +212,14 @@ async fn relay(
                 UpstreamEnd::ClientClosed => Ok(Ended::ClientClosed),
                 UpstreamEnd::Stalled => Err("the terminal takes no more input".to_owned()),
             },
-            never = notify(&mut notices, &channel.write) => match never {},
+            never = watched.notify(&mut notices, &channel.write) => match never {},
         }
     };
     let ended = tokio::select! {
         ended = relayed => ended.map(Some),
         end = session.ended() => {
             let text = format!("session ended: {}", end.message());
-            let said = tokio::time::timeout(limits.farewell, say_on(&channel.write, &text));
+            let said = tokio::time::timeout(limits.farewell, say_on(&channel.write, Some(terminal), &text));
             let _ = tokio::join!(stop(&mut from_target, &to_target, limits.farewell), said);
             Ok(None)
         }
@@ -240,7 +243,7 @@ impl Downstream<'_> {
     async fn relay(
         &mut self,
         from_target: &mut ChannelReadHalf,
-        client: &russh::ChannelWriteHalf<russh::server::Msg>,
+        client: &ChannelWriteHalf<server::Msg>,
     ) -> Result<Ended, String> {
         while let Some(message) = from_target.wait().await {
             match message {
@@ -315,6 +318,28 @@ impl Watched<'_> {
             }
         }
         self.terminal.output(&bytes).await;
+    }
+
+    /// Shows what the session has to say. A line that is being typed then goes on below it.
+    async fn notify(
+        &self,
+        notices: &mut broadcast::Receiver<String>,
+        client: &ChannelWriteHalf<server::Msg>,
+    ) -> std::convert::Infallible {
+        loop {
+            let text = notice::next(notices).await;
+            if let Some(from) = self.with(|observer| observer.typed_from()) {
+                let begun = self.terminal.line_on_screen(|screen| {
+                    let mut line = screen.cursor_line(from);
+                    // Spaces that were typed at its end cannot be told from an empty screen, but the cursor stands behind them.
+                    let spaces = screen.cursor_in_line().saturating_sub(from.saturating_add(line.width()));
+                    line.extend(std::iter::repeat_n(' ', spaces));
+                    line
+                });
+                self.with(|observer| observer.broken(begun.unwrap_or_default()));
+            }
+            say_on(client, Some(self.terminal), &text).await;
+        }
     }
 
     async fn prompt(&self, exit_status: Option<u32>) {

@@ -23,6 +23,8 @@ pub(crate) struct Observer {
     number: Option<u64>,
     /// The column in which the typing of this line began.
     typed_from: Option<usize>,
+    /// What stood on the screen of this line before it was broken off.
+    begun: String,
     return_pressed: bool,
     /// The line on the screen when return was pressed, until the shell says what it was.
     read: Option<Seen>,
@@ -36,6 +38,7 @@ impl Observer {
             running: None,
             number: None,
             typed_from: None,
+            begun: String::new(),
             return_pressed: false,
             read: None,
         }
@@ -55,11 +58,23 @@ impl Observer {
         self.typed_from.filter(|_| self.return_pressed)
     }
 
+    /// Where the line that is being typed begins.
+    pub(crate) fn typed_from(&self) -> Option<usize> {
+        self.typed_from
+    }
+
+    /// Something else is shown where the user types: `line` stands on the screen so far, and goes on in the first column of a new one.
+    pub(crate) fn broken(&mut self, line: String) {
+        self.begun.push_str(&line);
+        self.typed_from = Some(0);
+    }
+
     /// The line on the screen, from where typing began; none in a full-screen program. Returns what was run.
     pub(crate) fn read(&mut self, line: Option<String>, position: RecordingPosition) -> Option<Seen> {
         self.typed_from = None;
         self.return_pressed = false;
-        let line = line.filter(|line| !line.trim().is_empty())?.into_bytes();
+        let begun = std::mem::take(&mut self.begun);
+        let line = line.map(|line| begun + &line).filter(|line| !line.trim().is_empty())?.into_bytes();
         let seen = Seen { line, observed_by: Observation::Screen, position, exit_status: None };
         if !self.expects_marks || (self.prompts && self.running.is_some()) {
             return Some(seen);
@@ -135,6 +150,19 @@ mod tests {
         assert_eq!(observer.read(Some(" ".into()), at(9)), None);
         observer.typed(b":w\r", || None);
         assert_eq!(observer.reads_from(), None);
+    }
+
+    #[test]
+    fn a_line_that_was_broken_off_by_a_notice_is_one_line() {
+        let mut observer = Observer::new(false);
+        observer.typed(b"rm -", || Some(2));
+        observer.broken("rm -".into());
+        observer.typed(b"rf x\r", || panic!("typing began before"));
+        assert_eq!(observer.reads_from(), Some(0));
+        let seen = observer.read(Some("rf x".into()), at(9));
+        assert_eq!(lines(seen), Some(("rm -rf x".into(), Observation::Screen, None)));
+        observer.typed(b"id\r", || Some(2));
+        assert_eq!(lines(observer.read(Some("id".into()), at(9))).unwrap().0, "id");
     }
 
     #[test]

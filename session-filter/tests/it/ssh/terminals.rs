@@ -423,6 +423,55 @@ fn asking_for_a_session_s_end_is_on_record_before_it_ends() {
     );
 }
 
+/// Warnings and the reason for the end come from the proxy, not from the program; whoever plays the recording sees them where the user did.
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn what_the_proxy_says_on_a_terminal_is_in_its_recording() {
+    let hurried = MANAGED.replace("mode     =", "longest = \"4s\"\n    warn = \"2s\"\n    mode     =");
+    for asked_for_a_shell in [true, false] {
+        let fixture = Fixture::with_policy(&hurried);
+        let program = "sh -c 'echo ready; read x'";
+        let seat = if asked_for_a_shell {
+            let mut seat = tty(&fixture).spawn_shell().unwrap();
+            seat.write(format!("{program}\r").as_bytes()).unwrap();
+            seat
+        } else {
+            tty(&fixture).spawn(program).unwrap()
+        };
+        let output = seat.wait(PATIENCE).unwrap();
+        assert_eq!(output.code(), Some(255));
+        let said = output.stderr_text();
+        fixture.wait_for("the end", |f| !f.events_of("session.ended").is_empty());
+        let recording = &fixture.events_of("terminal.started")[0]["recording_id"];
+        let shown = bytes_of(&fixture.events_of("terminal.output"), recording);
+        let text = String::from_utf8(shown.clone()).unwrap();
+        let mut rest = text.as_str();
+        for expected in ["ready\r\n", "proxy: this session ends in ", "proxy: session ended: the longest"] {
+            let Some((_, after)) = rest.split_once(expected) else { panic!("{expected}: {text:?}") };
+            rest = after;
+            assert!(expected.starts_with("ready") || said.contains(expected), "{said}");
+        }
+        assert_eq!(text.matches("session ended").count(), 1, "{text:?}");
+        // Both of the client's streams, and nothing else.
+        assert_eq!(shown.len(), output.stdout.len() + output.stderr.len(), "{text:?} {said:?}");
+        let ended = &fixture.events_of("terminal.ended")[0];
+        assert_eq!((&ended["offset"], &ended["sha256"]), (&shown.len().into(), &hash(&shown).into()));
+    }
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn why_a_command_does_not_run_on_a_terminal_is_in_its_recording() {
+    let fixture = Fixture::with_policy(MANAGED);
+    let output = tty(&fixture).run("rm -rf /hunter2").unwrap();
+    assert_eq!(output.code(), Some(126));
+    fixture.wait_for("the end", |f| !f.events_of("terminal.ended").is_empty());
+    let recording = &fixture.events_of("terminal.started")[0]["recording_id"];
+    let shown = bytes_of(&fixture.events_of("terminal.output"), recording);
+    assert!(output.stderr_text().contains("proxy: blocked: "));
+    assert_eq!(shown, output.stderr);
+}
+
 /// The policy is tightened while a terminal is open: from then on its output is kept, and what was not kept before is not hidden.
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]

@@ -227,6 +227,29 @@ fn size_and_interrupt_reach_the_shell() {
 
 #[test]
 #[ignore = "needs sshd: cargo xtask test"]
+fn a_warning_in_the_middle_of_a_line_is_recorded_and_the_line_is_seen_whole() {
+    let fixture = with_shell("/bin/dash");
+    let mut shell = raw(&fixture);
+    settle(&mut shell);
+    shell.write(b"echo one ").unwrap();
+    assert!(shell.wait_for_stdout("echo one ", PATIENCE));
+    // Half of the longest duration is the earliest warning.
+    let ending = RAW.replace("mode    =", "longest = \"12s\"\n    warn = \"6s\"\n    mode    =");
+    fixture.policy.set(Policy::from_toml(&ending).unwrap());
+    assert!(shell.wait_for_stderr("this session ends in", PATIENCE));
+    fixture.policy.set(Policy::from_toml(RAW).unwrap());
+    type_line(&mut shell, "two | tr o 0", "0ne tw0\r\n7> ");
+    leave(shell, 0);
+    let lines = observed(&fixture);
+    assert!(lines.contains(&seen("echo one two | tr o 0", "screen", None)), "{lines:?}");
+    let recording = &fixture.events_of("terminal.started")[0]["recording_id"];
+    let shown = String::from_utf8(bytes_of(&fixture.events_of("terminal.output"), recording)).unwrap();
+    let (before, after) = shown.split_once("proxy: this session ends in ").expect(&shown);
+    assert!(before.ends_with("echo one ") && after.contains("0ne tw0"), "{shown:?}");
+}
+
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
 fn a_session_that_is_no_longer_unrestricted_ends() {
     let fixture = Fixture::with_policy(RAW);
     let mut shell = raw(&fixture);
@@ -240,6 +263,10 @@ fn a_session_that_is_no_longer_unrestricted_ends() {
         "{}",
         output.stderr_text()
     );
+    fixture.wait_for("the end", |f| !f.events_of("terminal.ended").is_empty());
+    let recording = &fixture.events_of("terminal.started")[0]["recording_id"];
+    let shown = String::from_utf8(bytes_of(&fixture.events_of("terminal.output"), recording)).unwrap();
+    assert!(shown.contains("proxy: session ended: access was withdrawn: a raw terminal"), "{shown:?}");
 }
 
 #[test]
