@@ -41,6 +41,12 @@ pub enum Error {
         /// All that it logged so far.
         log: String,
     },
+    /// An environment that `cargo xtask` makes is not there, or was made from an older lock file.
+    #[error("{what} is missing or out of date: cargo xtask test --only tools")]
+    NotPrepared {
+        /// What is missing.
+        what: &'static str,
+    },
     /// A program ended with a failure where success was needed to go on.
     #[error("`{program}` failed: {stderr}")]
     Failed {

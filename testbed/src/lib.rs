@@ -21,22 +21,34 @@
 //! What it starts, it ends: a dropped [`Sshd`] takes every process with it that grew out of it, and a dropped or
 //! overdue client takes its process group with it. Only processes that this crate started are ever signalled.
 //!
+//! [`ScimServer`] starts real SCIM servers out of environments that `cargo xtask test` makes from lock files ([`Toolbox`]);
+//! [`fault::FaultProxy`] stands before any HTTP server, fails as its script says and knows what really happened.
+//!
 //! A test that needs an installed program is `#[ignore = "needs sshd: cargo xtask test"]`; without the program the
 //! constructors return [`Error::Needs`], which names the Debian package.
 
 mod error;
+pub mod fault;
+pub mod http;
+mod listener;
 mod port;
 mod process;
 mod program;
+mod scim;
 mod security_key;
 mod ssh;
 mod sshd;
+mod stub;
 mod sweep;
+mod toolbox;
 
 pub use error::{Error, Needs};
 pub use port::free_port;
 pub use process::{Output, Running};
 pub use program::{Program, run};
+pub use scim::ScimServer;
 pub use security_key::{SecurityKeys, Touch};
 pub use ssh::{Master, Ssh, SshProgram};
 pub use sshd::{Sshd, SshdOptions};
+pub use stub::Stub;
+pub use toolbox::{Environment, Toolbox};

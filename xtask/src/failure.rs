@@ -16,6 +16,10 @@ pub(crate) enum Failure {
     Metadata(#[from] cargo_metadata::Error),
     #[error("not installed: {names}; on Debian and Ubuntu: apt-get install {packages}")]
     Missing { names: String, packages: String },
+    #[error("cannot make {name}, which tests against real servers need: {source}")]
+    Environment { name: &'static str, source: Box<Failure> },
+    #[error(transparent)]
+    Testbed(#[from] testbed::Error),
     #[error("`{command}` ran no test: {why}")]
     NothingRan { command: String, why: &'static str },
     #[error("no fuzz target is called `{0}`; there are: {1}")]

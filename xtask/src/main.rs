@@ -5,6 +5,7 @@
 
 mod bench;
 mod console;
+mod environments;
 mod failure;
 mod fuzz;
 mod invocation;

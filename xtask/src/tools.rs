@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::console::Console;
+use crate::environments;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::workspace::{Workspace, find_program};
@@ -23,10 +24,11 @@ enum Check {
     Header(&'static str),
 }
 
-/// Makes sure that all are there; returns how many.
+/// Makes sure that all are there, and the environments that are made with them; returns how many.
 ///
 /// # Errors
-/// Where apt, or the right to use it, is not there, or it fails, or a program is still missing after it.
+/// Where apt, or the right to use it, is not there, or it fails, or a program is still missing after it; where an environment
+/// cannot be made.
 pub(crate) fn ensure(workspace: &Workspace, console: &Console) -> Result<usize, Failure> {
     let missing = missing(workspace);
     if !missing.is_empty() {
@@ -41,7 +43,7 @@ pub(crate) fn ensure(workspace: &Workspace, console: &Console) -> Result<usize, 
             return Err(failure(&still));
         }
     }
-    Ok(TOOLS.len())
+    Ok(TOOLS.len() + environments::ensure(workspace, console)?)
 }
 
 fn missing(workspace: &Workspace) -> Vec<&'static Tool> {
@@ -105,7 +107,7 @@ const fn program(name: &'static str, package: &'static str) -> Tool {
     Tool { name, package, check: Check::Program }
 }
 
-const DEBIAN_PYTHON: &str = "/usr/bin/python3";
+pub(crate) const DEBIAN_PYTHON: &str = "/usr/bin/python3";
 
 const TOOLS: &[Tool] = &[
     // Servers and clients that tests talk to.
@@ -138,6 +140,14 @@ const TOOLS: &[Tool] = &[
         package: "python3-cryptography",
         check: Check::PythonModule("cryptography"),
     },
+    // What SCIM servers, judges and peers are written in, and what installs them.
+    Tool {
+        name: "venv for Debian's Python",
+        package: "python3-venv",
+        check: Check::PythonModule("ensurepip"),
+    },
+    program("node", "nodejs"),
+    program("npm", "npm"),
     // Peers in benches.
     program("openssl", "openssl"),
     program("sqlite3", "sqlite3"),

@@ -1,7 +1,9 @@
 //! The testbed against the real programs it wraps.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod fault;
 mod processes;
 mod programs;
+mod scim;
 mod security_keys;
 mod sshd;
