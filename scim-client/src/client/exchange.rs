@@ -44,7 +44,7 @@ impl Client {
         let shared = &self.shared;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         if let Some(auth) = &shared.auth {
-            auth.authorize(request.headers_mut(), &*shared.transport, shared.clock.now()).await?;
+            auth.authorize(request.headers_mut(), &*shared.transport, &*shared.clock).await?;
         }
         let at = shared.clock.now();
         let sent = shared.transport.send(request, shared.timeout).await;

@@ -1,6 +1,8 @@
 //! Behaviour through the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod auth;
 mod errors;
 mod filter;
 mod path;
+mod stub;
