@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use session_filter::event::{Act, Detail, Event, OperatorActed, Outcome, Subject};
 use session_filter::record::{RecordError, Recorder as _};
-use session_filter::registry::{Frame, LiveSession, Registry, Termination, WatchError};
+use session_filter::registry::{Frame, LiveSession, Registry, Termination, Watch, WatchError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -209,11 +209,9 @@ impl Desk {
             }
         };
         let operator = name_of(uid);
-        if let Err(refused) = self.operators.may(uid, request.role()) {
-            let recorded = self.refuse(&request, &operator, &refused).await;
-            tokio::time::sleep(REFUSE_AFTER).await;
-            let message = recorded.map_or_else(|error| unrecorded(&error), |()| refused.message);
-            return say(&mut stream, &json!({ "error": message })).await;
+        if let Err(NotPermitted { code, message }) = self.operators.may(uid, request.role()) {
+            let declined = self.decline(&request, &operator, Outcome::Blocked, (code, message)).await;
+            return say(&mut stream, &declined).await;
         }
         match &request {
             Request::List => {
@@ -226,59 +224,22 @@ impl Desk {
             }
             // The session itself records that it was asked to end, and then ends.
             Request::Terminate { session_id, reason } => {
-                let ended = self.registry.terminate(session_id, Termination::new(operator, reason));
-                say(&mut stream, &json!({ "terminated": ended })).await
+                let reply = match self.registry.terminate(session_id, Termination::new(&operator, reason)) {
+                    true => json!({ "terminated": true }),
+                    false => self.cannot(&request, &operator, WatchError::NoSession).await,
+                };
+                say(&mut stream, &reply).await
             }
             Request::Watch { session_id, recording_id } => {
-                self.watch(stream, &operator, session_id, recording_id.as_deref()).await
+                let session = self.session(session_id);
+                match self.registry.watch(session_id, &operator).await {
+                    Ok(watch) => show(stream, watch, session, recording_id.as_deref()).await,
+                    Err(error) => {
+                        let reply = self.cannot(&request, &operator, error).await;
+                        say(&mut stream, &reply).await
+                    }
+                }
             }
-        }
-    }
-
-    /// Shows a session until it ends or the watcher leaves. The session itself records both.
-    async fn watch(
-        &self,
-        mut stream: UnixStream,
-        operator: &str,
-        session_id: &str,
-        recording_id: Option<&str>,
-    ) -> std::io::Result<()> {
-        let session = self.session(session_id);
-        let mut watch = match self.registry.watch(session_id, operator).await {
-            Ok(watch) => watch,
-            Err(error) => {
-                let message = match error {
-                    WatchError::Recorder(error) => unrecorded(&error),
-                    error => error.to_string(),
-                };
-                return say(&mut stream, &json!({ "error": message })).await;
-            }
-        };
-        if let Some(recording_id) = recording_id {
-            watch.choose(recording_id);
-        }
-        say(&mut stream, &json!({ "frame": "session", "session": session })).await?;
-        let mut left = [0_u8; 1];
-        loop {
-            let frame = tokio::select! {
-                frame = watch.next() => frame,
-                // A watcher says nothing more; this is the connection's end.
-                _ = stream.read(&mut left) => return Ok(()),
-            };
-            let line = match frame {
-                Some(Frame::Screen { recording_id, cols, rows, is_whole, bytes }) => json!({
-                    "frame": "screen",
-                    "recording_id": recording_id,
-                    "cols": cols,
-                    "rows": rows,
-                    "is_whole": is_whole,
-                    "drawn": bytes,
-                }),
-                Some(Frame::Ended { reason }) => json!({ "frame": "ended", "reason": reason }),
-                Some(_) => continue,
-                None => return Ok(()),
-            };
-            say(&mut stream, &line).await?;
         }
     }
 
@@ -286,16 +247,29 @@ impl Desk {
         self.registry.list().into_iter().find(|session| session.session_id == session_id)
     }
 
-    /// Records what was asked for and is not done.
-    async fn refuse(
+    /// Puts on record what was asked for and is not done, and makes the answer that says why.
+    async fn decline(
         &self,
         request: &Request,
         operator: &str,
-        refused: &NotPermitted,
-    ) -> Result<(), RecordError> {
+        outcome: Outcome,
+        (code, message): (&'static str, String),
+    ) -> Value {
         let session = request.session_id().and_then(|id| self.session(id));
-        let event = self.event(request, operator, session.as_ref(), Outcome::Blocked);
-        self.recorder.record(event.because(refused.code, &refused.message)).await
+        let event = self.event(request, operator, session.as_ref(), outcome);
+        let recorded = self.recorder.record(event.because(code, &message)).await;
+        tokio::time::sleep(REFUSE_AFTER).await;
+        json!({ "error": recorded.map_or_else(|error| unrecorded(&error), |()| message) })
+    }
+
+    /// The answer where a session cannot be watched or ended. The session records what becomes of it; here is the rest.
+    async fn cannot(&self, request: &Request, operator: &str, error: WatchError) -> Value {
+        let code = match &error {
+            WatchError::Recorder(error) => return json!({ "error": unrecorded(error) }),
+            WatchError::TooManyWatchers => "too_many_watchers",
+            _ => "no_such_session",
+        };
+        self.decline(request, operator, Outcome::Failure, (code, error.to_string())).await
     }
 
     /// An act on a session has the session's subject; without one, the operator is who acted.
@@ -316,8 +290,47 @@ impl Desk {
             }
             None => subject.actor_id = Some(operator.to_owned()),
         }
-        let detail = Detail::OperatorActed(OperatorActed::new(operator, request.act()));
-        Event::new(subject, outcome, detail, Utc::now())
+        let acted = OperatorActed::new(operator, request.act());
+        let acted = match (session, request.session_id()) {
+            (None, Some(named)) => acted.asked(named),
+            _ => acted,
+        };
+        Event::new(subject, outcome, Detail::OperatorActed(acted), Utc::now())
+    }
+}
+
+/// Shows a session until it ends or the watcher leaves. The session itself records both.
+async fn show(
+    mut stream: UnixStream,
+    mut watch: Watch,
+    session: Option<LiveSession>,
+    recording_id: Option<&str>,
+) -> std::io::Result<()> {
+    if let Some(recording_id) = recording_id {
+        watch.choose(recording_id);
+    }
+    say(&mut stream, &json!({ "frame": "session", "session": session })).await?;
+    let mut left = [0_u8; 1];
+    loop {
+        let frame = tokio::select! {
+            frame = watch.next() => frame,
+            // A watcher says nothing more; this is the connection's end.
+            _ = stream.read(&mut left) => return Ok(()),
+        };
+        let line = match frame {
+            Some(Frame::Screen { recording_id, cols, rows, is_whole, bytes }) => json!({
+                "frame": "screen",
+                "recording_id": recording_id,
+                "cols": cols,
+                "rows": rows,
+                "is_whole": is_whole,
+                "drawn": bytes,
+            }),
+            Some(Frame::Ended { reason }) => json!({ "frame": "ended", "reason": reason }),
+            Some(_) => continue,
+            None => return Ok(()),
+        };
+        say(&mut stream, &line).await?;
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) async fn terminate(
             }
             Ok(())
         }
-        _ => Err(Failure::new("no such session")),
+        _ => Err(Failure::new("the answer is not understood")),
     }
 }
 

@@ -11,6 +11,9 @@ use super::cut_at_char;
 pub struct OperatorActed {
     /// Who acted.
     pub operator: String,
+    /// The session as it was named, where no such session lives; cut at 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     #[serde(skip)]
     pub(crate) act: Act,
 }
@@ -32,7 +35,14 @@ pub enum Act {
 impl OperatorActed {
     /// `operator` did `act`.
     pub fn new(operator: &str, act: Act) -> Self {
-        Self { operator: cut_at_char(operator, 256).to_owned(), act }
+        Self { operator: cut_at_char(operator, 256).to_owned(), asked: None, act }
+    }
+
+    /// The same, of a session that does not live.
+    #[must_use]
+    pub fn asked(mut self, named: &str) -> Self {
+        self.asked = Some(cut_at_char(named, 256).to_owned()).filter(|named| !named.is_empty());
+        self
     }
 }
 

@@ -124,3 +124,31 @@ fn a_termination_is_asked_for_on_record_before_it_ends_anything() {
     assert_eq!(entries[asked]["session_id"], session_id);
     assert_eq!(entries[ended]["ended_by"], own_name().as_str());
 }
+
+/// Whoever tries ids, or comes too late, is on record as well: with the account and the id as it was named.
+#[test]
+#[ignore = "needs sshd: cargo xtask test"]
+fn whoever_asks_for_a_session_that_does_not_live_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = Sshd::start(SshdOptions::new()).unwrap();
+    write_files(dir.path(), &sshd, "");
+    let proxy = serve(dir.path());
+    let _ = port(&proxy);
+    let named = format!("0\u{1b}[2J{}", "x".repeat(1000));
+    for act in ["terminate", "watch"] {
+        let failed = sessions(dir.path(), &[act, &named, "--json"]);
+        assert_eq!(failed.status.code(), Some(1));
+        assert!(said(&failed).contains("no such session"), "{}", said(&failed));
+    }
+    stop(proxy);
+    let entries = entries(&dir.path().join("data"));
+    for event_type in ["session.termination_asked", "session.watched"] {
+        let asked = of_type(&entries, event_type);
+        let [asked] = asked.as_slice() else { panic!("{event_type}: {asked:?}") };
+        let text = |field: &str| asked[field].as_str();
+        assert_eq!((text("outcome"), text("reason")), (Some("failure"), Some("no_such_session")));
+        let name = own_name();
+        assert_eq!((text("operator"), text("actor_id")), (Some(&*name), Some(&*name)));
+        assert_eq!((text("asked"), text("session_id")), (Some(&named[..256]), None));
+    }
+}
