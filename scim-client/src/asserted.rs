@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// RFC 7643 §2.5: an attribute that is absent is not spoken of; one that is `null` (or an empty array) is said to have
 /// no value. In a replace both unassign, in a partial answer only the second says something: so they are kept apart.
 ///
-/// In structs, fields of this type carry
-/// `#[serde(default, skip_serializing_if = "Asserted::is_absent")]`.
+/// In structs with serde's derives, fields of this type carry
+/// `#[serde(default, skip_serializing_if = "Asserted::is_absent")]`; [`attributes!`](crate::attributes) needs nothing.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Asserted<T> {
     /// Not spoken of.

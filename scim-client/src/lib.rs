@@ -12,12 +12,20 @@ pub mod message;
 pub mod path;
 #[expect(dead_code, reason = "the operations are being written")]
 mod request;
+pub mod read;
 pub mod resilience;
 pub mod resource;
 pub mod trace;
 pub mod transport;
+pub mod urn;
 
 pub use asserted::Asserted;
 pub use client::{Client, Endpoint};
 pub use dialect::Dialect;
 pub use error::{Advice, Error, ErrorKind};
+
+/// For [`attributes!`].
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+}

@@ -1,5 +1,17 @@
-//! What is sent and received around resources: lists, PATCH, bulk, errors, searches (RFC 7644).
+//! What is sent and received around resources: lists, PATCH, bulk, errors, searches, and what a server says of itself
+//! (RFC 7643 §5–7, RFC 7644).
 
+mod config;
+mod list;
 mod patch;
+mod schema;
 
+pub use config::{
+    AuthenticationKind, AuthenticationScheme, BulkSupport, FilterSupport, PaginationMethod,
+    PaginationSupport, ServiceProviderConfig, Supported,
+};
+pub use list::{ListResponse, Page};
 pub use patch::{PatchOp, PatchOperation, PatchVerb};
+pub use schema::{
+    AttributeKind, Mutability, ResourceType, Returned, Schema, SchemaAttribute, SchemaExtension, Uniqueness,
+};

@@ -8,11 +8,34 @@ use serde_json::{Map, Value};
 
 use crate::asserted::Asserted;
 
+mod complex;
+mod enterprise;
 mod group;
+mod json;
+pub(crate) mod keyword;
+mod multi_valued;
+mod password;
 mod user;
+pub(crate) mod value;
 
+pub use complex::Complex;
+#[doc(hidden)]
+pub use complex::{read_complex, read_field, write_complex};
+pub use enterprise::{EnterpriseUser, Manager};
 pub use group::{Group, Member};
-pub use user::{Email, Name, User};
+pub use multi_valued::MultiValued;
+pub use password::Password;
+pub use user::{
+    Address, Email, Entitlement, InstantMessaging, Membership, Name, PhoneNumber, Photo, Role, User,
+    X509Certificate,
+};
+pub use value::{AttributeField, AttributeValue};
+
+pub(crate) use complex::{read_entries, write_entries};
+pub(crate) use json::{Json, JsonObject};
+
+/// Said of a name that appears twice in an object.
+pub(crate) const DUPLICATE: &str = "this name appears twice";
 
 /// The attributes of a resource as JSON. Names compare without case (RFC 7643 §2.1): use [`attribute`] to look one up.
 pub type Attributes = Map<String, Value>;
@@ -62,26 +85,22 @@ impl fmt::Display for ResourceId {
     }
 }
 
-/// What a server says of a resource itself (RFC 7643 §3.1).
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Meta {
-    /// `User`, `Group`, …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resource_type: Option<String>,
-    /// When it was made, as the server wrote it: servers write many forms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created: Option<String>,
-    /// When it was last changed, as the server wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_modified: Option<String>,
-    /// Where it is; some servers write a path without a host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub location: Option<String>,
-    /// The version, which is an entity tag with most servers (and a time with SAP S/4HANA Cloud).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+crate::attributes! {
+    /// What a server says of a resource itself (RFC 7643 §3.1).
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[non_exhaustive]
+    pub struct Meta {
+        /// `User`, `Group`, …
+        "resourceType" => resource_type: Option<String>,
+        /// When it was made, as the server wrote it: servers write many forms.
+        "created" => created: Option<String>,
+        /// When it was last changed, as the server wrote it.
+        "lastModified" => last_modified: Option<String>,
+        /// Where it is; some servers write a path without a host.
+        "location" => location: Option<String>,
+        /// The version, which is an entity tag with most servers (and a time with SAP S/4HANA Cloud).
+        "version" => version: Option<String>,
+    }
 }
 
 /// Any resource, as its attributes.
@@ -94,10 +113,10 @@ pub struct DynamicResource {
 }
 
 impl DynamicResource {
-    /// From its attributes.
+    /// From its attributes. [`Resource::id`] and [`Resource::meta`] are those that it is made with.
     pub fn new(attributes: Attributes) -> Self {
-        let id = attribute(&attributes, "id").and_then(Value::as_str).map(ResourceId::new);
-        let meta = attribute(&attributes, "meta").and_then(|meta| serde_json::from_value(meta.clone()).ok());
+        let id = attribute(&attributes, "id").and_then(|id| ResourceId::read(id).ok().flatten());
+        let meta = attribute(&attributes, "meta").and_then(|meta| Meta::read(meta).ok().flatten());
         Self { attributes, id, meta }
     }
 }
@@ -110,7 +129,7 @@ impl Serialize for DynamicResource {
 
 impl<'de> Deserialize<'de> for DynamicResource {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Attributes::deserialize(deserializer).map(Self::new)
+        JsonObject::deserialize(deserializer).map(|JsonObject(attributes)| Self::new(attributes))
     }
 }
 
@@ -126,7 +145,26 @@ impl Resource for DynamicResource {
     }
 }
 
-/// A schema extension as a Rust type.
+/// The attributes of a resource, as patches, filters and mappings want them.
+///
+/// # Errors
+/// Where the resource cannot be written as a JSON object.
+pub fn to_attributes(resource: &impl Serialize) -> Result<Attributes, serde_json::Error> {
+    match serde_json::to_value(resource)? {
+        Value::Object(attributes) => Ok(attributes),
+        _ => Err(serde::ser::Error::custom("not written as an object")),
+    }
+}
+
+/// The resource that these attributes describe.
+///
+/// # Errors
+/// Where they are not those of such a resource.
+pub fn from_attributes<R: Resource>(attributes: Attributes) -> Result<R, serde_json::Error> {
+    serde_json::from_value(Value::Object(attributes))
+}
+
+/// A schema extension as a Rust type: one of [`attributes!`](crate::attributes), or with serde's derives.
 pub trait Extension: Serialize + DeserializeOwned {
     /// Its URN, which is also the name of its attribute.
     const SCHEMA: &'static str;
@@ -146,7 +184,7 @@ impl Extensions {
         match attribute(&self.0, E::SCHEMA) {
             None => Ok(Asserted::Absent),
             Some(Value::Null) => Ok(Asserted::Null),
-            Some(value) => serde_json::from_value(value.clone()).map(Asserted::Value),
+            Some(value) => E::deserialize(value).map(Asserted::Value),
         }
     }
 
@@ -155,7 +193,15 @@ impl Extensions {
     /// # Errors
     /// Where `E` cannot be written as JSON.
     pub fn set_extension<E: Extension>(&mut self, extension: &E) -> Result<(), serde_json::Error> {
-        self.0.insert(E::SCHEMA.to_owned(), serde_json::to_value(extension)?);
+        let value = serde_json::to_value(extension)?;
+        self.remove(E::SCHEMA);
+        self.0.insert(E::SCHEMA.to_owned(), value);
         Ok(())
+    }
+
+    /// Takes an attribute away, whatever its case.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        let key = self.0.keys().find(|key| key.eq_ignore_ascii_case(name))?.clone();
+        self.0.remove(&key)
     }
 }
