@@ -32,7 +32,7 @@ pub use user::{
 pub use value::{AttributeField, AttributeValue};
 
 pub(crate) use complex::{read_entries, write_entries};
-pub(crate) use json::{Json, JsonObject};
+pub(crate) use json::JsonObject;
 
 /// Said of a name that appears twice in an object.
 pub(crate) const DUPLICATE: &str = "this name appears twice";

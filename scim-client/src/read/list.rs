@@ -66,7 +66,7 @@ enum State {
     Start { bom: usize },
     /// Before a name, or the end of the object.
     Names,
-    /// In a name, which began at this byte of the envelope.
+    /// In a name, whose first byte after the quote is this one of the envelope.
     Name { start: usize, escaped: bool },
     /// Before the colon; whether the name was `Resources`.
     Colon { resources: bool },
@@ -168,8 +168,8 @@ impl ListSplitter {
     ///
     /// # Errors
     /// What cannot be a list, and more than a limit allows. The splitter is then of no more use.
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<Element<'a>>, ReadError> {
-        let bytes = *input;
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Element<'a>>, ReadError> {
+        let bytes: &'i [u8] = input;
         let mut taken = 0;
         let mut begun = 0;
         let (found, start) = loop {
@@ -183,7 +183,7 @@ impl ListSplitter {
             match self.state {
                 State::Element { mut nesting, start } => {
                     let end = nesting
-                        .to_end(rest, &self.limits)
+                        .find_end(rest, &self.limits)
                         .map_err(|(kind, offset)| self.refuse(kind, rest, offset))?;
                     let length = end.map_or(rest.len(), |end| end + 1);
                     taken += length;
@@ -274,7 +274,7 @@ impl ListSplitter {
             State::Name { start, escaped } => return self.name(bytes, start, escaped),
             State::Within(mut nesting) => {
                 let end = nesting
-                    .to_end(bytes, &self.limits)
+                    .find_end(bytes, &self.limits)
                     .map_err(|(kind, offset)| self.refuse(kind, bytes, offset))?;
                 match end {
                     Some(end) => (end + 1, State::AfterValue),
@@ -299,15 +299,13 @@ impl ListSplitter {
             }
             State::Start { .. } => return Err(self.syntax("expected an object")),
             State::Names if first == b'"' => {
-                (1, State::Name { start: self.envelope.len(), escaped: false })
+                (1, State::Name { start: self.envelope.len() + 1, escaped: false })
             }
             State::Names if first == b'}' => (1, State::End),
             State::Names => return Err(self.syntax("expected a name")),
             State::Colon { resources } if first == b':' => (1, State::Value { resources }),
             State::Colon { .. } => return Err(self.syntax("expected `:`")),
-            State::Value { resources: true } if first == b'[' => {
-                (1, State::Elements { after_comma: false })
-            }
+            State::Value { resources: true } if first == b'[' => (1, State::Elements { after_comma: false }),
             State::Value { resources: true } if first == b'{' => {
                 self.push(b"[")?;
                 self.array = false;

@@ -26,7 +26,7 @@ impl Nesting {
     pub(super) fn check(&mut self, bytes: &[u8], limits: &ReadLimits) -> Result<(), Refusal> {
         let mut offset = 0;
         while let Some(rest) = bytes.get(offset..) {
-            match self.to_end(rest, limits) {
+            match self.find_end(rest, limits) {
                 Ok(Some(end)) => offset += end + 1,
                 Ok(None) => break,
                 Err((kind, at)) => return Err((kind, offset + at)),
@@ -37,7 +37,7 @@ impl Nesting {
 
     /// Goes to the byte that ends the outermost object, array or text, and gives its offset; `None` where that is not
     /// among these bytes.
-    pub(super) fn to_end(&mut self, bytes: &[u8], limits: &ReadLimits) -> Result<Option<usize>, Refusal> {
+    pub(super) fn find_end(&mut self, bytes: &[u8], limits: &ReadLimits) -> Result<Option<usize>, Refusal> {
         let mut offset = 0;
         loop {
             match self.text {
@@ -52,7 +52,10 @@ impl Nesting {
                             b'{' | b'[' => {
                                 self.depth += 1;
                                 if self.depth > limits.depth() {
-                                    return Err((ReadErrorKind::TooDeep { depth_max: limits.depth() }, offset));
+                                    return Err((
+                                        ReadErrorKind::TooDeep { depth_max: limits.depth() },
+                                        offset,
+                                    ));
                                 }
                                 self.count(offset, limits)?;
                             }

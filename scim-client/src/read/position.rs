@@ -120,8 +120,7 @@ fn written(frames: &[Frame<'_>]) -> String {
                     (false, true) => path.push(':'),
                     (false, false) => path.push('.'),
                 }
-                let printable =
-                    |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+                let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
                 path.extend(String::from_utf8_lossy(name).chars().map(printable).take(NAME_CHARS_MAX));
             }
             Frame::Object { name: None, .. } => {}

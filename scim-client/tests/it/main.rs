@@ -4,5 +4,6 @@
 mod auth;
 mod errors;
 mod filter;
+mod messages;
 mod path;
 mod stub;
