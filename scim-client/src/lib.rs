@@ -10,9 +10,9 @@ pub mod error;
 pub mod filter;
 pub mod message;
 pub mod path;
+pub mod read;
 #[expect(dead_code, reason = "the operations are being written")]
 mod request;
-pub mod read;
 pub mod resilience;
 pub mod resource;
 pub mod trace;
