@@ -51,8 +51,13 @@ pub struct Dialect {
 pub enum FilterForm {
     /// The whole grammar.
     Full,
+    /// The whole grammar, but `and` does not bind tighter than `or`: where both stand, parentheses say what belongs
+    /// together.
+    Grouped,
     /// `eq` and `and`.
     EqualAnd,
+    /// One `eq`.
+    Equal,
 }
 
 /// How changes are sent.

@@ -23,8 +23,8 @@
 //!
 //! # Reading
 //! The whole grammar is read: precedence (`not` over `and` over `or`), value paths, URN-prefixed attributes, operators
-//! and names in any case. More leniently than the grammar: any amount of space, `True` for `true`, a number of forms of
-//! schema URI. A filter ends at [`FILTER_BYTES_MAX`], [`FILTER_DEPTH_MAX`] and [`FILTER_TERMS_MAX`]; a [`SyntaxError`]
+//! and names in any case. More leniently than the grammar: any amount of space, `True` for `true`, any URI for a schema,
+//! `emails[type eq "work"].value eq "x"` for `emails[type eq "work" and value eq "x"]`. A filter ends at [`FILTER_BYTES_MAX`], [`FILTER_DEPTH_MAX`] and [`FILTER_TERMS_MAX`]; a [`SyntaxError`]
 //! names the column and never repeats what was there.
 //!
 //! # Writing

@@ -163,7 +163,7 @@ fn is_name_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '$')
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || matches!(first, '$' | '_'))
         && name.chars().all(is_name_character)
 }
@@ -207,10 +207,14 @@ impl fmt::Display for AttributePath {
             write_name(schema, is_path_character, f)?;
             f.write_char(':')?;
         }
-        if self.schema.is_none() && self.name.contains(':') {
-            write_name(&self.name, is_path_character, f)?;
-        } else {
-            write_name(&self.name, is_name_character, f)?;
+        match self.name.rsplit_once(':') {
+            Some((schema, local)) if self.schema.is_none() => {
+                write_name(schema, is_path_character, f)?;
+                f.write_char(':')?;
+                // A dot that is not a version's would make the rest a sub-attribute.
+                write_name(local, if is_version(local) { is_path_character } else { is_name_character }, f)?;
+            }
+            _ => write_name(&self.name, is_name_character, f)?,
         }
         match &self.sub {
             None => Ok(()),

@@ -17,6 +17,8 @@ pub(crate) enum Subject {
     Audit,
     /// Decisions about commands against a thousand rules.
     Policy,
+    /// SCIM in memory: filters read, written and evaluated.
+    Scim,
 }
 
 impl Subject {
@@ -25,6 +27,7 @@ impl Subject {
             Self::Ssh => "ssh",
             Self::Audit => "audit",
             Self::Policy => "command_check",
+            Self::Scim => "scim",
         }
     }
 }

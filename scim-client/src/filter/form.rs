@@ -1,5 +1,6 @@
 //! Filters for servers that cannot read all of them.
 
+use super::print::{Grouping, Written};
 use super::{CompareOp, Filter, Literal};
 use crate::dialect::FilterForm;
 
@@ -10,9 +11,19 @@ impl Filter {
     /// filter has to be evaluated on what comes back.
     pub fn in_form(&self, form: FilterForm) -> Option<Self> {
         match form {
-            FilterForm::Full => Some(self.clone()),
+            FilterForm::Full | FilterForm::Grouped => Some(self.clone()),
             FilterForm::EqualAnd => self.equalities(),
+            FilterForm::Equal => match self.equalities()? {
+                Self::And(parts) => parts.into_iter().next(),
+                single => Some(single),
+            },
         }
+    }
+
+    /// The filter [in that form](Self::in_form), as it is written there.
+    pub fn written(&self, form: FilterForm) -> Option<String> {
+        let grouping = if form == FilterForm::Grouped { Grouping::Always } else { Grouping::ByPrecedence };
+        self.in_form(form).map(|filter| Written(&filter, grouping).to_string())
     }
 
     fn equalities(&self) -> Option<Self> {

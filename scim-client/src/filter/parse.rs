@@ -6,7 +6,7 @@ use serde_json::Number;
 
 use super::syntax::{Cursor, SyntaxError, SyntaxFault};
 use super::{CompareOp, FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_TERMS_MAX, Filter, Literal};
-use crate::path::{AttributePath, is_path_character};
+use crate::path::{AttributePath, is_name, is_path_character};
 
 impl FromStr for Filter {
     type Err = SyntaxError;
@@ -95,10 +95,7 @@ impl<'a> FilterParser<'a> {
             let inner = self.enclosed(place, ')', SyntaxFault::ExpectedParenthesis)?;
             return Ok(Filter::Not(Box::new(inner)));
         }
-        self.terms += 1;
-        if self.terms > FILTER_TERMS_MAX {
-            return Err(self.cursor.error_at(SyntaxFault::TooManyTerms, start));
-        }
+        self.count_term(start)?;
         let attribute = AttributePath::read(word)
             .map_err(|offset| self.cursor.error_at(SyntaxFault::AttributeName, start + offset))?;
         if self.cursor.peek() == Some('[') {
@@ -106,7 +103,11 @@ impl<'a> FilterParser<'a> {
                 return Err(self.cursor.error(SyntaxFault::NestedElement));
             }
             self.cursor.advance(1);
-            return Ok(Filter::Element(attribute, Box::new(self.element()?)));
+            let mut element = self.element()?;
+            if self.cursor.eat('.') {
+                element = element.and(self.comparison_of_part()?);
+            }
+            return Ok(Filter::Element(attribute, Box::new(element)));
         }
         self.comparison(attribute)
     }
@@ -124,6 +125,27 @@ impl<'a> FilterParser<'a> {
         }
         self.depth -= 1;
         Ok(inner)
+    }
+
+    /// `emails[type eq "work"].value eq "x"`, which the grammar does not have and some clients send, means
+    /// `emails[type eq "work" and value eq "x"]`.
+    fn comparison_of_part(&mut self) -> Result<Filter, SyntaxError> {
+        let start = self.cursor.at();
+        let word = self.cursor.take_while(is_path_character);
+        if !is_name(word) {
+            return Err(self.cursor.error_at(SyntaxFault::AttributeName, start));
+        }
+        self.count_term(start)?;
+        self.cursor.skip_space();
+        self.comparison(AttributePath::named(word))
+    }
+
+    fn count_term(&mut self, at: usize) -> Result<(), SyntaxError> {
+        self.terms += 1;
+        if self.terms > FILTER_TERMS_MAX {
+            return Err(self.cursor.error_at(SyntaxFault::TooManyTerms, at));
+        }
+        Ok(())
     }
 
     fn comparison(&mut self, attribute: AttributePath) -> Result<Filter, SyntaxError> {

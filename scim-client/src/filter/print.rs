@@ -64,54 +64,75 @@ fn write_text(text: &str, f: &mut Formatter<'_>) -> fmt::Result {
     f.write_char('"')
 }
 
-/// How tightly the text around a filter binds.
+/// What stands around a filter.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-enum Binding {
+enum Around {
+    Nothing,
     Or,
     And,
 }
 
+/// Whether `and` may stand beside `or` without parentheses.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Grouping {
+    ByPrecedence,
+    Always,
+}
+
+/// A filter as text, grouped so.
+pub(super) struct Written<'a>(pub(super) &'a Filter, pub(super) Grouping);
+
 impl Display for Filter {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.write(f, Binding::Or)
+        Written(self, Grouping::ByPrecedence).fmt(f)
     }
 }
 
-impl Filter {
-    fn write(&self, f: &mut Formatter<'_>, around: Binding) -> fmt::Result {
-        match self {
-            Self::And(parts) => write_joined(parts, Binding::And, around, f),
-            Self::Or(parts) => write_joined(parts, Binding::Or, around, f),
-            Self::Not(inner) => write!(f, "not ({inner})"),
-            Self::Present(attribute) => write!(f, "{attribute} pr"),
-            Self::Compare(attribute, op, literal) => write!(f, "{attribute} {op} {literal}"),
-            Self::Element(attribute, inner) => write!(f, "{attribute}[{inner}]"),
-        }
+impl Display for Written<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(filter, grouping) = *self;
+        write_filter(filter, Around::Nothing, grouping, f)
     }
 }
 
-fn write_joined(parts: &[Filter], own: Binding, around: Binding, f: &mut Formatter<'_>) -> fmt::Result {
+fn write_filter(filter: &Filter, around: Around, grouping: Grouping, f: &mut Formatter<'_>) -> fmt::Result {
+    match filter {
+        Filter::And(parts) => write_joined(parts, Around::And, around, grouping, f),
+        Filter::Or(parts) => write_joined(parts, Around::Or, around, grouping, f),
+        Filter::Not(inner) => write!(f, "not ({})", Written(inner, grouping)),
+        Filter::Present(attribute) => write!(f, "{attribute} pr"),
+        Filter::Compare(attribute, op, literal) => write!(f, "{attribute} {op} {literal}"),
+        Filter::Element(attribute, inner) => write!(f, "{attribute}[{}]", Written(inner, grouping)),
+    }
+}
+
+fn write_joined(
+    parts: &[Filter],
+    own: Around,
+    around: Around,
+    grouping: Grouping,
+    f: &mut Formatter<'_>,
+) -> fmt::Result {
     match parts {
         // The grammar has no way to say "always" and "never"; this means it whatever the attribute is.
         [] => {
             let any = Filter::Present(AttributePath::named("id"));
-            write_joined(
-                &[any.clone(), !any],
-                if own == Binding::And { Binding::Or } else { Binding::And },
-                around,
-                f,
-            )
+            let other = if own == Around::And { Around::Or } else { Around::And };
+            write_joined(&[any.clone(), !any], other, around, grouping, f)
         }
-        [single] => single.write(f, around),
+        [single] => write_filter(single, around, grouping, f),
         [first, rest @ ..] => {
-            let enclosed = own < around;
+            let enclosed = match grouping {
+                Grouping::ByPrecedence => own < around,
+                Grouping::Always => around != Around::Nothing && own != around,
+            };
             if enclosed {
                 f.write_char('(')?;
             }
-            first.write(f, own)?;
+            write_filter(first, own, grouping, f)?;
             for part in rest {
-                f.write_str(if own == Binding::And { " and " } else { " or " })?;
-                part.write(f, own)?;
+                f.write_str(if own == Around::And { " and " } else { " or " })?;
+                write_filter(part, own, grouping, f)?;
             }
             if enclosed {
                 f.write_char(')')?;

@@ -381,9 +381,13 @@ proptest! {
 
     #[test]
     fn a_weaker_form_holds_wherever_the_filter_does(filter in likely_filter(), resource in any_resource()) {
+        use scim_client::dialect::FilterForm;
         let resource = resource.as_object().unwrap();
-        if let Some(weaker) = filter.in_form(scim_client::dialect::FilterForm::EqualAnd) {
-            prop_assert!(!filter.matches(resource) || weaker.matches(resource), "{} but not {}", filter, weaker);
+        for form in [FilterForm::Full, FilterForm::Grouped, FilterForm::EqualAnd, FilterForm::Equal] {
+            if let Some(weaker) = filter.in_form(form) {
+                prop_assert!(!filter.matches(resource) || weaker.matches(resource), "{} but not {}", filter, weaker);
+                prop_assert_eq!(filter.written(form).unwrap().parse::<Filter>().unwrap(), weaker);
+            }
         }
     }
 }

@@ -88,6 +88,19 @@ fn words_of_the_grammar_are_attribute_names_where_an_attribute_stands() {
 }
 
 #[test]
+fn a_comparison_after_the_brackets_is_one_within_them() {
+    assert_eq!(
+        read(r#"active eq true and emails[type eq "work" or primary pr].value EQ "x" and title pr"#)
+            .to_string(),
+        r#"active eq true and emails[(type eq "work" or primary pr) and value eq "x"] and title pr"#
+    );
+    assert_eq!(
+        read(r#"emails[type eq "work"].value pr"#).to_string(),
+        r#"emails[type eq "work" and value pr]"#
+    );
+}
+
+#[test]
 fn urns_with_dots_and_colons_name_the_schema() {
     let enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
     let Filter::Compare(path, _, _) = read(&format!(r#"{enterprise}:manager.value eq "26118915""#)) else {
@@ -170,7 +183,10 @@ fn says_what_is_wrong_and_where() {
         ("urn:x: pr", (AttributeName, 7)),
         (":a pr", (AttributeName, 1)),
         ("ümlaut pr", (ExpectedAttribute, 1)),
-        ("emails[type eq \"work\"].value eq \"x\"", (ExpectedEnd, 23)),
+        ("emails[type eq \"work\"].", (AttributeName, 24)),
+        ("emails[type eq \"work\"].value", (ExpectedOperator, 29)),
+        ("emails[type eq \"work\"].a.b eq 1", (AttributeName, 24)),
+        ("emails[type eq \"work\"]x", (ExpectedEnd, 23)),
     ];
     for (text, expected) in cases {
         assert_eq!(fault(text), expected, "{text}");

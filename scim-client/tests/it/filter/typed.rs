@@ -75,6 +75,26 @@ fn a_server_that_reads_only_equalities_is_asked_for_those() {
     ] {
         assert_eq!(in_form(other), None);
     }
+    assert_eq!(
+        (name() & user::active().eq(true)).written(FilterForm::Equal).as_deref(),
+        Some(r#"userName eq "a""#),
+        "one comparison is all that some servers read"
+    );
     let all = name() | !user::title().present();
     assert_eq!(all.in_form(FilterForm::Full), Some(all));
+}
+
+#[test]
+fn where_and_has_no_precedence_parentheses_say_what_belongs_together() {
+    let written = |text: &str| text.parse::<Filter>().unwrap().written(FilterForm::Grouped).unwrap();
+    for (text, grouped) in [
+        ("a pr or b pr and c pr", "a pr or (b pr and c pr)"),
+        ("(a pr or b pr) and c pr", "(a pr or b pr) and c pr"),
+        ("a pr and b pr and c pr", "a pr and b pr and c pr"),
+        ("not (a pr or b pr and c pr)", "not (a pr or (b pr and c pr))"),
+        ("e[a pr or b pr and c pr]", "e[a pr or (b pr and c pr)]"),
+    ] {
+        assert_eq!(written(text), grouped);
+        assert_eq!(grouped.parse::<Filter>().unwrap(), text.parse().unwrap());
+    }
 }

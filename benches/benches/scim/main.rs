@@ -1,0 +1,9 @@
+//! What it costs to build, read and check SCIM messages in memory.
+#![allow(missing_docs, clippy::expect_used, reason = "a bench")]
+
+use criterion::{criterion_group, criterion_main};
+
+mod filter;
+
+criterion_group!(benches, filter::filters);
+criterion_main!(benches);
