@@ -1,20 +1,33 @@
 //! The client.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
+use http::HeaderValue;
 
 use crate::auth::Authenticate;
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind};
+use crate::request::{Base, USER_AGENT};
 use crate::resource::{Group, Resource, User};
 use crate::trace::Trace;
 use crate::transport::Transport;
 
+mod answer;
+mod csrf;
+mod endpoint;
 mod exchange;
+mod liveness;
+mod receive;
+
+pub use answer::{Answer, EntityTag};
+pub use endpoint::{Call, Endpoint, Me};
+
+use csrf::Csrf;
+use liveness::Liveness;
 
 /// A connection to one SCIM service. Cheap to clone; clones share limits, credentials and connections.
 #[derive(Clone)]
@@ -24,40 +37,65 @@ pub struct Client {
 }
 
 #[derive(Clone)]
-#[expect(dead_code, reason = "the operations are being written")]
 struct Shared {
-    base: Url,
+    base: Base,
     transport: Arc<dyn Transport>,
     auth: Option<Arc<dyn Authenticate>>,
     clock: Arc<dyn Clock>,
     dialect: Dialect,
     timeout: Duration,
+    user_agent: HeaderValue,
+    limits: Limits,
+    state: Arc<State>,
 }
 
-/// The resources of one kind.
-#[derive(Clone)]
-#[expect(dead_code, reason = "the operations are being written")]
-pub struct Endpoint<R> {
-    client: Client,
-    path: String,
-    kind: PhantomData<fn() -> R>,
+/// What is known of the service, with one credential.
+#[derive(Default)]
+struct State {
+    csrf: Csrf,
+    liveness: Liveness,
+}
+
+/// How much is read of one answer, after decompression.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of an answer that holds one resource or message; 16 MiB.
+    pub bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes_max: 16 << 20 }
+    }
 }
 
 impl Client {
+    /// A client of the service at `base`, such as `https://app.example.com/scim/v2`, over the network.
+    ///
+    /// # Errors
+    /// As [`over`](Self::over) and [`ReqwestTransport::new`](crate::transport::ReqwestTransport::new).
+    #[cfg(feature = "reqwest")]
+    pub fn new(base: &str) -> Result<Self, Error> {
+        Self::over(base, crate::transport::ReqwestTransport::new()?)
+    }
+
     /// A client of the service at `base`, over `transport`.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] where `base` is no `http` or `https` URL, or holds a user name, a query or a fragment.
     pub fn over(base: &str, transport: impl Transport + 'static) -> Result<Self, Error> {
-        let base = Url::parse(base).map_err(|error| Error::new(ErrorKind::Invalid).because(error))?;
         Ok(Self {
             shared: Arc::new(Shared {
-                base,
+                base: Base::parse(base)?,
                 transport: Arc::new(transport),
                 auth: None,
                 clock: Arc::new(SystemClock),
                 dialect: Dialect::rfc7644(),
                 timeout: Duration::from_secs(30),
+                user_agent: HeaderValue::from_static(USER_AGENT),
+                limits: Limits::default(),
+                state: Arc::default(),
             }),
             trace: None,
         })
@@ -66,7 +104,10 @@ impl Client {
     /// With this credential.
     #[must_use]
     pub fn auth(mut self, auth: impl Authenticate + 'static) -> Self {
-        Arc::make_mut(&mut self.shared).auth = Some(Arc::new(auth));
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.auth = Some(Arc::new(auth));
+        // A session belongs to whom it was opened by.
+        shared.state = Arc::default();
         self
     }
 
@@ -84,6 +125,32 @@ impl Client {
         self
     }
 
+    /// With this timeout for each attempt: connecting, sending and the head of the answer together, and again for each
+    /// wait for a piece of the answer. 30 s where nothing is said.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        Arc::make_mut(&mut self.shared).timeout = timeout;
+        self
+    }
+
+    /// With this name in `User-Agent`. There is always one: some services refuse requests without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] where no header can carry it, or it is empty.
+    pub fn user_agent(mut self, name: &str) -> Result<Self, Error> {
+        let refused = || Error::new(ErrorKind::Invalid).detail("no header can carry this user agent");
+        let name = Some(name.trim()).filter(|name| !name.is_empty()).ok_or_else(refused)?;
+        Arc::make_mut(&mut self.shared).user_agent = HeaderValue::from_str(name).map_err(|_| refused())?;
+        Ok(self)
+    }
+
+    /// With these limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        Arc::make_mut(&mut self.shared).limits = limits;
+        self
+    }
+
     /// The users.
     pub fn users(&self) -> Endpoint<User> {
         self.resources("Users")
@@ -97,5 +164,14 @@ impl Client {
     /// The resources at a path below the base, as its resource type names it (`Devices`).
     pub fn resources<R: Resource>(&self, path: &str) -> Endpoint<R> {
         Endpoint { client: self.clone(), path: path.to_owned(), kind: PhantomData }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("base", &self.shared.base)
+            .field("dialect", &self.shared.dialect.name)
+            .finish_non_exhaustive()
     }
 }

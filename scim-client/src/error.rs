@@ -149,6 +149,10 @@ impl Error {
         self.0.exchange.attempts()
     }
 
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.0.exchange
+    }
+
     /// Whether the service may have got the request, and may have acted on it.
     pub fn was_sent(&self) -> bool {
         self.0.exchange.was_sent() || self.0.sent.unwrap_or_else(|| self.0.kind.was_sent(self.0.status))

@@ -11,10 +11,10 @@ pub mod filter;
 pub mod message;
 pub mod path;
 pub mod read;
-#[expect(dead_code, reason = "the operations are being written")]
 mod request;
 pub mod resilience;
 pub mod resource;
+mod response;
 pub mod trace;
 pub mod transport;
 pub mod urn;

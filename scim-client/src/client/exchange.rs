@@ -20,7 +20,7 @@ impl Client {
 
     /// Sends a request; an answer of any status comes back, with its body still unread and its [`Exchange`] among its
     /// extensions. Tries again by status and connectivity.
-    #[expect(dead_code, reason = "the operations are being written")]
+    #[expect(dead_code, reason = "lists are being written")]
     pub(crate) async fn exchange(
         &self,
         request: http::Request<Bytes>,

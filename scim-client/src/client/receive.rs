@@ -1,0 +1,268 @@
+//! An answer read whole: its limits, its redirects, its refusals.
+
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use futures::StreamExt as _;
+use http::header::{ETAG, LOCATION};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::client::{Answer, Client, EntityTag};
+use crate::error::{Error, ErrorKind};
+use crate::resource::Resource;
+use crate::response::{self, REFUSAL_BYTES_MAX, Said};
+use crate::trace::Exchange;
+use crate::transport::{Body, TransportError};
+
+/// Redirects of one request that are followed: reads, to the same origin.
+const REDIRECTS_MAX: usize = 3;
+
+/// An answer with its body read: one that is no refusal.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) exchange: Exchange,
+    /// When it came.
+    pub(crate) at: DateTime<Utc>,
+}
+
+impl Client {
+    /// Sends a request and reads its answer. A refusal is an error; a 404 is one that was seen to be about the resource
+    /// and not about the whole service.
+    pub(crate) async fn call(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
+        match self.call_once(request).await {
+            Err(error) if *error.kind() == ErrorKind::NotFound => Err(self.judge_not_found(error).await),
+            result => result,
+        }
+    }
+
+    /// The same, without a second look at a 404.
+    pub(crate) async fn call_once(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
+        self.call_reading(request, |client, head, body| async move {
+            let body = collect(body, client.shared.limits.bytes_max).await?;
+            Ok((head, body))
+        })
+        .await
+        .map(|Reply { method, path, value: (head, body), exchange }| Received {
+            method,
+            path,
+            status: head.status,
+            headers: head.headers,
+            body,
+            exchange,
+            at: self.shared.clock.now(),
+        })
+    }
+
+    /// Sends a request and has the body of an answer in 2xx read by `read`, which belongs to the attempt: where it fails,
+    /// the attempt has failed. Redirects and CSRF tokens are seen to.
+    pub(crate) async fn call_reading<T, F, R>(
+        &self,
+        request: http::Request<Bytes>,
+        read: F,
+    ) -> Result<Reply<T>, Error>
+    where
+        F: Fn(Client, Head, Body) -> R + Send + Sync,
+        R: Future<Output = Result<T, Error>> + Send,
+        T: Send,
+    {
+        let mut request = request;
+        let mut before = Exchange::default();
+        let mut redirects = 0;
+        let mut token_renewed = false;
+        loop {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let mut this = request.clone();
+            let token = self.protect(this.method().clone(), this.headers_mut()).await?;
+            let result = self.exchange_as(this, |answer| self.judge(answer, &read)).await;
+            let (judged, exchange) = match result {
+                Ok(judged) => judged,
+                Err(error) => return Err(error.after(before)),
+            };
+            before.append(exchange);
+            let failed = |error: Error, before| error.about(method.clone(), path.clone()).after(before);
+            match judged {
+                Judged::Value(value) => return Ok(Reply { method, path, value, exchange: before }),
+                Judged::TokenWanted(_) if !token_renewed && token.is_some() => {
+                    token_renewed = true;
+                    self.forget_token(token).await;
+                }
+                Judged::TokenWanted(error) => return Err(failed(error, before)),
+                Judged::Redirect(status, location) => {
+                    redirects += 1;
+                    let to = location.and_then(|to| self.resolve(request.uri(), &to));
+                    match to {
+                        Some((to, uri))
+                            if self.shared.base.is_origin_of(&to)
+                                && *request.method() == Method::GET
+                                && matches!(status.as_u16(), 301 | 302 | 307 | 308)
+                                && redirects <= REDIRECTS_MAX
+                                && uri != *request.uri() =>
+                        {
+                            *request.uri_mut() = uri;
+                        }
+                        to => {
+                            let same = to.as_ref().is_some_and(|(to, _)| self.shared.base.is_origin_of(to));
+                            let error = response::redirected(status, to.as_ref().map(|(to, _)| to), same);
+                            return Err(failed(error, before));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn resolve(&self, from: &Uri, to: &str) -> Option<(Url, Uri)> {
+        let to = Url::parse(&from.to_string()).ok()?.join(to).ok()?;
+        let uri = to.as_str().split('#').next()?.parse().ok()?;
+        Some((to, uri))
+    }
+
+    async fn judge<T, F, R>(
+        &self,
+        answer: http::Response<Body>,
+        read: &F,
+    ) -> Result<(Judged<T>, Exchange), Error>
+    where
+        F: Fn(Client, Head, Body) -> R + Send + Sync,
+        R: Future<Output = Result<T, Error>> + Send,
+    {
+        let (mut parts, body) = answer.into_parts();
+        let exchange = parts.extensions.remove::<Exchange>().unwrap_or_default();
+        let status = parts.status;
+        let judged = if status.is_success() {
+            Judged::Value(read(self.clone(), Head { status, headers: parts.headers }, body).await?)
+        } else if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+            let location = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok());
+            Judged::Redirect(status, location.map(str::to_owned))
+        } else if status == StatusCode::NOT_MODIFIED {
+            Judged::Value(read(self.clone(), Head { status, headers: parts.headers }, body).await?)
+        } else {
+            let said = beginning(body, REFUSAL_BYTES_MAX).await;
+            let error = response::refusal(status, &parts.headers, &said, self.shared.clock.now());
+            if status == StatusCode::FORBIDDEN && wants_token(&parts.headers) {
+                Judged::TokenWanted(error)
+            } else {
+                return Err(error);
+            }
+        };
+        Ok((judged, exchange))
+    }
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
+/// What was made of an answer, and the way there.
+pub(crate) struct Reply<T> {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) value: T,
+    pub(crate) exchange: Exchange,
+}
+
+enum Judged<T> {
+    Value(T),
+    Redirect(StatusCode, Option<String>),
+    TokenWanted(Error),
+}
+
+fn wants_token(headers: &HeaderMap) -> bool {
+    headers.get("x-csrf-token").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"required"))
+}
+
+impl Received {
+    /// An error of this answer.
+    pub(crate) fn error(&self, error: Error) -> Error {
+        error
+            .about(self.method.clone(), self.path.clone())
+            .status(self.status.as_u16())
+            .after(self.exchange.clone())
+    }
+
+    /// Whether there is nothing in the body.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.body.iter().all(u8::is_ascii_whitespace)
+    }
+
+    /// The body as JSON.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        response::check_is_json(&self.headers, &self.body).map_err(|error| self.error(error))?;
+        serde_json::from_slice(&self.body)
+            .map_err(|error| self.error(Error::new(ErrorKind::Protocol).detail(error.to_string())))
+    }
+
+    /// The body as a resource. An error that comes with a status of success is an error nevertheless.
+    pub(crate) fn read_resource<R: Resource>(&self) -> Result<R, Error> {
+        let resource: R = self.read()?;
+        if resource.id().is_none()
+            && let Some(status) = Said::read(&self.body).status
+            && !status.is_success()
+        {
+            return Err(self.error(response::refusal(status, &self.headers, &self.body, self.at)));
+        }
+        Ok(resource)
+    }
+
+    /// The version that the head names.
+    pub(crate) fn version(&self) -> Option<EntityTag> {
+        self.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).and_then(|tag| EntityTag::parse(tag).ok())
+    }
+
+    /// An answer with this in it.
+    pub(crate) fn answer<T>(self, resource: T, version: Option<EntityTag>) -> Answer<T> {
+        Answer {
+            resource,
+            status: self.status.as_u16(),
+            version: self.version().or(version),
+            exchange: self.exchange,
+        }
+    }
+}
+
+/// The whole body, up to a limit that counts what was decompressed.
+pub(crate) async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Error> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece?;
+        if first.len().saturating_add(all.len()).saturating_add(piece.len()) > bytes_max {
+            return Err(
+                Error::new(ErrorKind::TooLarge).detail(format!("the answer has more than {bytes_max} bytes"))
+            );
+        }
+        // Most answers are one piece, which is then not copied.
+        if first.is_empty() && all.is_empty() {
+            first = piece;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+                first = Bytes::new();
+            }
+            all.extend_from_slice(&piece);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// What can be had of a body, up to a limit: a refusal is one whether its explanation arrives or not.
+async fn beginning(mut body: Body, bytes_max: usize) -> Bytes {
+    let mut all = BytesMut::new();
+    while let Some(Ok::<Bytes, TransportError>(piece)) = body.next().await {
+        let room = bytes_max.saturating_sub(all.len());
+        all.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+        if all.len() >= bytes_max {
+            break;
+        }
+    }
+    all.freeze()
+}
