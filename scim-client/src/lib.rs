@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod error;
 pub mod filter;
 pub mod message;
+pub mod patch;
 pub mod path;
 pub mod read;
 mod request;

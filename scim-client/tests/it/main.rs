@@ -6,5 +6,6 @@ mod client;
 mod errors;
 mod filter;
 mod messages;
+mod patch;
 mod path;
 mod stub;
