@@ -235,7 +235,6 @@ impl Applier<'_> {
             }
         }
     }
-
 }
 
 /// How much was done.

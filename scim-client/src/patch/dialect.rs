@@ -101,10 +101,7 @@ fn by_attribute(operations: &[Numbered]) -> ByAttribute {
 }
 
 /// Attributes of which a whole element is chosen by a filter, or one by more than `eq` and `and`, are written as a whole.
-fn per_attribute(
-    operations: Vec<Numbered>,
-    current: &Attributes,
-) -> Result<Vec<PatchOperation>, ApplyError> {
+fn per_attribute(operations: Vec<Numbered>, current: &Attributes) -> Result<Vec<PatchOperation>, ApplyError> {
     let mut groups = by_attribute(&operations);
     groups.retain(|_, operations| operations.iter().any(|(_, operation)| chooses_elements(operation)));
     let mut out = Vec::with_capacity(operations.len());
@@ -146,18 +143,24 @@ fn is_equal_and(filter: &Filter) -> bool {
 fn pathless(operations: &[Numbered], current: &Attributes) -> Result<Vec<PatchOperation>, ApplyError> {
     let mut all = Attributes::new();
     for operations in by_attribute(operations).into_values() {
-        let Some(path) = operations.first().and_then(|(_, operation)| operation.path.clone()) else { continue };
+        let Some(path) = operations.first().and_then(|(_, operation)| operation.path.clone()) else {
+            continue;
+        };
         let path = Path::from(AttributePath { sub: None, ..path.attribute });
         let after = after(&path, &operations, current)?;
         let parts: Option<Vec<&str>> = operations
             .iter()
-            .map(|(_, operation)| operation.path.as_ref().filter(|path| path.element.is_none()).and_then(Path::sub_attribute))
+            .map(|(_, operation)| {
+                operation.path.as_ref().filter(|path| path.element.is_none()).and_then(Path::sub_attribute)
+            })
             .collect();
         let value = match (after, parts) {
             (Some(Value::Object(map)), Some(parts)) => Value::Object(part_values(&map, &parts)),
             (None, Some(parts)) => Value::Object(part_values(&Map::new(), &parts)),
             (Some(value), _) => value,
-            (None, None) if path.attribute.schema.is_none() && name::is_multi_valued(&path.attribute.name) => {
+            (None, None)
+                if path.attribute.schema.is_none() && name::is_multi_valued(&path.attribute.name) =>
+            {
                 Value::Array(Vec::new())
             }
             (None, None) => Value::Null,
@@ -168,7 +171,8 @@ fn pathless(operations: &[Numbered], current: &Attributes) -> Result<Vec<PatchOp
             }
             Some(urn) => {
                 let urn = name::key_of(&all, &urn).unwrap_or(urn);
-                if let Value::Object(extension) = all.entry(urn).or_insert_with(|| Value::Object(Map::new())) {
+                if let Value::Object(extension) = all.entry(urn).or_insert_with(|| Value::Object(Map::new()))
+                {
                     extension.insert(path.attribute.name, value);
                 }
             }
@@ -204,9 +208,9 @@ pub(super) fn after(
         }
     }
     if value_at(&scratch, path).is_none()
-        && let Some((index, operation)) = operations.iter().find(|(_, operation)| {
-            operation.path.as_ref().is_some_and(|path| path.element.is_some())
-        })
+        && let Some((index, operation)) = operations
+            .iter()
+            .find(|(_, operation)| operation.path.as_ref().is_some_and(|path| path.element.is_some()))
     {
         return Err(ApplyError::new(*index, ApplyErrorKind::NoTarget, operation.path.as_ref()));
     }

@@ -105,14 +105,7 @@ impl Difference<'_> {
         }
     }
 
-    fn attribute(
-        &mut self,
-        schema: Option<&str>,
-        key: &str,
-        old: Option<&Value>,
-        new: &Value,
-        reach: Reach,
-    ) {
+    fn attribute(&mut self, schema: Option<&str>, key: &str, old: Option<&Value>, new: &Value, reach: Reach) {
         let own = schema.is_none();
         if !name::is_attribute_name(key) || (own && name::is_managed(key, &self.managed)) {
             return;

@@ -28,7 +28,8 @@ pub(super) fn difference(
     let said = |element: &&Value| canonical_element(element).is_some();
     let old: Vec<&Value> = old.iter().filter(said).collect();
     let mut forms = HashSet::new();
-    let fresh = |element: &&Value| canonical_element(element).is_some_and(|form| forms.insert(form.to_string()));
+    let fresh =
+        |element: &&Value| canonical_element(element).is_some_and(|form| forms.insert(form.to_string()));
     let new: Vec<&Value> = new.iter().filter(fresh).collect();
     if new.is_empty() {
         return if old.is_empty() { Vec::new() } else { whole(PatchVerb::Remove, None) };
@@ -76,11 +77,8 @@ fn pairs(old: &[&Value], new: &[&Value]) -> Vec<Option<usize>> {
                 .filter(|(at, key)| *key == wanted && free.get(*at).copied().unwrap_or_default())
                 .map(|(at, _)| at);
             let (Some(first), second) = (same.next(), same.next()) else { continue };
-            let rivals = new_keys
-                .iter()
-                .zip(&pairs)
-                .filter(|(key, pair)| *key == wanted && pair.is_none())
-                .count();
+            let rivals =
+                new_keys.iter().zip(&pairs).filter(|(key, pair)| *key == wanted && pair.is_none()).count();
             // What is equal may be paired with any; what is alike in one respect, only where nothing else is.
             if round == 0 || (second.is_none() && rivals == 1) {
                 if let Some(pair) = pairs.get_mut(at) {

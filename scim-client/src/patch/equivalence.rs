@@ -21,7 +21,10 @@ pub fn equivalent(one: &Attributes, other: &Attributes) -> bool {
 }
 
 /// What a resource says, one entry for each attribute with its schema.
-fn resource<'a>(attributes: &'a Attributes, both: &[&Attributes]) -> BTreeMap<(String, String), Cow<'a, Value>> {
+fn resource<'a>(
+    attributes: &'a Attributes,
+    both: &[&Attributes],
+) -> BTreeMap<(String, String), Cow<'a, Value>> {
     let mut said = BTreeMap::new();
     for (key, value) in attributes {
         if name::is_urn(key) {

@@ -57,8 +57,11 @@ pub(super) fn difference(path: &AttributePath, old: &[Value], new: &[Value]) -> 
         operations.push(PatchOperation { verb: PatchVerb::Remove, path: Some(path), value: None });
     }
     let mut come: BTreeSet<&str> = wanted.difference(&was).copied().collect();
-    let added: Vec<Value> =
-        new.iter().filter(|member| id_of(member).is_some_and(|id| come.remove(id))).filter_map(pruned).collect();
+    let added: Vec<Value> = new
+        .iter()
+        .filter(|member| id_of(member).is_some_and(|id| come.remove(id)))
+        .filter_map(pruned)
+        .collect();
     if !added.is_empty() {
         let value = Some(Value::Array(added));
         operations.push(PatchOperation { verb: PatchVerb::Add, path: plain(), value });
@@ -119,7 +122,8 @@ impl<'a> Membership<'a> {
         {
             self.steps = self.one_by_one()?;
         }
-        let mut batches = Batches { max, left: max, removal: dialect.member_removal, open: Vec::new(), done: Vec::new() };
+        let mut batches =
+            Batches { max, left: max, removal: dialect.member_removal, open: Vec::new(), done: Vec::new() };
         for step in self.steps {
             batches.take(step);
         }

@@ -92,7 +92,8 @@ fn flatten(
 }
 
 fn push(verb: PatchVerb, mut path: Path, value: Option<Value>, out: &mut Vec<PatchOperation>) {
-    if path.attribute.schema.as_deref().is_some_and(name::is_core) && schema_alone(&path.attribute).is_none() {
+    if path.attribute.schema.as_deref().is_some_and(name::is_core) && schema_alone(&path.attribute).is_none()
+    {
         path.attribute.schema = None;
     }
     if let Some(filter) = &mut path.element {

@@ -28,7 +28,7 @@ fn patch(operations: &[(PatchVerb, &str, Value)]) -> PatchOp {
     let operation = |(verb, path, value): &(PatchVerb, &str, Value)| PatchOperation {
         verb: *verb,
         path: (*path != "-").then(|| path.parse().unwrap()),
-        value: (*value != Value::from("-")).then(|| value.clone()),
+        value: (value.as_str() != Some("-")).then(|| value.clone()),
     };
     PatchOp { operations: operations.iter().map(operation).collect(), ..PatchOp::default() }
 }

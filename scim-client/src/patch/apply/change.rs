@@ -131,7 +131,8 @@ impl Change<'_> {
         }
         let Some(value) = value else {
             // `add` of nothing adds nothing; a `remove` whose value is an empty list removes none of the elements.
-            let stays = self.verb == PatchVerb::Add || (self.verb == PatchVerb::Remove && self.value.is_some());
+            let stays =
+                self.verb == PatchVerb::Add || (self.verb == PatchVerb::Remove && self.value.is_some());
             if !stays {
                 *current = Value::Null;
             }
@@ -167,7 +168,14 @@ impl Change<'_> {
     }
 
     /// A sub-attribute: of a complex attribute, or of all elements.
-    fn part(&self, current: &mut Value, sub: &str, value: Option<Value>, many: bool, work: &mut Work) -> Done {
+    fn part(
+        &self,
+        current: &mut Value,
+        sub: &str,
+        value: Option<Value>,
+        many: bool,
+        work: &mut Work,
+    ) -> Done {
         let removes = value.is_none();
         match current {
             Value::Object(map) => self.sub(map, sub, value.as_ref()),
@@ -231,8 +239,8 @@ impl Change<'_> {
             }
             (None, PatchVerb::Add, None) => {}
             (None, verb, Some(value)) => {
-                let [value] = <[Value; 1]>::try_from(into_elements(value))
-                    .map_err(|_| ApplyErrorKind::InvalidValue)?;
+                let [value] =
+                    <[Value; 1]>::try_from(into_elements(value)).map_err(|_| ApplyErrorKind::InvalidValue)?;
                 work.spend(matched.len().saturating_mul(weight(&value)))?;
                 self.becomes_primary(elements, &matched, is_primary(&value))?;
                 for index in matched {

@@ -25,7 +25,10 @@ impl Applier<'_> {
             };
         };
         let alone = format!("{schema}:{}", path.name);
-        if alone.eq_ignore_ascii_case(name::ENTERPRISE) || name::is_core_alone(&alone) || self.is_known(&alone) {
+        if alone.eq_ignore_ascii_case(name::ENTERPRISE)
+            || name::is_core_alone(&alone)
+            || self.is_known(&alone)
+        {
             return self.schema(&alone);
         }
         let urn = (!self.is_own(schema)).then(|| schema.clone());

@@ -32,7 +32,8 @@ fn after(verb: PatchVerb, path: &str, value: Value, attribute: &str) -> Value {
 
 fn refused(verb: PatchVerb, path: &str, value: Value) -> ApplyErrorKind {
     let mut changed = user();
-    let error = apply(&mut changed, &patch(&[(Replace, "title", json!("x")), (verb, path, value)])).unwrap_err();
+    let error =
+        apply(&mut changed, &patch(&[(Replace, "title", json!("x")), (verb, path, value)])).unwrap_err();
     assert_eq!(error.operation, 1);
     assert_eq!(changed, user(), "half applied");
     error.kind
@@ -46,7 +47,10 @@ fn add_appends_merges_and_never_doubles() {
     assert_eq!(after(Add, "emails", json!([a, c]), "emails"), json!([a, b, c]));
     assert_eq!(after(Add, "EMAILS", c.clone(), "emails"), json!([a, b, c]));
     assert_eq!(after(Add, "photos", c.clone(), "photos"), json!([c]));
-    assert_eq!(after(Add, "name", json!({"GivenName": "H"}), "name"), json!({"familyName": "F", "givenName": "H"}));
+    assert_eq!(
+        after(Add, "name", json!({"GivenName": "H"}), "name"),
+        json!({"familyName": "F", "givenName": "H"})
+    );
     assert_eq!(after(Add, "name.middleName", json!("M"), "name")["middleName"], "M");
     assert_eq!(after(Add, "userName", json!("bob"), "userName"), "bob");
     assert_eq!(after(Add, "-", json!({"title": "T", "emails": [c]}), "emails"), json!([a, b, c]));
@@ -57,7 +61,10 @@ fn replace_puts_lists_in_place_and_merges_complex_attributes() {
     let c = json!([{"value": "c@x.example"}]);
     assert_eq!(after(Replace, "emails", c.clone(), "emails"), c);
     assert_eq!(after(Replace, "title", json!("T"), "title"), "T");
-    assert_eq!(after(Replace, "name", json!({"givenName": "H"}), "name"), json!({"familyName": "F", "givenName": "H"}));
+    assert_eq!(
+        after(Replace, "name", json!({"givenName": "H"}), "name"),
+        json!({"familyName": "F", "givenName": "H"})
+    );
     assert_eq!(after(Replace, "name", json!({"givenName": null}), "name"), json!({"familyName": "F"}));
     assert_eq!(after(Replace, "name", Value::Null, "name"), Value::Null);
     assert_eq!(after(Replace, "emails", json!([]), "emails"), Value::Null);
@@ -92,11 +99,17 @@ fn what_becomes_primary_makes_the_others_not() {
     let primaries = |emails: Value| -> Vec<bool> {
         emails.as_array().unwrap().iter().map(|email| email["primary"] == json!(true)).collect()
     };
-    assert_eq!(primaries(after(Add, "emails", json!([{"value": "c", "primary": true}]), "emails")), [false, false, true]);
+    assert_eq!(
+        primaries(after(Add, "emails", json!([{"value": "c", "primary": true}]), "emails")),
+        [false, false, true]
+    );
     let by_sub = after(Replace, r#"emails[type eq "home"].primary"#, json!(true), "emails");
     assert_eq!(primaries(by_sub), [false, true]);
     let whole = json!({"value": "b", "primary": true});
-    assert_eq!(primaries(after(Replace, r#"emails[type eq "home"]"#, whole.clone(), "emails")), [false, true]);
+    assert_eq!(
+        primaries(after(Replace, r#"emails[type eq "home"]"#, whole.clone(), "emails")),
+        [false, true]
+    );
     assert_eq!(primaries(after(Add, r#"emails[type eq "home"]"#, whole, "emails")), [false, true]);
     let two = json!([{"value": "c", "primary": true}, {"value": "d", "primary": true}]);
     assert_eq!(refused(Replace, "emails", two.clone()), ApplyErrorKind::InvalidValue);
@@ -129,7 +142,10 @@ fn extensions_are_found_by_their_urn() {
     for (verb, path, value) in do_all {
         apply(&mut user, &patch(&[(verb, &path, value)])).unwrap();
     }
-    assert_eq!(user[ENTERPRISE], json!({"department": "D", "manager": {"value": "7", "displayName": "Boss"}}));
+    assert_eq!(
+        user[ENTERPRISE],
+        json!({"department": "D", "manager": {"value": "7", "displayName": "Boss"}})
+    );
     assert_eq!((&user["title"], &user["urn:example:2.0:Badge"]["colour"]), (&json!("T"), &json!("red")));
     assert_eq!(
         user["schemas"],
@@ -207,11 +223,25 @@ fn there_is_a_limit_to_operations_and_to_work() {
 
 fn any_operation() -> impl Strategy<Value = PatchOperation> {
     let texts = vec![
-        "userName", "name.familyName", "emails", "emails.type", "members", "id", "schemas", "tags", "active",
-        r#"emails[type eq "work"]"#, r#"emails[value eq "a" or primary eq true].display"#, r#"roles[not (value pr)]"#,
-        r#"members[value eq "1"]"#, "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
-        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value", "urn:x:y", "urn:x:y:a",
-        "urn:ietf:params:scim:schemas:core:2.0:User", "x",
+        "userName",
+        "name.familyName",
+        "emails",
+        "emails.type",
+        "members",
+        "id",
+        "schemas",
+        "tags",
+        "active",
+        r#"emails[type eq "work"]"#,
+        r#"emails[value eq "a" or primary eq true].display"#,
+        r#"roles[not (value pr)]"#,
+        r#"members[value eq "1"]"#,
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value",
+        "urn:x:y",
+        "urn:x:y:a",
+        "urn:ietf:params:scim:schemas:core:2.0:User",
+        "x",
     ];
     let verb = prop::sample::select(vec![Add, Remove, Replace]);
     let value = prop_oneof![
@@ -220,11 +250,8 @@ fn any_operation() -> impl Strategy<Value = PatchOperation> {
         3 => anything().prop_map(|any| Some(any.into_values().next().unwrap_or_default())),
         1 => resource().prop_map(|resource| resource.get("emails").cloned()),
     ];
-    (verb, prop::option::of(prop::sample::select(texts)), value).prop_map(|(verb, text, value)| PatchOperation {
-        verb,
-        path: text.map(path),
-        value,
-    })
+    (verb, prop::option::of(prop::sample::select(texts)), value)
+        .prop_map(|(verb, text, value)| PatchOperation { verb, path: text.map(path), value })
 }
 
 proptest! {

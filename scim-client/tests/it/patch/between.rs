@@ -138,7 +138,9 @@ fn another_kind_of_resource_may_have_groups_of_its_own() {
         attributes(json!({"schemas": ["urn:example:2.0:Device"], "groups": [{"value": groups}]}))
     };
     let user = |groups: &str| {
-        attributes(json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "groups": [{"value": groups}]}))
+        attributes(
+            json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "groups": [{"value": groups}]}),
+        )
     };
     assert_eq!(between(&device("a"), &device("b")).operations.len(), 1);
     assert!(between(&user("a"), &user("b")).is_empty());
