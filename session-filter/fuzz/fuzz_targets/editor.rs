@@ -11,7 +11,7 @@ fuzz_target!(|input: (u8, Vec<u8>)| {
     let (cols, bytes) = input;
     let permitted =
         ["systemctl status nginx".to_owned(), "systemctl stop *".to_owned(), "echo 'a b' ...".to_owned()];
-    let mut editor = Editor::new(u32::from(cols));
+    let mut editor = Editor::new(u32::from(cols), u32::from(cols / 4));
     editor.begin("alice@web-1:~$ ");
     let mut taken = 0;
     for piece in bytes.chunks(7) {
@@ -42,7 +42,7 @@ fuzz_target!(|input: (u8, Vec<u8>)| {
         taken += editor.taken().len();
     }
     assert!(taken <= bytes.len());
-    editor.resize(u32::from(cols / 2));
+    editor.resize(u32::from(cols / 2), u32::from(cols % 8));
 
     let mut modes = TerminalModes::new();
     modes.shown(&bytes);

@@ -1,4 +1,7 @@
-//! Draws a prompt and a line on a terminal whose width is known, over as many rows as they take.
+//! Draws a prompt and a line on a terminal whose size is known, over as many rows as they take. Of a line that takes more rows than
+//! the terminal has, those around the cursor are shown.
+
+use std::ops::Range;
 
 use unicode_width::UnicodeWidthChar as _;
 
@@ -8,9 +11,16 @@ use crate::grammar::escape_into;
 /// What is on the screen, and where the cursor is in it.
 pub(super) struct Drawing {
     cols: usize,
+    rows: usize,
     drawn: String,
     /// Bytes of `drawn` before the cursor.
     cursor: usize,
+    /// All that there is to draw, where `drawn` is a part of it.
+    whole: Option<String>,
+    /// Rows of it above `drawn`.
+    above: usize,
+    /// Bytes that were laid out, shown or not.
+    laid_out: usize,
 }
 
 /// A place, counted from where the prompt begins.
@@ -21,15 +31,25 @@ struct Place {
 }
 
 const CLEAR_TO_END: &str = "\x1b[J";
+/// Behind a full row a terminal keeps its cursor in the last column; this takes it to the next row.
+const BEHIND_FULL_ROW: &str = " \r";
 const COLS_MIN: usize = 2;
+/// One to draw in, one for a cursor behind a full row.
+const ROWS_MIN: usize = 2;
 
 impl Drawing {
-    pub(super) fn new(cols: usize) -> Self {
-        Self { cols: cols.max(COLS_MIN), drawn: String::new(), cursor: 0 }
+    pub(super) fn new(cols: u32, rows: u32) -> Self {
+        let (cols, rows) = within(cols, rows);
+        Self { cols, rows, drawn: String::new(), cursor: 0, whole: None, above: 0, laid_out: 0 }
     }
 
     pub(super) fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// Bytes that were laid out since the last call.
+    pub(super) fn laid_out(&mut self) -> usize {
+        std::mem::take(&mut self.laid_out)
     }
 
     /// The cursor is at the start of a row, on which something may still be from a program that wrote all over the screen.
@@ -40,13 +60,20 @@ impl Drawing {
 
     /// Shows `prompt`, `before` and `after`, with the cursor between the latter two. What is the same already stays.
     pub(super) fn show(&mut self, prompt: &str, before: &str, after: &str, out: &mut String) {
-        let mut wanted =
+        let mut whole =
             String::with_capacity(prompt.len().saturating_add(before.len()).saturating_add(after.len()));
         for text in [prompt, before] {
-            escape_into(text, usize::MAX, &mut wanted);
+            escape_into(text, usize::MAX, &mut whole);
         }
-        let cursor = wanted.len();
-        escape_into(after, usize::MAX, &mut wanted);
+        let cursor = whole.len();
+        escape_into(after, usize::MAX, &mut whole);
+        self.laid_out = self.laid_out.saturating_add(whole.len());
+        let window = self.window(&whole, cursor);
+        let cursor = cursor.saturating_sub(window.start);
+        let (wanted, whole) = match window.len() == whole.len() {
+            true => (whole, None),
+            false => (whole.get(window).unwrap_or("").to_owned(), Some(whole)),
+        };
         let same = common_prefix(&self.drawn, &wanted);
         if same < wanted.len() || same < self.drawn.len() {
             step(self.cursor_place(&self.drawn, self.cursor), self.place(&self.drawn, same), out);
@@ -57,18 +84,27 @@ impl Drawing {
             out.push_str(added);
             let end = self.place(&wanted, wanted.len());
             if end.col == 0 && end.row > 0 && !added.is_empty() {
-                // Behind a full row a terminal keeps its cursor in the last column; this takes it to the next row.
-                out.push_str(" \r");
+                out.push_str(BEHIND_FULL_ROW);
             }
             step(end, self.cursor_place(&wanted, cursor), out);
         } else {
             step(self.cursor_place(&self.drawn, self.cursor), self.cursor_place(&wanted, cursor), out);
         }
-        (self.drawn, self.cursor) = (wanted, cursor);
+        (self.drawn, self.cursor, self.whole) = (wanted, cursor, whole);
     }
 
-    /// Leaves what is drawn where it is, and goes to a fresh row below it. `mark` comes behind the end.
+    /// Leaves what is drawn where it is, all of it, and goes to a fresh row below it. `mark` comes behind the end.
     pub(super) fn leave(&mut self, mark: &str, out: &mut String) {
+        if let Some(whole) = self.whole.take() {
+            // What scrolls off the screen can be scrolled back to, and is in the recording.
+            self.erase(out);
+            out.push_str(&whole);
+            let end = self.place(&whole, whole.len());
+            if end.col == 0 && end.row > 0 {
+                out.push_str(BEHIND_FULL_ROW);
+            }
+            (self.cursor, self.drawn) = (whole.len(), whole);
+        }
         let end = self.place(&self.drawn, self.drawn.len());
         step(self.cursor_place(&self.drawn, self.cursor), end, out);
         out.push_str(mark);
@@ -88,26 +124,65 @@ impl Drawing {
     /// Whatever was drawn is no longer there.
     pub(super) fn forget(&mut self) {
         self.drawn.clear();
-        self.cursor = 0;
+        self.whole = None;
+        (self.cursor, self.above) = (0, 0);
     }
 
-    /// The terminal is `cols` wide now, and has probably wrapped what is on it afresh. Draw again after this.
-    pub(super) fn resize(&mut self, cols: usize, out: &mut String) {
-        self.cols = cols.max(COLS_MIN);
+    /// The terminal has this size now, and has probably wrapped what is on it afresh. Draw again after this.
+    pub(super) fn resize(&mut self, cols: u32, rows: u32, out: &mut String) {
+        (self.cols, self.rows) = within(cols, rows);
         self.erase(out);
+    }
+
+    /// The part of `text` that is shown: all, or as many rows as there is room for, moved no further than the cursor makes necessary.
+    fn window(&mut self, text: &str, cursor: usize) -> Range<usize> {
+        let begins = self.row_begins(text);
+        if begins.len() <= self.rows {
+            self.above = 0;
+            return 0..text.len();
+        }
+        // The last row is for a cursor behind a full one.
+        let height = self.rows.saturating_sub(1);
+        let row = self.cursor_place(text, cursor).row;
+        let (least, most) =
+            (row.saturating_add(1).saturating_sub(height), begins.len().saturating_sub(height));
+        self.above = self.above.max(least).min(most.min(row));
+        let begin = |row: usize| begins.get(row).copied().unwrap_or(text.len());
+        begin(self.above)..begin(self.above.saturating_add(height))
+    }
+
+    /// Where in `text` each row begins that it takes.
+    fn row_begins(&self, text: &str) -> Vec<usize> {
+        let (mut begins, mut place) = (vec![0], Place::default());
+        for (at, c) in text.char_indices() {
+            place = self.fitting(place, c);
+            if place.row == begins.len() {
+                begins.push(at);
+            }
+            place = self.behind(place, c);
+        }
+        if place.row == begins.len() {
+            begins.push(text.len());
+        }
+        begins
     }
 
     /// Where drawing `text[..bytes]` takes the cursor of a terminal, given that it never stays behind a full row.
     fn place(&self, text: &str, bytes: usize) -> Place {
         let mut place = Place::default();
         for c in text.get(..bytes).unwrap_or(text).chars() {
-            place = self.fitting(place, c);
-            place.col = place.col.saturating_add(c.width().unwrap_or(0));
-            if place.col >= self.cols {
-                place = Place { row: place.row.saturating_add(1), col: 0 };
-            }
+            place = self.behind(self.fitting(place, c), c);
         }
         place
+    }
+
+    /// Where the cursor is behind a character that was drawn at `place`.
+    fn behind(&self, place: Place, c: char) -> Place {
+        let col = place.col.saturating_add(c.width().unwrap_or(0));
+        match col >= self.cols {
+            true => Place { row: place.row.saturating_add(1), col: 0 },
+            false => Place { col, ..place },
+        }
     }
 
     /// Where the character at `text[bytes]` is drawn.
@@ -126,6 +201,11 @@ impl Drawing {
             false => place,
         }
     }
+}
+
+fn within(cols: u32, rows: u32) -> (usize, usize) {
+    let side = |side: u32| usize::try_from(side).unwrap_or(usize::MAX);
+    (side(cols).max(COLS_MIN), side(rows).max(ROWS_MIN))
 }
 
 /// Bytes that both begin with, so that nothing behind them is drawn onto the last of them.

@@ -27,7 +27,7 @@ pub enum Action {
     Pause,
 }
 
-/// What one [`Editor::step`] draws at the most, give or take one drawing of the line. A few bytes can ask for all of the line.
+/// What one [`Editor::step`] draws or lays out at the most, give or take one drawing of the line. A few bytes can ask for all of the line.
 const DRAWN_BYTES_MAX: usize = 64 * 1024;
 /// Keys that one [`Editor::step`] acts on at the most, those not counted that add a character: others may walk over the line or
 /// look through the history.
@@ -80,8 +80,8 @@ struct Search {
 const BELL: char = '\x07';
 
 impl Editor {
-    /// An editor on a terminal of `cols` columns, with nothing typed yet.
-    pub fn new(cols: u32) -> Self {
+    /// An editor on a terminal of `cols` columns and `rows` rows, with nothing typed yet.
+    pub fn new(cols: u32, rows: u32) -> Self {
         Self {
             keys: Keys::new(),
             waiting: VecDeque::new(),
@@ -96,7 +96,7 @@ impl Editor {
             browsing: None,
             search: None,
             tabbed: false,
-            drawing: Drawing::new(usize::try_from(cols).unwrap_or(usize::MAX)),
+            drawing: Drawing::new(cols, rows),
             out: String::new(),
         }
     }
@@ -121,9 +121,10 @@ impl Editor {
 
     /// Acts on keys until there is something to do, or no key is left.
     pub fn step(&mut self) -> Option<Action> {
-        let mut keys_left = KEYS_MAX;
+        let (mut keys_left, mut laid_out) = (KEYS_MAX, 0_usize);
         loop {
-            if self.has_more() && (keys_left == 0 || self.out.len() >= DRAWN_BYTES_MAX) {
+            laid_out = laid_out.saturating_add(self.drawing.laid_out());
+            if self.has_more() && (keys_left == 0 || self.out.len().max(laid_out) >= DRAWN_BYTES_MAX) {
                 return Some(Action::Pause);
             }
             let action = if let Some(piece) = self.pasted.pop_front() {
@@ -197,15 +198,15 @@ impl Editor {
         &mut self.history
     }
 
-    /// The terminal has another width.
-    pub fn resize(&mut self, cols: u32) {
-        self.drawing.resize(usize::try_from(cols).unwrap_or(usize::MAX), &mut self.out);
+    /// The terminal has another size.
+    pub fn resize(&mut self, cols: u32, rows: u32) {
+        self.drawing.resize(cols, rows, &mut self.out);
         self.draw();
     }
 
-    /// The terminal got another width while no line was being edited.
-    pub fn set_cols(&mut self, cols: u32) {
-        self.drawing = Drawing::new(usize::try_from(cols).unwrap_or(usize::MAX));
+    /// The terminal got another size while no line was being edited.
+    pub fn set_size(&mut self, cols: u32, rows: u32) {
+        self.drawing = Drawing::new(cols, rows);
     }
 
     /// Shows a line of text above the prompt.

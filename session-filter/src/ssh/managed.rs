@@ -48,7 +48,7 @@ pub(crate) async fn serve(session: &Arc<Session>, channel: &mut ClientChannel) {
     let mut prompt = Prompt {
         session,
         terminal: &terminal,
-        editor: Editor::new(pty.cols),
+        editor: Editor::new(pty.cols, pty.rows),
         modes: Mutex::new(TerminalModes::new()),
         place: Place::default(),
     };
@@ -157,7 +157,7 @@ impl Prompt<'_> {
                     Some(FromClient::WindowChange { cols, rows, .. }) => {
                         channel.setup.resized(cols, rows);
                         self.terminal.resize(cols, rows);
-                        self.editor.resize(cols);
+                        self.editor.resize(cols, rows);
                     }
                     Some(FromClient::Signal(russh::Sig::INT)) => {
                         self.editor.feed(CTRL_C);
@@ -233,7 +233,7 @@ impl Prompt<'_> {
         let end = execute(self.session, channel, line.as_bytes(), &around).await;
         let mut after = lock(&self.modes).restore();
         if let Some(pty) = channel.pty() {
-            self.editor.set_cols(pty.cols);
+            self.editor.set_size(pty.cols, pty.rows);
         }
         let mut interrupted = false;
         match end {

@@ -8,6 +8,8 @@ use session_filter::shell::completion::Completion;
 use session_filter::shell::{Action, Editor};
 
 const PROMPT: &str = "alice@box:~$ ";
+/// More than any line of these tests takes, unless a test is about that.
+const ROWS: u16 = 120;
 
 /// An editor and the terminal it draws on.
 struct Seat {
@@ -18,10 +20,14 @@ struct Seat {
 
 impl Seat {
     fn new(cols: u16) -> Self {
+        Self::with_rows(cols, ROWS)
+    }
+
+    fn with_rows(cols: u16, rows: u16) -> Self {
         let size = |side| NonZeroU16::new(side).unwrap();
         let mut seat = Self {
-            editor: Editor::new(u32::from(cols)),
-            terminal: vt100::Parser::new(size(120), size(cols), 0),
+            editor: Editor::new(u32::from(cols), u32::from(rows)),
+            terminal: vt100::Parser::new(size(rows), size(cols), 0),
             cols,
         };
         seat.begin();
@@ -115,7 +121,7 @@ fn return_and_line_feed_together_are_one_line() {
 
 #[test]
 fn what_follows_a_line_waits_for_the_next_prompt() {
-    let mut editor = Editor::new(80);
+    let mut editor = Editor::new(80, 24);
     editor.begin(PROMPT);
     assert!(editor.feed(b"first\rsecond\rthi"));
     assert_eq!(editor.step(), Some(Action::Line("first".into())));
@@ -133,7 +139,7 @@ fn what_follows_a_line_waits_for_the_next_prompt() {
 
 #[test]
 fn more_than_the_limit_does_not_wait() {
-    let mut editor = Editor::new(80);
+    let mut editor = Editor::new(80, 24);
     assert!(editor.feed(&vec![b'x'; TYPED_AHEAD_BYTES_MAX]));
     assert!(!editor.feed(b"y"));
     assert_eq!(editor.drawn(), "\x07");
@@ -228,7 +234,7 @@ fn a_paste_that_would_act_as_keys_is_refused_whole() {
 
 #[test]
 fn an_interrupt_drops_the_rest_of_a_paste() {
-    let mut editor = Editor::new(80);
+    let mut editor = Editor::new(80, 24);
     editor.begin(PROMPT);
     assert!(editor.feed(b"\x1b[200~one\ntwo\n\nthree\x1b[201~"));
     assert_eq!(editor.step(), Some(Action::Line("one".into())));
@@ -363,15 +369,39 @@ proptest! {
         }
     }
 
+    /// Of a line that is taller than the terminal, the rows around the cursor are shown as they would stand on a taller one.
+    #[test]
+    fn a_line_taller_than_the_terminal_shows_the_rows_around_the_cursor(
+        typed in prop::collection::vec(typing(), 1..40), cols in 14..24u16, rows in 2..6u16)
+    {
+        let mut seat = Seat::with_rows(cols, rows);
+        for text in typed.iter().filter(|text| !text.contains(['\r', '\x12'])) {
+            seat.type_(text);
+            let (head, tail) = seat.editor.line().split_at(seat.editor.cursor());
+            let (whole, (row, col)) = plainly(&format!("{PROMPT}{head}"), tail, cols);
+            let (shown_row, shown_col) = seat.terminal.screen().cursor_position();
+            prop_assert_eq!(usize::from(shown_col), col, "{:?} | {:?}", head, tail);
+            let above = row.checked_sub(shown_row.into());
+            let end = plainly(&format!("{PROMPT}{head}{tail}"), "", cols).1.0;
+            // The last row is left free where not all of them fit.
+            let height = if end < rows.into() { rows } else { rows - 1 };
+            for (number, shown) in trimmed(seat.terminal.screen()).take(height.into()).enumerate() {
+                let Some(above) = above else { break };
+                prop_assert_eq!(&shown, &whole[above + number], "{:?} | {:?} row {}", head, tail, number);
+            }
+            prop_assert!(above.is_some() || end < rows.into());
+        }
+    }
+
     /// No bytes make it panic, no accepted line holds a control character, and what is drawn acts on nothing but the cursor.
     #[test]
     fn any_bytes_may_be_typed(pieces in prop::collection::vec(
         prop_oneof![
             prop::collection::vec(any::<u8>(), 1..20),
             prop::sample::select(vec!["\x1b[200~", "\x1b[201~", "\r", "\t", "\x12", "\x1b[", "漢", "e\u{301}"]).prop_map(|s| s.as_bytes().to_vec()),
-        ], 0..30), cols in 0..50u16)
+        ], 0..30), cols in 0..50u16, rows in 0..9u16)
     {
-        let mut editor = Editor::new(u32::from(cols));
+        let mut editor = Editor::new(u32::from(cols), u32::from(rows));
         editor.begin(PROMPT);
         for piece in pieces {
             prop_assert!(editor.feed(&piece));
@@ -404,13 +434,29 @@ fn a_narrower_terminal_gets_the_line_drawn_afresh() {
     let mut narrow = vt100::Parser::new(NonZeroU16::new(120).unwrap(), NonZeroU16::new(20).unwrap(), 0);
     // What a terminal that wraps afresh shows, with the cursor behind the prompt.
     narrow.process(format!("{PROMPT}a line that is longer than one row of it\r\x1b[2A\x1b[13C").as_bytes());
-    seat.editor.resize(20);
+    seat.editor.resize(20, ROWS.into());
     narrow.process(seat.editor.drawn().as_bytes());
     assert_eq!(
         narrow.screen().contents().replace('\n', ""),
         format!("{PROMPT}a line that is longer than one row of it")
     );
     assert_eq!(narrow.screen().cursor_position(), (0, 13));
+}
+
+#[test]
+fn a_line_taller_than_the_terminal_is_left_whole_once_it_is_accepted() {
+    let line = format!("echo {}", ('a'..='z').map(|letter| letter.to_string().repeat(5)).collect::<String>());
+    for end in ["\r", "\x01\r", "\x1b[D\x03"] {
+        let mut seat = Seat::with_rows(20, 4);
+        // Where nothing scrolls off, all that was ever shown can be looked at.
+        seat.terminal = vt100::Parser::new(NonZeroU16::new(ROWS).unwrap(), NonZeroU16::new(20).unwrap(), 0);
+        seat.terminal.process(PROMPT.as_bytes());
+        seat.type_(&line);
+        assert_eq!(seat.screen(), "qqqrrrrrssssstttttuuuuuvvvvvwwwwwxxxxxyyyyyzzzzz", "{end:?}");
+        seat.type_(end);
+        let mark = if end.ends_with('\x03') { "^C" } else { "" };
+        assert_eq!(seat.screen(), format!("{PROMPT}{line}{mark}\n{}", PROMPT), "{end:?}");
+    }
 }
 
 #[test]
@@ -426,7 +472,7 @@ fn a_notice_comes_above_the_line() {
 /// A few bytes can ask for the whole line to be drawn afresh, or for the whole history to be looked through.
 #[test]
 fn what_few_keys_ask_for_comes_in_pieces() {
-    let mut editor = Editor::new(80);
+    let mut editor = Editor::new(80, 24);
     editor.begin(PROMPT);
     assert!(editor.feed("\u{200b}".repeat(LINE_BYTES_MAX / 3).as_bytes()));
     assert_eq!(editor.step(), None);

@@ -127,6 +127,35 @@ fn tab_completes_what_may_be_run() {
 }
 
 #[test]
+#[ignore = "needs sshd and tmux: cargo xtask test"]
+fn a_line_taller_than_the_terminal_scrolls_within_it() {
+    let fixture = fixture();
+    let seat = Tmux::new(&fixture.ssh(), (40, 8));
+    seat.wait_row(PROMPT);
+    seat.line("echo before");
+    seat.wait_row(PROMPT);
+    let numbers: String = (100..200).map(|number| format!(" {number}")).collect();
+    seat.type_(&format!("echo{numbers}"));
+    seat.wait("the end of the line", |screen| screen.contains("199"));
+    let mut seen = String::new();
+    let mut look = |what: &str, screen: String| seen.push_str(&format!("--- {what}\n{screen}"));
+    seat.press(&["C-a"]);
+    let begins = |screen: &str, with: &str| screen.starts_with(with) && screen.lines().count() == 7;
+    look("home", seat.wait("the beginning of the line", |screen| begins(screen, "alice@box:~$ echo")));
+    seat.type_("#");
+    look("a letter", seat.wait("the letter", |screen| begins(screen, "alice@box:~$ #echo")));
+    seat.press(&["BSpace", "C-e"]);
+    look("end", seat.wait("the end of the line", |screen| screen.contains("199")));
+    seat.resize(40, 5);
+    let is_redrawn = |screen: &str| screen.lines().count() == 4 && screen.contains("199");
+    look("five rows", seat.wait("a smaller window", is_redrawn));
+    seat.press(&["Enter"]);
+    look("accepted", seat.wait_row(PROMPT));
+    assert_eq!(sent(&fixture), ["echo before".to_owned(), format!("echo{numbers}")]);
+    assert_golden("managed-tall-line", &seen);
+}
+
+#[test]
 #[ignore = "needs sshd, tmux, vi and less: cargo xtask test"]
 fn full_screen_programs_work_and_leave_the_terminal_as_it_was() {
     let fixture = fixture();
