@@ -1,7 +1,20 @@
 //! What a server does differently from RFC 7644, switch by switch.
+//!
+//! A [`Preset`] says for each of its switches what the vendor's documentation says and where. None of them was tried with
+//! the vendor's service: they are as good as those documents.
+
+mod preset;
+
+pub use preset::{Preset, Switch};
 
 /// How to speak with one server. Made by a preset and changed switch by switch:
-/// `Dialect::rfc7644().with(|d| d.paging = Paging::None)`.
+///
+/// ```
+/// use scim_client::dialect::{Dialect, Paging};
+///
+/// let dialect = Dialect::slack().with(|dialect| dialect.paging = Paging::Index);
+/// assert_eq!(dialect.requests_per_minute, Some(180));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Dialect {
@@ -33,6 +46,14 @@ pub struct Dialect {
     pub me: Support,
     /// Whether `sortBy` may be used.
     pub sort: Support,
+    /// Whether `attributes` and `excludedAttributes` may be used; where not, answers show more than was asked for.
+    pub attribute_selection: Support,
+    /// Whether there are lists without a filter; where not, none is asked for.
+    pub unfiltered_lists: Support,
+    /// Where the server says what it can do, below its base.
+    pub config_path: &'static str,
+    /// How the identifiers of groups begin whose members can be changed and nothing else.
+    pub membership_only: &'static [&'static str],
     /// When `If-Match` is sent.
     pub if_match: IfMatch,
     /// What `active: false` and `DELETE` do.
@@ -207,6 +228,10 @@ impl Dialect {
             search_post: Support::Yes,
             me: Support::Discover,
             sort: Support::Discover,
+            attribute_selection: Support::Yes,
+            unfiltered_lists: Support::Yes,
+            config_path: "ServiceProviderConfig",
+            membership_only: &[],
             if_match: IfMatch::WhenKnown,
             deprovision: DeprovisionEffect {
                 disable: DisableEffect::Disables,

@@ -45,6 +45,7 @@ pub mod group;
 mod parse;
 mod parts;
 mod print;
+mod published;
 mod resource;
 mod rules;
 pub(crate) mod syntax;

@@ -5,7 +5,7 @@ use super::parts::Manager;
 use crate::path::AttributePath;
 
 super::resource::attributes! {
-    Some("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User");
+    Some(crate::urn::ENTERPRISE_USER);
     /// The number of the employee.
     employee_number "employeeNumber": Attribute<Text>;
     /// The cost centre.

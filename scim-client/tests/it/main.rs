@@ -3,6 +3,7 @@
 
 mod auth;
 mod client;
+mod dialects;
 mod errors;
 mod filter;
 mod messages;

@@ -275,6 +275,60 @@ fn rules_of_other_schemas_are_followed() {
 }
 
 #[test]
+fn schemas_that_a_server_publishes_are_followed() {
+    let schemas: Vec<scim_client::message::Schema> = serde_json::from_value(json!([
+        {
+            "id": "urn:ietf:params:scim:schemas:core:2.0:User",
+            "attributes": [
+                { "name": "userName", "type": "string", "caseExact": true },
+                { "name": "externalId", "type": "string", "caseExact": false },
+                { "name": "loginCount", "type": "integer" },
+                { "name": "emails", "type": "complex", "multiValued": true, "subAttributes": [
+                    { "name": "value", "type": "string", "caseExact": true },
+                    { "name": "type", "type": "string", "caseExact": false },
+                ] },
+            ],
+        },
+        {
+            "id": "urn:example:extension:2.0:User",
+            "attributes": [
+                { "name": "lastSeen", "type": "dateTime" },
+                { "name": "page", "type": "reference" },
+                { "name": "nickName", "type": "string", "caseExact": true },
+            ],
+        },
+    ]))
+    .unwrap();
+    let mut resource = barbara();
+    resource["nickName"] = json!("Babs");
+    resource["urn:example:extension:2.0:User"] =
+        json!({ "lastSeen": "2011-05-13T02:00:00Z", "page": "https://example.com/Babs" });
+    let holds = |filter: &str| filter.parse::<Filter>().unwrap().matches_by(&schemas, attributes(&resource));
+    for filter in [
+        r#"userName eq "bjensen@example.com""#,
+        r#"emails[TYPE eq "WORK" and value eq "bjensen@example.com"]"#,
+        r#"emails eq "babs@jensen.org""#,
+        r#"nickName eq "babs""#,
+        "loginCount eq 17",
+        r#"title eq null and name.familyName eq "JENSEN""#,
+        r#"urn:example:extension:2.0:User:lastSeen eq "2011-05-13T03:00:00+01:00""#,
+        r#"urn:example:extension:2.0:User:page sw "https""#,
+        r#"externalId eq "BJ-1""#,
+    ] {
+        assert!(holds(filter), "{filter}");
+    }
+    for filter in [
+        r#"userName eq "BJENSEN@example.com""#,
+        r#"emails eq "BABS@jensen.org""#,
+        r#"urn:example:extension:2.0:User:page sw "HTTPS""#,
+        r#"externalId eq "bj-1""#,
+        r#"meta.version eq "w/\"a330bc54f0671c9\"""#,
+    ] {
+        assert!(!holds(filter), "{filter}");
+    }
+}
+
+#[test]
 fn of_nothing_all_hold_and_none_does() {
     let none = Attributes::new();
     assert!(Filter::And(vec![]).matches(&none));
