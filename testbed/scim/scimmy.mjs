@@ -57,6 +57,10 @@ for (const kind of ["User", "Group"]) {
 }
 
 const app = express();
+// How many requests came, for whoever compares clients; asking does not count.
+let requests = 0;
+app.get("/requests", (_, response) => response.send(String(requests)));
+app.use((_request, _response, next) => { requests += 1; next(); });
 app.use("/scim/v2", new SCIMMYRouters({
     type: "bearer",
     handler: (request) => {

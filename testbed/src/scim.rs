@@ -44,7 +44,7 @@ impl ScimServer {
     }
 
     /// `scimmy-routers` (Node) in a small express application: keeps connections open, answers with relative locations,
-    /// has no versions. `/Me` is the user with the name `me`.
+    /// has no versions. `/Me` is the user with the name `me`; `/requests` says how many requests came.
     ///
     /// # Errors
     /// As [`ScimServer::scim2_server`].

@@ -1,0 +1,217 @@
+//! What the client says after a failure, held against what the server really did.
+//!
+//! The proxy between them keeps the record. A client that says "not sent" of something that arrived, sends a create twice
+//! without knowing the fate of the first, or says "done" of something that never was, is found out here.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use scim_client::auth::Bearer;
+use scim_client::clock::Clock;
+use scim_client::resource::{DynamicResource, ResourceId};
+use scim_client::transport::ReqwestTransport;
+use scim_client::{Client, Error, ErrorKind};
+use serde_json::{Value, json};
+use std::sync::Mutex;
+use testbed::ScimServer;
+use testbed::fault::{Exchange, Fault, FaultProxy, Reply, RetryAfter};
+
+use crate::fakes::{Fake, TOKEN};
+use crate::judges::served;
+use crate::suite::{id_of, resource};
+
+/// A clock whose waits are over at once.
+struct Hasty(Mutex<DateTime<Utc>>);
+
+#[async_trait]
+impl Clock for Hasty {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        *self.0.lock().unwrap() += duration;
+        tokio::task::yield_now().await;
+    }
+}
+
+fn client(proxy: &FaultProxy, path: &str, token: &str) -> Client {
+    let base = format!("http://{}{path}", proxy.addr());
+    let client = Client::over(&base, ReqwestTransport::new().unwrap()).unwrap();
+    client.auth(Bearer::new(token)).clock(Hasty(Mutex::new(Utc::now()))).timeout(Duration::from_secs(2))
+}
+
+/// Every way to fail in which a server may or may not have acted.
+fn faults() -> Vec<Fault> {
+    vec![
+        Fault::after(Reply::Reset),
+        Fault::after(Reply::EndInHead),
+        Fault::after(Reply::EndInBody),
+        Fault::after(Reply::TruncatedBody),
+        Fault::after(Reply::Status(500, None)),
+        Fault::after(Reply::Status(502, None)),
+        Fault::after(Reply::Status(504, None)),
+        Fault::after(Reply::LoginPage),
+        Fault::after(Reply::ContentType("text/plain")),
+        Fault::instead(Reply::Reset),
+        Fault::instead(Reply::EndInHead),
+        Fault::instead(Reply::Status(429, Some(RetryAfter::Seconds(1)))),
+        Fault::instead(Reply::Status(429, Some(RetryAfter::DateIn(2)))),
+        Fault::instead(Reply::Status(503, Some(RetryAfter::Seconds(1)))),
+        Fault::instead(Reply::Status(503, None)),
+        Fault::instead(Reply::Status(500, None)),
+        Fault::instead(Reply::LoginPage),
+    ]
+}
+
+async fn claims_agree_with_the_truth(proxy: &FaultProxy, path: &str, token: &str, seed: u64, rounds: usize) {
+    let users = client(proxy, path, token).resources::<DynamicResource>("Users");
+    proxy.random(seed, 500, faults());
+    let mut claims = Vec::new();
+    for round in 0..rounds {
+        let name = format!("seed{seed}-round{round}@example.com");
+        let user = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": name, "active": true });
+        claims.push((name, users.create(&resource(user)).await.map(|made| id_of(&made))));
+    }
+    let log = proxy.log();
+    proxy.pass();
+    let mut wrong = Vec::new();
+    for (name, claim) in &claims {
+        let posts: Vec<&Exchange> = log.iter().filter(|exchange| is_create_of(exchange, name)).collect();
+        if let Some(why) = wrong_about(&posts, claim) {
+            wrong.push(format!(
+                "{name}: {why}: {claim:?}; {:?}",
+                posts.iter().map(|post| &post.fault).collect::<Vec<_>>()
+            ));
+        }
+        if let Ok(id) = claim {
+            let read = users.get(id).await.map(|user| user.attributes["userName"].clone());
+            if !read.is_ok_and(|read| read == name.as_str()) {
+                wrong.push(format!("{name}: the client knows it by the id of somebody else"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "seed {seed}:\n{}", wrong.join("\n"));
+    let said = |well: bool| claims.iter().any(|(_, claim)| claim.is_ok() == well);
+    assert!(said(true) && said(false), "seed {seed} tried nothing");
+    deletes_agree(proxy, &users, &claims, seed).await;
+}
+
+async fn deletes_agree(
+    proxy: &FaultProxy,
+    users: &scim_client::Endpoint<DynamicResource>,
+    claims: &[(String, Result<ResourceId, Error>)],
+    seed: u64,
+) {
+    proxy.random(seed, 500, faults());
+    let mut said = Vec::new();
+    for id in claims.iter().filter_map(|(_, claim)| claim.as_ref().ok()) {
+        said.push((id, users.delete(id).await));
+    }
+    proxy.pass();
+    for (id, claim) in said {
+        let there = match users.get(id).await {
+            Ok(_) => true,
+            Err(error) if *error.kind() == ErrorKind::NotFound => false,
+            Err(error) => panic!("{error}"),
+        };
+        match claim {
+            Ok(_) => assert!(!there, "seed {seed}: deleted, and still there"),
+            Err(error) if *error.kind() == ErrorKind::NotFound => assert!(!there, "seed {seed}: {error}"),
+            Err(error) if !error.was_sent() => assert!(there, "seed {seed}: {error}"),
+            Err(_) => {}
+        }
+    }
+}
+
+fn is_create_of(exchange: &Exchange, name: &str) -> bool {
+    let body: Value = serde_json::from_slice(&exchange.request.body).unwrap_or_default();
+    exchange.request.method == "POST" && body["userName"] == name
+}
+
+/// What is wrong with a claim about a create, given all requests that arrived.
+fn wrong_about(posts: &[&Exchange], claim: &Result<ResourceId, Error>) -> Option<&'static str> {
+    let applied = posts.iter().filter(|post| post.was_applied()).count();
+    if applied > 1 {
+        return Some("was made twice");
+    }
+    // Only an answer which says that nothing was done lets a create be sent again.
+    let says_nothing_was_done = |post: &&Exchange| matches!(post.shown, Some(401 | 429 | 503));
+    if let Some((_, before)) = posts.split_last()
+        && !before.iter().all(says_nothing_was_done)
+    {
+        return Some("was sent again without knowing what became of it");
+    }
+    match claim {
+        Ok(_) if applied == 0 => Some("was never made"),
+        Err(error) if !error.was_sent() && !posts.is_empty() => Some("had arrived"),
+        Err(error) if *error.kind() == ErrorKind::Conflict => Some("nothing was in the way"),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_creates_and_deletes_agree_with_the_truth() {
+    for seed in 1..=4 {
+        let fake = Fake::strict();
+        let server = served(&fake);
+        let proxy = FaultProxy::start(server.addr()).unwrap();
+        claims_agree_with_the_truth(&proxy, fake.manners().base_path, TOKEN, seed, 40).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scim2-server and scimmy-routers: cargo xtask test"]
+async fn claims_agree_with_the_truth_of_real_servers() {
+    for start in [ScimServer::scim2_server, ScimServer::scimmy] {
+        let server = start().unwrap();
+        let proxy = FaultProxy::start(server.addr()).unwrap();
+        claims_agree_with_the_truth(&proxy, server.path(), server.token(), 11, 60).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_connection_is_known_to_have_sent_nothing() {
+    let fake = Fake::strict();
+    let server = served(&fake);
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let users = client(&proxy, fake.manners().base_path, TOKEN).resources::<DynamicResource>("Users");
+    let user = |name: &str| {
+        resource(json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": name }))
+    };
+    // One that is kept open and then closed by the other side is what a retry below the client would be tempted by.
+    users.create(&user("before")).await.unwrap();
+    proxy.refuse_connections();
+    let error = users.create(&user("during")).await.unwrap_err();
+    assert!(!proxy.log().iter().any(|exchange| is_create_of(exchange, "during")));
+    assert!(matches!(error.kind(), ErrorKind::NotSent(_) | ErrorKind::UnknownOutcome(_)), "{error}");
+    let error = users.create(&user("during")).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotSent(_)) && !error.was_sent(), "{error}");
+    proxy.accept_connections().unwrap();
+    users.create(&user("after")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_is_not_unpacked() {
+    let fake = Fake::strict();
+    let server = served(&fake);
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let users = client(&proxy, fake.manners().base_path, TOKEN).resources::<DynamicResource>("Users");
+    proxy.script([Fault::instead(Reply::Bomb(256 << 20))]);
+    let error = users.get(&ResourceId::new("1")).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::TooLarge, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_after_a_create_is_an_unknown_outcome() {
+    let fake = Fake::strict();
+    let server = served(&fake);
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let client = client(&proxy, fake.manners().base_path, TOKEN).timeout(Duration::from_millis(200));
+    proxy.script([Fault::after(Reply::Silence)]);
+    let user = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "silent" });
+    let error = client.resources::<DynamicResource>("Users").create(&resource(user)).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::UnknownOutcome(_)) && error.was_sent(), "{error}");
+    assert_eq!(proxy.log().len(), 1);
+}

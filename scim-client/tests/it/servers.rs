@@ -1,0 +1,58 @@
+//! The suite against every server.
+
+use scim_client::dialect::Dialect;
+use scim_client::transport::ReqwestTransport;
+use testbed::ScimServer;
+use testbed::fault::FaultProxy;
+
+use crate::fakes::{Fake, TOKEN};
+use crate::suite::{Examined, Subject, check_part, lists, table};
+
+fn real(server: &ScimServer, base: &str) -> Subject {
+    let transport = ReqwestTransport::new().unwrap();
+    Subject::new(server.name(), base, server.token(), Dialect::rfc7644(), transport)
+}
+
+#[tokio::test]
+#[ignore = "needs scim2-server and scimmy-routers: cargo xtask test"]
+async fn real_servers_are_understood() {
+    let mut examined = Vec::new();
+    for server in [ScimServer::scim2_server_with_cursor().unwrap(), ScimServer::scimmy().unwrap()] {
+        examined.push(real(&server, &server.base_url()).examine().await);
+    }
+    check_part("real servers", &table(&examined));
+}
+
+#[tokio::test]
+#[ignore = "needs scim2-server and scimmy-routers: cargo xtask test"]
+async fn a_proxy_in_between_changes_nothing() {
+    for start in [ScimServer::scim2_server_with_cursor, ScimServer::scimmy] {
+        let (straight, proxied) = (start().unwrap(), start().unwrap());
+        let proxy = FaultProxy::start(proxied.addr()).unwrap();
+        let base = format!("http://{}{}", proxy.addr(), proxied.path());
+        let straight = real(&straight, &straight.base_url()).examine().await;
+        let proxied = real(&proxied, &base).examine().await;
+        assert_eq!(straight.seen, proxied.seen);
+    }
+}
+
+// Time stands still for those in memory, so that whoever asks to be asked later is asked at once.
+#[tokio::test(start_paused = true)]
+async fn the_strict_server_is_as_the_standard_says() {
+    let strict = examine(Fake::strict()).await;
+    let different: Vec<_> = strict.seen.iter().filter(|(_, standard, seen)| seen != standard).collect();
+    assert!(different.is_empty(), "{different:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_made_from_documentation_are_understood() {
+    let mut examined = Vec::new();
+    for fake in Fake::vendors() {
+        examined.push(examine(fake).await);
+    }
+    check_part("servers made from documentation", &lists(&examined));
+}
+
+async fn examine(fake: Fake) -> Examined {
+    Subject::new(fake.name(), &fake.base_url(), TOKEN, fake.dialect(), fake.transport()).examine().await
+}
