@@ -10,6 +10,7 @@ use http::HeaderValue;
 use crate::auth::Authenticate;
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::Dialect;
+use crate::ensure::Care;
 use crate::error::{Error, ErrorKind};
 use crate::request::{Base, USER_AGENT};
 use crate::resource::{Group, Resource, User};
@@ -22,12 +23,14 @@ mod endpoint;
 mod exchange;
 mod liveness;
 mod receive;
+mod seen;
 
 pub use answer::{Answer, EntityTag};
 pub use endpoint::{Call, Endpoint, Me};
 
 use csrf::Csrf;
 use liveness::Liveness;
+pub(crate) use seen::Page;
 
 /// A connection to one SCIM service. Cheap to clone; clones share limits, credentials and connections.
 #[derive(Clone)]
@@ -46,6 +49,7 @@ struct Shared {
     timeout: Duration,
     user_agent: HeaderValue,
     limits: Limits,
+    care: Care,
     state: Arc<State>,
 }
 
@@ -54,6 +58,7 @@ struct Shared {
 struct State {
     csrf: Csrf,
     liveness: Liveness,
+    filters: seen::FilterTrust,
 }
 
 /// How much is read of one answer, after decompression.
@@ -95,6 +100,7 @@ impl Client {
                 timeout: Duration::from_secs(30),
                 user_agent: HeaderValue::from_static(USER_AGENT),
                 limits: Limits::default(),
+                care: Care::default(),
                 state: Arc::default(),
             }),
             trace: None,

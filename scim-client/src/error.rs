@@ -105,6 +105,18 @@ impl Error {
         self
     }
 
+    /// With the attempts of the whole operation that it ended.
+    #[must_use]
+    pub(crate) fn within(mut self, operation: Exchange) -> Self {
+        self.0.exchange = operation;
+        self
+    }
+
+    /// Whether the service may have done what it was asked, although it did not say so.
+    pub(crate) fn may_have_happened(&self) -> bool {
+        self.was_sent() && self.advice() == Advice::ResolveByReading
+    }
+
     /// Of this class instead; what it was is kept for people.
     #[must_use]
     #[expect(dead_code, reason = "retries are being written")]

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod client;
 pub mod clock;
 pub mod dialect;
+pub mod ensure;
 pub mod error;
 pub mod filter;
 pub mod message;

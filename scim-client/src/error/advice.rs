@@ -75,7 +75,7 @@ pub(super) fn of(error: &Error) -> Advice {
         _ => otherwise,
     };
     match error.kind() {
-        ErrorKind::NotSent(_) => Advice::Retry { after: None },
+        ErrorKind::NotSent(_) | ErrorKind::Unconfirmed => Advice::Retry { after: None },
         ErrorKind::UnknownOutcome(_) => look_first(Advice::Retry { after: None }),
         ErrorKind::RateLimited { retry_after } => Advice::Retry { after: *retry_after },
         ErrorKind::Server => match effect {
@@ -96,6 +96,7 @@ pub(super) fn of(error: &Error) -> Advice {
         ErrorKind::TooLarge => look_first(Advice::Escalate),
         ErrorKind::ConflictInvisible
         | ErrorKind::Ambiguous { .. }
+        | ErrorKind::OtherOwner
         | ErrorKind::Authorization
         | ErrorKind::Unsupported => Advice::Escalate,
     }

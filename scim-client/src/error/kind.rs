@@ -36,6 +36,10 @@ pub enum ErrorKind {
         /// How many.
         matches: usize,
     },
+    /// The one resource that is as the look-up asked is somebody else's: it bears another external identifier.
+    OtherOwner,
+    /// The service said that it did it, and a reading does not show it.
+    Unconfirmed,
     /// 404 for a resource, while the server itself answers.
     NotFound,
     /// 404 or another answer that says that this is not the base of a SCIM service.
@@ -158,6 +162,8 @@ impl ErrorKind {
             Self::Conflict => "conflict",
             Self::ConflictInvisible => "conflict_invisible",
             Self::Ambiguous { .. } => "ambiguous",
+            Self::OtherOwner => "other_owner",
+            Self::Unconfirmed => "unconfirmed",
             Self::NotFound => "not_found",
             Self::BaseUrl => "base_url",
             Self::Concurrency => "concurrency",
@@ -218,6 +224,8 @@ impl fmt::Display for ErrorKind {
             Self::Server => "the server failed",
             Self::Conflict => "something there is in the way",
             Self::ConflictInvisible => "something there is in the way that this client cannot see",
+            Self::OtherOwner => "the resource that fits is somebody else's",
+            Self::Unconfirmed => "the service said that it did it, and a reading does not show it",
             Self::NotFound => "there is no such resource",
             Self::BaseUrl => "there is no SCIM service at this address",
             Self::Concurrency => "it was changed meanwhile",

@@ -4,6 +4,7 @@
 mod auth;
 mod client;
 mod dialects;
+mod ensure;
 mod errors;
 mod fakes;
 mod faults;
