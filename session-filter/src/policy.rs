@@ -184,11 +184,10 @@ pub(crate) use pattern::Pattern;
 
 use crate::clock::SessionLimits;
 use crate::digest::hex;
-use crate::directory::{AbsolutePath, Directory};
-use crate::door::{Door, FileAccess};
+use crate::directory::Directory;
 use crate::facts::Facts;
 use crate::identity::{Target, User};
-use crate::verdict::{OutputRecord, Refusal, Verdict};
+use crate::verdict::{OutputRecord, Verdict};
 
 /// How a session may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -326,66 +325,6 @@ impl Policy {
         facts: &Facts,
     ) -> Verdict {
         check::check(self, user, target, line, directory, Some(facts))
-    }
-
-    /// Whether `user` may go to `directory` in a managed session on `target`.
-    ///
-    /// # Errors
-    ///
-    /// `directory_not_permitted`, or what keeps the user from a managed session altogether.
-    pub fn enter(
-        &self,
-        user: &User,
-        target: &Target,
-        directory: &AbsolutePath,
-        facts: &Facts,
-    ) -> Result<(), Refusal> {
-        terms::enter(self, user, target, directory, facts)
-    }
-
-    /// Whether `door` is open to `user` on `target`.
-    ///
-    /// # Errors
-    ///
-    /// `door_closed`, or the condition that keeps the rule from holding which would open it.
-    pub fn open(&self, user: &User, target: &Target, door: &Door, facts: &Facts) -> Result<(), Refusal> {
-        terms::open(self, user, target, door, facts)
-    }
-
-    /// Whether `user` may do this to the file at `path` on `target`.
-    ///
-    /// # Errors
-    ///
-    /// `path_not_permitted`, or the condition that keeps the rule from holding which would permit it.
-    pub fn file(
-        &self,
-        user: &User,
-        target: &Target,
-        access: FileAccess,
-        path: &AbsolutePath,
-        facts: &Facts,
-    ) -> Result<(), Refusal> {
-        terms::file(self, user, target, access, path, facts)
-    }
-
-    /// The command patterns in force, as written, in the order of the file and without repetitions.
-    pub fn permitted(&self, user: &User, target: &Target, facts: &Facts) -> Vec<String> {
-        terms::permitted(self, user, target, facts)
-    }
-
-    /// On what terms `user` may be on `target` now.
-    ///
-    /// # Errors
-    ///
-    /// `no_entry` when no rule names them; otherwise the first condition, in the order of the file, that keeps a rule
-    /// from holding.
-    pub fn try_grant(&self, user: &User, target: &Target, facts: &Facts) -> Result<Grant, Refusal> {
-        terms::try_grant(self, user, target, facts)
-    }
-
-    /// On what terms `user` may be on `target` now; `None` if they may not. [`try_grant`](Self::try_grant) says why.
-    pub fn grant(&self, user: &User, target: &Target, facts: &Facts) -> Option<Grant> {
-        self.try_grant(user, target, facts).ok()
     }
 
     /// What is not wrong with the policy but may not be meant.
