@@ -93,6 +93,13 @@ pub(crate) trait ScalarValue: AttributeValue {
     const EXPECTED: &'static str;
 
     fn from_scalar(scalar: Scalar<'_>) -> Option<Self>;
+
+    /// Likewise, with an error that says more. It must not hold the value, which may be a secret.
+    fn try_scalar<E: Error>(scalar: Scalar<'_>) -> Result<Option<Self>, E> {
+        Self::from_scalar(scalar)
+            .map(Some)
+            .ok_or_else(|| E::custom(format_args!("expected {}", Self::EXPECTED)))
+    }
 }
 
 /// Implements [`AttributeValue`] for types that are read from one [`Scalar`].
@@ -174,13 +181,6 @@ pub(crate) fn read_scalar<'de, T: ScalarValue, D: Deserializer<'de>>(
 
 struct ScalarVisitor<T>(PhantomData<T>);
 
-impl<T: ScalarValue> ScalarVisitor<T> {
-    /// The value that could not be used stays out of the error: it may be a secret.
-    fn take<E: Error>(scalar: Scalar<'_>) -> Result<Option<T>, E> {
-        T::from_scalar(scalar).map(Some).ok_or_else(|| E::custom(format_args!("expected {}", T::EXPECTED)))
-    }
-}
-
 impl<'de, T: ScalarValue> Visitor<'de> for ScalarVisitor<T> {
     type Value = Option<T>;
 
@@ -189,23 +189,23 @@ impl<'de, T: ScalarValue> Visitor<'de> for ScalarVisitor<T> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        Self::take(Scalar::Text(value))
+        T::try_scalar(Scalar::Text(value))
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Self::take(Scalar::Bool(value))
+        T::try_scalar(Scalar::Bool(value))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        Self::take(Scalar::Unsigned(value))
+        T::try_scalar(Scalar::Unsigned(value))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        Self::take(u64::try_from(value).map_or(Scalar::Signed(value), Scalar::Unsigned))
+        T::try_scalar(u64::try_from(value).map_or(Scalar::Signed(value), Scalar::Unsigned))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Self::take(Scalar::Float(value))
+        T::try_scalar(Scalar::Float(value))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
