@@ -389,34 +389,3 @@ fn located(received: &Received) -> Option<ResourceId> {
     let id = percent_decode_str(segment).decode_utf8().ok()?;
     Some(ResourceId::new(id))
 }
-
-impl serde::Serialize for PatchOp {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use crate::message::PatchVerb;
-        let operations: Vec<_> = self
-            .operations
-            .iter()
-            .map(|operation| {
-                let mut map = serde_json::Map::new();
-                let verb = match operation.verb {
-                    PatchVerb::Add => "add",
-                    PatchVerb::Remove => "remove",
-                    PatchVerb::Replace => "replace",
-                };
-                map.insert("op".to_owned(), verb.into());
-                if let Some(path) = &operation.path {
-                    map.insert("path".to_owned(), path.to_string().into());
-                }
-                if let Some(value) = &operation.value {
-                    map.insert("value".to_owned(), value.clone());
-                }
-                map
-            })
-            .collect();
-        serde_json::json!({
-            "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
-            "Operations": operations,
-        })
-        .serialize(serializer)
-    }
-}
