@@ -16,7 +16,7 @@ mod difference;
 mod element;
 mod equivalence;
 mod members;
-mod name;
+pub(crate) mod name;
 mod normalise;
 
 pub use apply::{ApplyError, ApplyErrorKind, OPERATIONS_MAX, WORK_MAX, apply};

@@ -25,7 +25,7 @@ const MULTI_VALUED: [&str; 11] = [
 ];
 
 /// Whether an attribute of a resource itself (not of an extension) holds several values by RFC 7643.
-pub(super) fn is_multi_valued(name: &str) -> bool {
+pub(crate) fn is_multi_valued(name: &str) -> bool {
     MULTI_VALUED.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
@@ -41,7 +41,7 @@ pub(super) fn is_attribute_name(name: &str) -> bool {
 }
 
 /// Whether this is the URN of a schema, which names an extension where an attribute's name is expected.
-pub(super) fn is_urn(name: &str) -> bool {
+pub(crate) fn is_urn(name: &str) -> bool {
     name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:"))
         && name.len() > 4
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'-' | b'_' | b'.'))
@@ -59,7 +59,7 @@ pub(super) fn is_core_alone(urn: &str) -> bool {
 
 /// Whether the server alone writes this attribute of a resource itself. `groups` is the server's in a user, and in what
 /// does not say what it is; a kind of resource of somebody's own may have another `groups`.
-pub(super) fn is_managed(name: &str, resources: &[&Attributes]) -> bool {
+pub(crate) fn is_managed(name: &str, resources: &[&Attributes]) -> bool {
     if ["id", "meta", "schemas"].iter().any(|managed| managed.eq_ignore_ascii_case(name)) {
         return true;
     }
