@@ -8,6 +8,7 @@ use std::fmt;
 
 use http::Method;
 
+use crate::drift::Drift;
 use crate::trace::{Attempt, Exchange};
 use crate::transport::{Connectivity, Stage, TransportError};
 
@@ -37,6 +38,7 @@ struct Inner {
     status: Option<u16>,
     detail: Option<String>,
     sent: Option<bool>,
+    drifts: Vec<Drift>,
     exchange: Exchange,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -51,6 +53,7 @@ impl Error {
             status: None,
             detail: None,
             sent: None,
+            drifts: Vec::new(),
             exchange: Exchange::default(),
             source: None,
         }))
@@ -87,6 +90,13 @@ impl Error {
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
+        self
+    }
+
+    /// With what [`drift::check`](crate::drift::check) found after a write had been refused.
+    #[must_use]
+    pub fn drifted(mut self, drifts: Vec<Drift>) -> Self {
+        self.0.drifts = drifts;
         self
     }
 
@@ -154,6 +164,11 @@ impl Error {
     /// What the server, or this crate, says about this one case.
     pub fn explanation(&self) -> Option<&str> {
         self.0.detail.as_deref()
+    }
+
+    /// Where the server's schemas and the mapping do not agree, as far as they were compared.
+    pub fn drifts(&self) -> &[Drift] {
+        &self.0.drifts
     }
 
     /// What was tried, oldest first.

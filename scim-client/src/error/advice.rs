@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Authentication, Error, ErrorKind, ScimType};
+use crate::drift::Drift;
 use crate::resilience::Effect;
 
 /// What to do.
@@ -25,7 +26,10 @@ pub enum Advice {
     /// No request of this connector can work before a person acts.
     StopConnector,
     /// The server's schema and the mapping do not agree.
-    FixMapping,
+    FixMapping {
+        /// Where, if schemas and mapping were compared ([`Error::drifted`]); empty where they were not, or agree.
+        drifts: Vec<Drift>,
+    },
     /// Nothing helps but a person who looks at this one case.
     Escalate,
 }
@@ -39,7 +43,7 @@ impl Advice {
             Self::Adopt => "adopt",
             Self::RestartListing => "restart_listing",
             Self::StopConnector => "stop_connector",
-            Self::FixMapping => "fix_mapping",
+            Self::FixMapping { .. } => "fix_mapping",
             Self::Escalate => "escalate",
         }
     }
@@ -56,7 +60,15 @@ impl fmt::Display for Advice {
             Self::Adopt => "look up what is in the way, and adopt it if it is the one",
             Self::RestartListing => "discard what was listed and start again",
             Self::StopConnector => "stop this connector until someone has corrected its settings",
-            Self::FixMapping => "correct the mapping",
+            Self::FixMapping { drifts } => {
+                f.write_str("correct the mapping")?;
+                // The severe come first.
+                return match drifts.split_first() {
+                    None => Ok(()),
+                    Some((first, [])) => write!(f, " ({first})"),
+                    Some((first, more)) => write!(f, " ({first}; and {} more)", more.len()),
+                };
+            }
             Self::Escalate => "someone has to look at this case",
         })
     }
@@ -87,7 +99,9 @@ pub(super) fn of(error: &Error) -> Advice {
         ErrorKind::SchemaMismatch(ScimType::TooMany | ScimType::Cursor) | ErrorKind::Paging => {
             Advice::RestartListing
         }
-        ErrorKind::SchemaMismatch(_) | ErrorKind::Invalid => Advice::FixMapping,
+        ErrorKind::SchemaMismatch(_) | ErrorKind::Invalid => {
+            Advice::FixMapping { drifts: error.drifts().to_vec() }
+        }
         ErrorKind::Conflict => Advice::Adopt,
         ErrorKind::NotFound | ErrorKind::Concurrency => Advice::ResolveByReading,
         // A write whose answer cannot be read may well have happened; one that the server calls too large did not.

@@ -29,6 +29,9 @@ impl Serialize for Error {
         if let Advice::Retry { after: Some(after) } = advice {
             map.serialize_entry("retry_after_ms", &u64::try_from(after.as_millis()).unwrap_or(u64::MAX))?;
         }
+        if !inner.drifts.is_empty() {
+            map.serialize_entry("drifts", &inner.drifts)?;
+        }
         map.serialize_entry("was_sent", &self.was_sent())?;
         if let Some(method) = &inner.method {
             map.serialize_entry("method", method.as_str())?;

@@ -1,6 +1,7 @@
 //! Schemas against a mapping.
 
 use scim_client::drift::{Drift, Severity, check};
+use scim_client::error::{Advice, Error, ErrorKind, ScimType};
 use scim_client::mapping::Mapping;
 use scim_client::message::Schema;
 use serde_json::{Value, json};
@@ -169,4 +170,17 @@ fn the_severe_come_first() {
     user["attributes"][2]["mutability"] = json!("readOnly");
     let severities: Vec<Severity> = drifts(user, enterprise()).iter().map(|drift| drift.severity).collect();
     assert_eq!(severities, [Severity::Blocks, Severity::Warns]);
+}
+
+#[test]
+fn a_refused_write_says_where_the_mapping_has_to_be_corrected() {
+    let found = drifts(user(), json!({"id": "urn:example:2.0:Other"}));
+    let error = Error::new(ErrorKind::SchemaMismatch(ScimType::InvalidValue)).drifted(found.clone());
+    assert_eq!(error.advice(), Advice::FixMapping { drifts: found });
+    assert!(
+        error
+            .to_string()
+            .ends_with(&format!("correct the mapping (`{ENTERPRISE}`: the server has no such schema)"))
+    );
+    assert_eq!(serde_json::to_value(&error).unwrap()["drifts"][0]["reason"], "schema_missing");
 }
