@@ -4,8 +4,8 @@
 mod auth;
 mod client;
 mod dialects;
-mod ensure;
 mod drift;
+mod ensure;
 mod errors;
 mod fakes;
 mod faults;
