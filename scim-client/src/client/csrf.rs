@@ -66,7 +66,7 @@ impl Client {
 
     async fn fetch_token(&self) -> Result<Session, Error> {
         let mut last = None;
-        for (path, count) in [("ServiceProviderConfig", false), ("Users", true)] {
+        for (path, count) in [(self.shared.dialect.config_path, false), ("Users", true)] {
             let mut address = self.shared.base.at(path)?;
             if count {
                 address.parameter("count", "1");

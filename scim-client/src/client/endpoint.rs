@@ -14,7 +14,7 @@ use crate::client::receive::Received;
 use crate::client::{Answer, Client, EntityTag};
 use crate::dialect::{IfMatch, Support};
 use crate::error::{Error, ErrorKind};
-use crate::message::PatchOp;
+use crate::message::{PatchOp, PatchOperation};
 use crate::request::{self, Address};
 use crate::resource::{Resource, ResourceId};
 use crate::transport::Connectivity;
@@ -70,7 +70,7 @@ impl<R: Resource> Endpoint<R> {
     pub fn replace(&self, id: &ResourceId, resource: &R) -> Call<Answer<R>> {
         let endpoint = self.clone();
         let known = EntityTag::of(resource);
-        let (address, id) = (self.at(id), id.clone());
+        let (address, id) = (self.at_whole(id), id.clone());
         let mut call =
             Call::new(&self.client, Method::PUT, address, json(resource), move |client, received| {
                 Box::pin(async move {
@@ -88,7 +88,9 @@ impl<R: Resource> Endpoint<R> {
     /// Changes one, with the operations as they stand. `None` where the server does not show what it became, as most do
     /// not.
     pub fn patch(&self, id: &ResourceId, patch: &PatchOp) -> Call<Answer<Option<R>>> {
-        Call::new(&self.client, Method::PATCH, self.at(id), json(patch), |client, received| {
+        let address =
+            if patch.operations.iter().all(is_about_members) { self.at(id) } else { self.at_whole(id) };
+        Call::new(&self.client, Method::PATCH, address, json(patch), |client, received| {
             Box::pin(async move {
                 done(&received)?;
                 if received.is_empty() {
@@ -106,7 +108,7 @@ impl<R: Resource> Endpoint<R> {
     ///
     /// Awaiting gives [`ErrorKind::NotFound`] where it was not there and the service itself answers.
     pub fn delete(&self, id: &ResourceId) -> Call<Answer<()>> {
-        Call::new(&self.client, Method::DELETE, self.at(id), Ok(Bytes::new()), |_, received| {
+        Call::new(&self.client, Method::DELETE, self.at_whole(id), Ok(Bytes::new()), |_, received| {
             Box::pin(async move {
                 done(&received)?;
                 if !received.is_empty() {
@@ -131,6 +133,20 @@ impl<R: Resource> Endpoint<R> {
     fn at(&self, id: &ResourceId) -> Result<Address, Error> {
         self.client.shared.base.resource(&self.path, id)
     }
+
+    /// The address of one of which more than the members is to change.
+    fn at_whole(&self, id: &ResourceId) -> Result<Address, Error> {
+        let fixed = self.client.shared.dialect.membership_only;
+        if self.path == "Groups" && fixed.iter().any(|prefix| id.as_str().starts_with(prefix)) {
+            return Err(Error::new(ErrorKind::Unsupported)
+                .detail("of this group only the members can be changed, by PATCH"));
+        }
+        self.at(id)
+    }
+}
+
+fn is_about_members(operation: &PatchOperation) -> bool {
+    operation.path.as_ref().is_some_and(|path| path.attribute.name.eq_ignore_ascii_case("members"))
 }
 
 /// The resource that stands for whoever the credential belongs to: `/Me` (RFC 7644 §3.11).
@@ -253,7 +269,8 @@ impl<T> Call<T> {
         self
     }
 
-    /// The answer shall show these attributes and those that every answer shows (RFC 7644 §3.9).
+    /// The answer shall show these attributes and those that every answer shows (RFC 7644 §3.9). With a dialect that does
+    /// not know this, it shows all.
     pub fn attributes<N: AsRef<str>>(self, names: impl IntoIterator<Item = N>) -> Self {
         self.parameter("attributes", names)
     }
@@ -264,6 +281,9 @@ impl<T> Call<T> {
     }
 
     fn parameter<N: AsRef<str>>(mut self, name: &str, names: impl IntoIterator<Item = N>) -> Self {
+        if self.client.shared.dialect.attribute_selection == Support::No {
+            return self;
+        }
         let names: Vec<_> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
         if let (Ok(address), false) = (&mut self.address, names.is_empty()) {
             address.parameter(name, &names.join(","));

@@ -30,7 +30,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::BaseUrl`] where something else answers; whatever keeps the service from answering otherwise.
     pub async fn check_base(&self) -> Result<(), Error> {
-        let mut address = self.shared.base.at("ServiceProviderConfig")?;
+        let mut address = self.shared.base.at(self.shared.dialect.config_path)?;
         let config = request::bare(Method::GET, &address, &self.shared.user_agent)?;
         // Some services show this to anyone, and some to no one: its absence and its refusal say nothing.
         if let Ok(received) = self.call_once(config).await

@@ -6,6 +6,7 @@ use std::path::Path;
 use scim_client::dialect::{Dialect, Preset};
 
 mod switches;
+mod wire;
 
 /// Compares with a file of the crate; with `BLESS=1` in the environment, writes it.
 fn golden(file: &str, seen: &str) {

@@ -3,7 +3,7 @@
 use scim_client::dialect::{Dialect, Preset};
 
 /// The dialect with one field as another dialect has it.
-fn with_field_of(mut dialect: Dialect, field: &str, other: &Dialect) -> Dialect {
+pub(super) fn with_field_of(mut dialect: Dialect, field: &str, other: &Dialect) -> Dialect {
     macro_rules! fields {
         ($($($name:ident).+),* $(,)?) => {
             match field {
