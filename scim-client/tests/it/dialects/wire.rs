@@ -163,7 +163,7 @@ fn shorten(value: &mut Value) {
     match value {
         Value::Array(elements) => {
             elements.iter_mut().for_each(shorten);
-            if elements.len() > 5 && !elements[0].get("op").is_some_and(|_| elements.len() <= 10) {
+            if elements.len() > 5 {
                 let more = format!("… {} in all", elements.len());
                 elements.truncate(1);
                 elements.push(more.into());
