@@ -12,6 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::dialect::Dialect;
 use crate::ensure::Care;
 use crate::error::{Error, ErrorKind};
+use crate::read::ReadLimits;
 use crate::request::{Base, USER_AGENT};
 use crate::resource::{Group, Resource, User};
 use crate::trace::Trace;
@@ -19,18 +20,26 @@ use crate::transport::Transport;
 
 mod answer;
 mod csrf;
+mod discovery;
 mod endpoint;
 mod exchange;
+mod listing;
 mod liveness;
+mod page;
+mod pager;
 mod receive;
 mod seen;
 
 pub use answer::{Answer, EntityTag};
 pub use endpoint::{Call, Endpoint, Me};
+pub use listing::{LISTED_MAX, Order, Query};
+pub use pager::PAGES_MAX;
 
 use csrf::Csrf;
+use discovery::Discovery;
 use liveness::Liveness;
 pub(crate) use seen::Page;
+use receive::Received;
 
 /// A connection to one SCIM service. Cheap to clone; clones share limits, credentials and connections.
 #[derive(Clone)]
@@ -48,8 +57,8 @@ struct Shared {
     dialect: Dialect,
     timeout: Duration,
     user_agent: HeaderValue,
-    limits: Limits,
     care: Care,
+    limits: ReadLimits,
     state: Arc<State>,
 }
 
@@ -57,22 +66,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     csrf: Csrf,
+    discovery: Discovery,
     liveness: Liveness,
     filters: seen::FilterTrust,
-}
-
-/// How much is read of one answer, after decompression.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Bytes of an answer that holds one resource or message; 16 MiB.
-    pub bytes_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { bytes_max: 16 << 20 }
-    }
 }
 
 impl Client {
@@ -99,8 +95,8 @@ impl Client {
                 dialect: Dialect::rfc7644(),
                 timeout: Duration::from_secs(30),
                 user_agent: HeaderValue::from_static(USER_AGENT),
-                limits: Limits::default(),
                 care: Care::default(),
+                limits: ReadLimits::default(),
                 state: Arc::default(),
             }),
             trace: None,
@@ -150,9 +146,9 @@ impl Client {
         Ok(self)
     }
 
-    /// With these limits.
+    /// With these limits of what is read of one answer, after decompression.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: ReadLimits) -> Self {
         Arc::make_mut(&mut self.shared).limits = limits;
         self
     }

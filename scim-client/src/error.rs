@@ -129,7 +129,6 @@ impl Error {
 
     /// Of this class instead; what it was is kept for people.
     #[must_use]
-    #[expect(dead_code, reason = "retries are being written")]
     pub(crate) fn turned_into(mut self, kind: ErrorKind) -> Self {
         let was = self.0.kind.to_string();
         let detail = match self.0.detail.take() {

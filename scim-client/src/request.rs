@@ -104,6 +104,11 @@ impl Address {
         let _ = write!(self.url, "{name}={}", utf8_percent_encode(value, QUERY_VALUE));
     }
 
+    /// How long it is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.url.len()
+    }
+
     fn uri(&self) -> Result<Uri, Error> {
         if self.url.len() > URI_BYTES_MAX {
             return Err(Error::new(ErrorKind::Invalid)

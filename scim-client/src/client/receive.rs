@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::client::{Answer, Client, EntityTag};
 use crate::error::{Error, ErrorKind};
+use crate::read::{self, ReadLimits};
 use crate::resource::Resource;
 use crate::response::{self, REFUSAL_BYTES_MAX, Said};
 use crate::trace::Exchange;
@@ -29,6 +30,7 @@ pub(crate) struct Received {
     pub(crate) exchange: Exchange,
     /// When it came.
     pub(crate) at: DateTime<Utc>,
+    pub(crate) limits: ReadLimits,
 }
 
 impl Client {
@@ -56,6 +58,7 @@ impl Client {
             body,
             exchange,
             at: self.shared.clock.now(),
+            limits: self.shared.limits,
         })
     }
 
@@ -197,8 +200,7 @@ impl Received {
     /// The body as JSON.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         response::check_is_json(&self.headers, &self.body).map_err(|error| self.error(error))?;
-        serde_json::from_slice(&self.body)
-            .map_err(|error| self.error(Error::new(ErrorKind::Protocol).detail(error.to_string())))
+        read::from_slice(&self.body, &self.limits).map_err(|error| self.error(error.into()))
     }
 
     /// The body as a resource. An error that comes with a status of success is an error nevertheless.

@@ -295,7 +295,7 @@ async fn a_read_follows_a_redirect_at_home_and_a_write_does_not() {
 
 #[tokio::test]
 async fn an_answer_has_a_limit() {
-    let limit = scim_client::client::Limits::default().bytes_max;
+    let limit = scim_client::read::ReadLimits::default().bytes_max;
     let endless = bytes::Bytes::from(vec![b' '; 1 << 20]);
     let served = Arc::new(Mutex::new(0_usize));
     let counted = served.clone();

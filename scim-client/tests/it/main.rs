@@ -12,6 +12,7 @@ mod faults;
 mod filter;
 mod judges;
 mod mapping;
+mod listing;
 mod messages;
 mod patch;
 mod path;
