@@ -38,8 +38,8 @@ pub use pager::PAGES_MAX;
 use csrf::Csrf;
 use discovery::Discovery;
 use liveness::Liveness;
-pub(crate) use seen::Page;
 use receive::Received;
+pub(crate) use seen::Page;
 
 /// A connection to one SCIM service. Cheap to clone; clones share limits, credentials and connections.
 #[derive(Clone)]

@@ -16,6 +16,7 @@ use crate::resource::{Attributes, Resource};
 use crate::response;
 use crate::trace::Exchange;
 use crate::transport::Body;
+use crate::urn;
 
 /// Bytes of a page that are read before the first resource is given: nearly all pages then arrive whole or are asked for
 /// again as a whole, and a reader that takes its time does not keep the connection waiting.
@@ -32,6 +33,8 @@ pub(super) struct OpenPage {
     /// What has not.
     rest: Option<Body>,
     splitter: ListSplitter,
+    /// Whether it is an array without anything around it.
+    bare: bool,
 }
 
 /// A resource of a page.
@@ -61,7 +64,9 @@ impl OpenPage {
         };
         let Reply { method, path, value: (pieces, rest), exchange } = reply;
         let splitter = ListSplitter::new(client.shared.limits);
-        Ok(Self { method, path, exchange, pieces, current: Bytes::new(), rest, splitter })
+        let first = pieces.iter().flatten().find(|byte| !byte.is_ascii_whitespace());
+        let bare = first == Some(&b'[');
+        Ok(Self { method, path, exchange, pieces, current: Bytes::new(), rest, splitter, bare })
     }
 
     /// The next resource; `None` at the end of the page, which [`finish`](Self::finish) then speaks of.
@@ -95,8 +100,20 @@ impl OpenPage {
 
     /// What the page says of itself.
     pub(super) fn finish(self) -> Result<Page, Error> {
-        let Self { method, path, exchange, splitter, .. } = self;
-        splitter.finish().map_err(|error| Error::from(error).about(method, path).after(exchange))
+        let Self { method, path, exchange, splitter, bare, .. } = self;
+        let is_empty = splitter.elements() == 0;
+        let failed = |error: Error| error.about(method, path).after(exchange);
+        let page = match splitter.finish() {
+            Ok(page) => page,
+            Err(error) => return Err(failed(error.into())),
+        };
+        // An object that holds nothing and says nothing may be anything: “nobody” has to be said.
+        let is_list = page.total_results.is_some()
+            || page.schemas.iter().any(|schema| schema.eq_ignore_ascii_case(urn::LIST_RESPONSE));
+        if is_empty && !is_list && !bare {
+            return Err(failed(Error::new(ErrorKind::Protocol).detail("the answer is no list")));
+        }
+        Ok(page)
     }
 
     pub(super) fn method(&self) -> &Method {

@@ -115,6 +115,16 @@ async fn nobody_is_there() {
 }
 
 #[tokio::test]
+async fn what_says_nothing_is_not_an_empty_list() {
+    let refused = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "429"});
+    for answer in [json!({}), json!({"status": "ok"}), json!({"Resources": []}), refused] {
+        let transport = MemoryTransport::new(move |_| Scripted::json(200, &answer));
+        let error = names(&client(&transport, by(Paging::Index))).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Protocol, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_dialect_without_pages_asks_for_none() {
     let transport = service(30, 1_000);
     assert_eq!(names(&client(&transport, by(Paging::None))).await.unwrap(), expected(30));
