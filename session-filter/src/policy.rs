@@ -108,7 +108,7 @@
 //! the protocol shows it, through links; a socket's path must be written the resolved way.
 //!
 //! Whoever has any access to a path may also look at it and at the directories that lead there: clients do that on their way
-//! ([`FileAccess::Stat`]). That shows whether such a directory exists, its size, times and owner, and nothing of its entries.
+//! ([`FileAccess::Stat`](crate::FileAccess::Stat)). That shows whether such a directory exists, its size, times and owner, and nothing of its entries.
 //!
 //! # Doors
 //!

@@ -303,13 +303,23 @@ impl ClientReader {
         }
     }
 
-    /// Keeps what arrives, up to `bytes_max`, until the client closes the channel. Cancellation safe.
-    pub(crate) async fn look_ahead(&mut self, bytes_max: usize) {
+    /// Keeps what arrives, as much as may wait, until the client closes the channel. Cancellation safe.
+    pub(crate) async fn look_ahead(&mut self) {
         while !self.closed {
-            if self.bytes >= bytes_max {
+            if self.bytes >= self.bytes_max {
                 return std::future::pending().await;
             }
             self.fetch().await;
+        }
+    }
+
+    /// Waits for `coming`, and keeps what arrives meanwhile, so that the client's other channels do not wait.
+    pub(crate) async fn meanwhile<T>(&mut self, coming: impl Future<Output = T>) -> T {
+        tokio::pin!(coming);
+        tokio::select! {
+            biased;
+            came = &mut coming => came,
+            () = self.look_ahead() => coming.await,
         }
     }
 

@@ -392,13 +392,7 @@ async fn prepare(
     };
     let redact = |text: &str| session.shared.gatekeeper.redact(text);
     let record = async { session.journal.command(correlation_id, permit, around.mark().await, redact).await };
-    let both = async { tokio::join!(record, open) };
-    tokio::pin!(both);
-    let (command, opened) = tokio::select! {
-        both = &mut both => both,
-        // Whatever the client sends meanwhile is kept, so that its other channels do not wait.
-        () = channel.read.look_ahead(session.shared.limits.pending_bytes_max) => both.await,
-    };
+    let (command, opened) = channel.read.meanwhile(async { tokio::join!(record, open) }).await;
     let command = command.map_err(|_| Unprepared::Recorder)?;
     let (lane, target, offer) = opened?;
     Ok(Ready { command, lane, target, offer })
@@ -499,15 +493,8 @@ async fn run(
         Ok(()) => {
             let limits = &session.shared.limits;
             let relayed = async {
-                let replied = {
-                    let replied = tokio::time::timeout(limits.target_timeout, reply(&mut from_target));
-                    tokio::pin!(replied);
-                    tokio::select! {
-                        replied = &mut replied => replied,
-                        () = channel.read.look_ahead(limits.pending_bytes_max) => replied.await,
-                    }
-                };
-                match replied {
+                let replied = tokio::time::timeout(limits.target_timeout, reply(&mut from_target));
+                match channel.read.meanwhile(replied).await {
                     Ok(Reply::Accepted) => {}
                     Ok(Reply::Refused) => return Ended::Refused,
                     Ok(Reply::Gone) | Err(_) => return Ended::NoAnswer,
@@ -540,7 +527,7 @@ async fn run(
                 };
                 let input = async {
                     if around.typed_ahead == TypedAhead::IsForLater {
-                        channel.read.look_ahead(limits.pending_bytes_max).await;
+                        channel.read.look_ahead().await;
                         return UpstreamEnd::ClientClosed;
                     }
                     upstream(&mut channel.read, &to_target, session, took).await

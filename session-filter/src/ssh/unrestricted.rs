@@ -93,14 +93,9 @@ async fn terminal(
         };
         Ok::<_, LinkFailure>((lane, target, offer, shell))
     };
-    let opened = {
-        tokio::pin!(opening);
-        tokio::select! {
-            opened = &mut opening => opened,
-            end = session.ended() => return Err(format!("session ended: {}", end.message())),
-            // Whatever the client sends meanwhile is kept, so that its other channels do not wait.
-            () = channel.read.look_ahead(session.shared.limits.pending_bytes_max) => opening.await,
-        }
+    let opened = tokio::select! {
+        opened = channel.read.meanwhile(opening) => opened,
+        end = session.ended() => return Err(format!("session ended: {}", end.message())),
     };
     let (lane, target, _offer, shell) = match opened {
         Ok(opened) => opened,
@@ -183,15 +178,8 @@ async fn relay(
     let watched = Watched { session, terminal, observer };
     let mut shown = Downstream { watched: &watched, marks, exited: None };
     let relayed = async {
-        let replied = {
-            let replied = tokio::time::timeout(limits.target_timeout, reply(&mut from_target));
-            tokio::pin!(replied);
-            tokio::select! {
-                replied = &mut replied => replied,
-                () = channel.read.look_ahead(limits.pending_bytes_max) => replied.await,
-            }
-        };
-        match replied {
+        let replied = tokio::time::timeout(limits.target_timeout, reply(&mut from_target));
+        match channel.read.meanwhile(replied).await {
             Ok(Reply::Accepted) => {}
             Ok(Reply::Refused) => return Err("the target gives no shell".to_owned()),
             Ok(Reply::Gone) | Err(_) => return Err("the target did not answer".to_owned()),

@@ -209,13 +209,11 @@ async fn ask(
         lane.reuse();
         Ok(told)
     };
-    tokio::pin!(told);
     let told = tokio::select! {
         biased;
         _ = session.ended() => return Err("the session is ending".to_owned()),
-        told = &mut told => told,
         // What is typed meanwhile waits for the prompt.
-        () = channel.read.look_ahead(session.shared.limits.pending_bytes_max) => told.await,
+        told = channel.read.meanwhile(told) => told,
     };
     match told {
         Ok(told) => directory_of(&told),

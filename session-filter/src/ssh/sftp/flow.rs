@@ -46,10 +46,18 @@ impl Inlet<'_> {
     }
 
     /// Keeps what comes meanwhile; resolves when nothing more can come. Cancellation safe.
-    async fn look_ahead(&mut self, bytes_max: usize) {
+    async fn look_ahead(&mut self) {
         match self {
-            Self::Channel(read) => read.look_ahead(bytes_max).await,
+            Self::Channel(read) => read.look_ahead().await,
             Self::Queue(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits for `coming`, and keeps what comes meanwhile.
+    async fn meanwhile<T>(&mut self, coming: impl Future<Output = T>) -> T {
+        match self {
+            Self::Channel(read) => read.meanwhile(coming).await,
+            Self::Queue(_) => coming.await,
         }
     }
 }
@@ -124,12 +132,12 @@ impl<'a> Flow<'a> {
                     }
                 }
                 Step::ToClient(packet) => {
-                    if !self.meanwhile(read, self.give(packet)).await {
+                    if !read.meanwhile(self.give(packet)).await {
                         return Ended::ClientClosed;
                     }
                 }
                 Step::Check { access, path } => {
-                    let decision = self.meanwhile(read, may(self.session, access, &path)).await;
+                    let decision = read.meanwhile(may(self.session, access, &path)).await;
                     lock(&self.guard).decided(epoch, decision);
                 }
                 Step::Record(notice) => {
@@ -137,7 +145,7 @@ impl<'a> Flow<'a> {
                         self.session.request_refused();
                     }
                     let event = record::event(self.session, *notice);
-                    if self.meanwhile(read, self.session.journal.record(event)).await.is_err() {
+                    if read.meanwhile(self.session.journal.record(event)).await.is_err() {
                         return Ended::Recorder;
                     }
                     lock(&self.guard).recorded();
@@ -145,7 +153,7 @@ impl<'a> Flow<'a> {
                 Step::Wait => {
                     // For a client that has left, what is still to come is not waited for any longer than for any other answer.
                     let left = async {
-                        read.look_ahead(limits.pending_bytes_max).await;
+                        read.look_ahead().await;
                         tokio::time::sleep(limits.target_timeout).await;
                     };
                     tokio::select! {
@@ -165,7 +173,7 @@ impl<'a> Flow<'a> {
                         let _ = to_target.eof().await;
                         // The target closes the channel once it has answered everything. One that does not is not waited for once
                         // the client has left.
-                        read.look_ahead(limits.pending_bytes_max).await;
+                        read.look_ahead().await;
                         tokio::time::sleep(limits.target_timeout).await;
                         return Ended::ClientClosed;
                     }
@@ -247,23 +255,13 @@ impl<'a> Flow<'a> {
             let piece = packet.split_to(packet.len().min(PIECE_BYTES));
             let sent =
                 tokio::time::timeout(self.session.shared.limits.upload_stall, to_target.data_bytes(piece));
-            match self.meanwhile(read, sent).await {
+            match read.meanwhile(sent).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Passed::Gone,
                 Err(_) => return Passed::Stalled,
             }
         }
         Passed::Whole
-    }
-
-    /// Waits for `what` while what the client sends is kept, so that its other channels do not wait with this one.
-    async fn meanwhile<T>(&self, read: &mut Inlet<'_>, what: impl Future<Output = T>) -> T {
-        tokio::pin!(what);
-        tokio::select! {
-            biased;
-            done = &mut what => done,
-            () = read.look_ahead(self.session.shared.limits.pending_bytes_max) => what.await,
-        }
     }
 
     /// Changes with the policy, and at the intervals at which sessions are evaluated again: time passes and facts change, too.
