@@ -59,6 +59,7 @@
 
 mod algorithms;
 mod anomalies;
+mod asked;
 mod channel;
 mod command;
 mod doors;
@@ -82,7 +83,7 @@ mod terminal;
 mod unrestricted;
 
 pub(crate) use crate::text;
-pub use command::{EXIT_BLOCKED, EXIT_NO_SHELL, EXIT_UNAVAILABLE};
+pub use asked::{EXIT_BLOCKED, EXIT_NO_SHELL, EXIT_UNAVAILABLE};
 pub use limits::Limits;
 pub use login::{Authenticator, CodeCheck, NoAuthenticator, SecondFactor};
 pub use proxy::{Proxy, ProxyBuilder};

@@ -13,8 +13,9 @@ use chrono::Utc;
 
 use self::builtins::{Answer, Asked, Typed};
 use self::place::Place;
+use super::asked::{EXIT_BLOCKED, EXIT_UNAVAILABLE};
 use super::channel::{ClientChannel, FromClient};
-use super::command::{CommandEnd, EXIT_BLOCKED, EXIT_UNAVAILABLE, Surroundings, TypedAhead, execute};
+use super::command::{CommandEnd, Surroundings, TypedAhead, execute};
 use super::notice;
 use super::relay::signal_name;
 use super::session::{End, Session, lock};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::asked::{self, EXIT_UNAVAILABLE};
 use super::channel::{Asked, ClientChannel, FromClient};
-use super::command::{self, EXIT_UNAVAILABLE};
 use super::entry::{Choice, Entered};
 use super::text::printable;
 
@@ -20,7 +20,7 @@ pub(crate) async fn serve(choice: Arc<Choice>, mut channel: ClientChannel) {
     let Ok(Some(asked)) = tokio::time::timeout(patience, channel.asked()).await else { return };
     if let Some(session) = choice.chosen() {
         drop(choice);
-        return command::serve_asked(session, channel, asked).await;
+        return asked::serve_asked(session, channel, asked).await;
     }
     // A person who is asked needs a terminal; programs get an answer that does not wait for one.
     let is_person = matches!(asked, Asked::Shell) && channel.pty().is_some();
@@ -40,7 +40,7 @@ pub(crate) async fn serve(choice: Arc<Choice>, mut channel: ClientChannel) {
     // The user's place at the menu is free again.
     drop(choice);
     match entered {
-        Ok(Entered::Session(session)) => command::serve_asked(session, channel, asked).await,
+        Ok(Entered::Session(session)) => asked::serve_asked(session, channel, asked).await,
         Ok(Entered::Refused { reason, .. }) => leave(&mut channel, &reason).await,
         Ok(Entered::Choosing(_)) => leave(&mut channel, "no session").await,
         Err(error) => leave(&mut channel, &format!("no session: {error}")).await,

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use self::files::{Failure, Files, QUEUE};
 use self::wire::Wire;
+use super::asked::{EXIT_UNAVAILABLE, unavailable};
 use super::channel::ClientChannel;
-use super::command::{EXIT_UNAVAILABLE, unavailable};
 use super::relay::{Stopped, stop};
 use super::session::{End, Session};
 use super::sftp::{Ended, Flow, Inlet, Outlet, Server, hashing};

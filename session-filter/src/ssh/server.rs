@@ -14,8 +14,8 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, 
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use super::asked;
 use super::channel::{ClientChannel, PtyRequest, SharedSetup, X11Request, terminal_size};
-use super::command;
 use super::doors::Places;
 use super::doors::local::Connection;
 use super::doors::remote::{Listeners, Listening};
@@ -227,7 +227,7 @@ impl Handler for Doorman {
                 let patience = self.shared.limits.login_grace;
                 tokio::spawn(async move {
                     let _place = place;
-                    let _ = tokio::time::timeout(patience, command::refuse(channel, &reason)).await;
+                    let _ = tokio::time::timeout(patience, asked::refuse(channel, &reason)).await;
                 });
             }
             Standing::Choosing(choice) => {
@@ -241,7 +241,7 @@ impl Handler for Doorman {
                 reply.accept().await;
                 tokio::spawn(async move {
                     let _place = place;
-                    command::serve(live, channel).await;
+                    asked::serve(live, channel).await;
                 });
             }
         }

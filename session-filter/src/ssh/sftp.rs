@@ -10,8 +10,8 @@ use chrono::Utc;
 use russh::{Channel, client};
 
 pub(crate) use self::flow::{Ended, Flow, Inlet, Outlet};
+use super::asked::{EXIT_UNAVAILABLE, unavailable};
 use super::channel::ClientChannel;
-use super::command::{EXIT_UNAVAILABLE, unavailable};
 use super::lanes::{Lane, LinkFailure, Needs};
 use super::link::LinkError;
 use super::notice::{notify, say_on};

@@ -12,8 +12,9 @@ use unicode_width::UnicodeWidthStr as _;
 use uuid::Uuid;
 
 use self::observer::{Observer, Seen};
+use super::asked::{EXIT_UNAVAILABLE, exec, unavailable};
 use super::channel::{ClientChannel, FromClient, PtyRequest};
-use super::command::{EXIT_UNAVAILABLE, exec, open_channel, unavailable};
+use super::command::open_channel;
 use super::doors::granted_variables;
 use super::doors::visitors::offer;
 use super::lanes::{LinkFailure, Needs};
