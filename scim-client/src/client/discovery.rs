@@ -97,7 +97,7 @@ impl Client {
             let request = request::bare(Method::GET, &self.shared.base.at(path)?, &self.shared.user_agent)?;
             self.call(request).await
         };
-        let received = match fetch("ServiceProviderConfig").await {
+        let received = match fetch(self.shared.dialect.config_path).await {
             Err(error) if *error.kind() == ErrorKind::NotFound => {
                 fetch("ServiceProviderConfigs").await.map_err(|_| error)?
             }

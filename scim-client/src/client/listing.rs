@@ -197,13 +197,31 @@ impl<R: Resource> Query<R> {
         Err(Error::new(ErrorKind::Ambiguous { matches }))
     }
 
+    /// Where there is no next page, an answer as long as any can be looks the same whether there is more or not.
+    fn check_fullness(&self, seen: u64) -> Result<(), Error> {
+        let dialect = &self.endpoint.client.shared.dialect;
+        let most = dialect.page_size_max.and_then(|most| u64::try_from(most).ok());
+        match most {
+            Some(most) if dialect.paging == Paging::None && seen >= most => {
+                Err(Error::new(ErrorKind::Paging).detail(format!(
+                    "{most} resources came, and this service gives no more at a time: there may be more"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn plan(&self) -> Result<Plan, Error> {
         let dialect = &self.endpoint.client.shared.dialect;
+        let written = self.filter.as_ref().and_then(|filter| filter.written(dialect.filters));
+        if written.is_none() && dialect.unfiltered_lists == Support::No {
+            return Err(Error::new(ErrorKind::Unsupported)
+                .detail("this service lists nothing without a filter that it can read"));
+        }
         let Some(filter) = &self.filter else {
             return Ok(Plan { written: None, sieve: Sieve::default(), is_asked: false });
         };
         let asked = filter.in_form(dialect.filters);
-        let written = filter.written(dialect.filters);
         let wanted = (self.verified && asked.as_ref() != Some(filter)).then(|| filter.clone());
         let is_asked = asked.is_some();
         let asked = asked.filter(|_| self.verified);
@@ -272,6 +290,9 @@ impl<R: Resource> Listing<R> {
                     self.query.endpoint.client.saw_service();
                     let step = begun.pager.end_of_page(&says).map_err(|error| error.about(method, path))?;
                     begun.whole = step == Step::Whole;
+                    if begun.whole {
+                        self.query.check_fullness(begun.pager.seen())?;
+                    }
                 }
             }
         }
@@ -415,7 +436,8 @@ impl<R: Resource> Query<R> {
             _ => Vec::new(),
         };
         let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-        if !self.attributes.is_empty() {
+        let selects = self.endpoint.client.shared.dialect.attribute_selection != Support::No;
+        if selects && !self.attributes.is_empty() {
             let mut names = self.attributes.clone();
             for name in needed.iter().map(ToString::to_string) {
                 if !names.iter().any(|known| same(known, &name)) {
@@ -432,7 +454,7 @@ impl<R: Resource> Query<R> {
             })
             .cloned()
             .collect();
-        if !excluded.is_empty() {
+        if selects && !excluded.is_empty() {
             parameters.push(("excludedAttributes", excluded.into()));
         }
         match ask {

@@ -269,6 +269,11 @@ impl Pager {
         can
     }
 
+    /// How many came so far, those among them that came twice.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// How many there are, as the server says.
     pub(crate) fn total(&self) -> Option<u64> {
         self.total

@@ -27,7 +27,9 @@ impl Client {
     ///   something else and, where only a filter said so, once filters are known to find what is there.
     /// * A user name that by now is another person's (it bears another `externalId`) is left alone: the account that
     ///   was meant is absent.
-    /// * With [`Deprovision::DisableThenDelete`] a deletion that fails leaves the account disabled.
+    /// * With [`Deprovision::DisableThenDelete`] a deletion that fails leaves the account disabled. The same goes for
+    ///   [`Deprovision::Delete`] where the [`Dialect`](crate::Dialect) says that a deletion is for ever.
+    /// * [`Deprovision::Disable`] is refused where the dialect says that `active: false` deletes.
     ///
     /// # Errors
     /// [`ErrorKind::Ambiguous`] where several accounts fit; [`ErrorKind::Unconfirmed`] where the service says that it
@@ -53,8 +55,18 @@ async fn deprovision(reach: &Reach, identity: &Identity, how: Deprovision) -> Re
         Deprovision::Disable if effect.disable == DisableEffect::Unsupported => {
             return Err(invalid("this service cannot disable an account"));
         }
+        // Whoever asks for this wants to be able to take it back.
+        Deprovision::Disable if effect.disable == DisableEffect::Deletes => {
+            return Err(invalid("this service deletes an account that is disabled: ask for a deletion"));
+        }
         Deprovision::Delete if effect.delete == DeleteEffect::Unsupported => {
             return Err(invalid("this service cannot delete an account"));
+        }
+        // What cannot be taken back comes after what can.
+        Deprovision::Delete
+            if effect.delete == DeleteEffect::DeletesForever && effect.disable == DisableEffect::Disables =>
+        {
+            &[Step::Disable, Step::Delete]
         }
         Deprovision::DisableThenDelete if effect.disable == DisableEffect::Unsupported => &[Step::Delete],
         Deprovision::DisableThenDelete if effect.delete == DeleteEffect::Unsupported => &[Step::Disable],

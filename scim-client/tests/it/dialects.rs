@@ -5,6 +5,7 @@ use std::path::Path;
 
 use scim_client::dialect::{Dialect, Preset};
 
+mod service;
 mod switches;
 mod wire;
 
