@@ -125,7 +125,7 @@ pub struct CommandStarted {
 #[derive(Clone, Serialize)]
 #[non_exhaustive]
 pub struct CommandBlocked {
-    /// The line as the client sent it. It may hold a password: see [`Event::sensitive`].
+    /// The line as the client sent it. It may hold a password: see [`Event::sensitive`](super::Event::sensitive).
     #[serde(flatten)]
     pub line: Line,
     /// Byte offset at which the line stopped being permitted, where there is one.
