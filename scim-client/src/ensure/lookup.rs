@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::dialect::Support;
 use crate::ensure::account::{Account, Found, judge};
 use crate::ensure::reach::{Reach, equal, is_about_the_filter};
 use crate::ensure::{FoundBy, Identity};
@@ -82,6 +83,10 @@ impl Reach {
     pub(super) async fn filters_find_what_is_there(&self) -> Result<bool, Error> {
         if let Some(known) = self.filter_trust() {
             return Ok(known);
+        }
+        // Such a service shows nobody on whom a filter could be tried, and one that demands filters does not ignore them.
+        if self.dialect().unfiltered_lists == Support::No {
+            return Ok(true);
         }
         let Some(sample) = self.any().await? else {
             // Where nobody is, nothing is hidden; the next time there may be somebody.
