@@ -15,7 +15,7 @@ use scim_client::transport::Scripted;
 use serde_json::{Value, json};
 
 /// How many users there are.
-pub(super) const USERS: usize = 120;
+const USERS: usize = 120;
 
 /// A service of that dialect.
 #[derive(Clone)]
