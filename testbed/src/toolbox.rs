@@ -1,7 +1,8 @@
 //! Python and Node environments that tests and benches run servers and peers from.
 //!
 //! They lie in the target directory, are made by `cargo xtask test` and `cargo xtask bench` from lock files with hashes
-//! in `testbed/scim`, and are used until the lock file changes.
+//! in `testbed/scim`, and are used until the lock file changes. `requirements.in` says how its lock file is made; that of
+//! Node is made by `npm install --package-lock-only --omit-lockfile-registry-resolved`, which leaves out whose mirror it came from.
 
 use std::env;
 use std::fs;

@@ -86,8 +86,24 @@ impl Fake {
         &self.manners
     }
 
-    /// How to speak with it.
+    /// The dialect that is made for it.
     pub(crate) fn dialect(&self) -> Dialect {
+        match self.manners.name {
+            "AWS IAM Identity Center" => Dialect::aws_identity_center(),
+            "Google Cloud Identity" => Dialect::google_cloud_identity(),
+            "SAP Cloud Identity Services" => Dialect::sap_cloud_identity(),
+            "SAP S/4HANA Cloud" => Dialect::sap_s4hana_cloud(),
+            "GitHub" => Dialect::github(),
+            "Slack" => Dialect::slack(),
+            "Salesforce" => Dialect::salesforce(),
+            "PagerDuty" => Dialect::pagerduty(),
+            "lenient" => Dialect::okta().with(|dialect| dialect.not_found_is_empty = true),
+            _ => Dialect::rfc7644(),
+        }
+    }
+
+    /// What speaks with it at all, and no more.
+    pub(crate) fn bare_dialect(&self) -> Dialect {
         Dialect::rfc7644().with(|dialect| dialect.csrf = self.manners.csrf)
     }
 

@@ -53,6 +53,36 @@ async fn servers_made_from_documentation_are_understood() {
     check_part("servers made from documentation", &lists(&examined));
 }
 
+/// With the preset that is made for it, a documented server can be asked what RFC 7644 has to be asked.
+#[tokio::test(start_paused = true)]
+async fn presets_make_up_for_what_is_documented() {
+    for fake in Fake::vendors() {
+        let (name, dialect) = (fake.name(), fake.dialect());
+        if name == "careless" {
+            continue;
+        }
+        let examined = with_dialect(fake, dialect).await;
+        let expected = |behaviour: &str| match name {
+            // Users are found by `userName` there, and by nothing else.
+            "Google Cloud Identity" => behaviour == "filter: `eq`",
+            _ => {
+                behaviour.starts_with("filter:")
+                    || ["list: in pages, as discovered", "patch: remove", "deactivate"].contains(&behaviour)
+                        && name != "PagerDuty"
+            }
+        };
+        for (behaviour, standard, seen) in examined.seen.iter().filter(|(behaviour, ..)| expected(behaviour))
+        {
+            assert_eq!(seen, standard, "{name}: {behaviour}");
+        }
+    }
+}
+
 async fn examine(fake: Fake) -> Examined {
-    Subject::new(fake.name(), &fake.base_url(), TOKEN, fake.dialect(), fake.transport()).examine().await
+    let dialect = fake.bare_dialect();
+    with_dialect(fake, dialect).await
+}
+
+async fn with_dialect(fake: Fake, dialect: Dialect) -> Examined {
+    Subject::new(fake.name(), &fake.base_url(), TOKEN, dialect, fake.transport()).examine().await
 }

@@ -8,9 +8,12 @@ impl Fake {
             return None;
         }
         let all = match *segments.first()? {
-            "ServiceProviderConfig" => return Some(Scripted::json(200, &self.config())),
             "ResourceTypes" => resource_types(),
-            _ => schemas(),
+            "Schemas" => schemas(),
+            config if config == self.manners.config_endpoint => {
+                return Some(Scripted::json(200, &self.config()));
+            }
+            _ => return None,
         };
         match segments.get(1) {
             None => Some(Scripted::json(

@@ -38,8 +38,15 @@ impl Fake {
             .collect();
         if let Some(text) = value("filter") {
             let filter: Filter = text.parse().map_err(|_| Refusal::bad("invalidFilter", "not a filter"))?;
-            if manners.filters == Filters::EqualAnd && !is_equal_and(&filter) {
-                return Err(Refusal::bad("invalidFilter", "only eq and and"));
+            let can = match manners.filters {
+                Filters::Full | Filters::Ignored => true,
+                Filters::EqualAnd => is_equal_and(&filter),
+                Filters::Equal => is_equal(&filter).is_some(),
+                Filters::EqualOfName => is_equal(&filter)
+                    .is_some_and(|name| ["username", "displayname"].contains(&name.to_lowercase().as_str())),
+            };
+            if !can {
+                return Err(Refusal::bad("invalidFilter", "this filter is not supported"));
             }
             let exact = !manners.finds_names_in_any_case;
             if manners.filters != Filters::Ignored {
@@ -47,6 +54,9 @@ impl Fake {
                     filter.matches(resource) && (!exact || text.contains(name_of(resource)))
                 });
             }
+        }
+        if value("filter").is_none() && !manners.lists_without_filter {
+            return Err(Refusal::bad("tooMany", "a filter is required"));
         }
         if let Some(by) = value("sortBy")
             && manners.sort
@@ -70,8 +80,8 @@ impl Fake {
         let count =
             count.transpose()?.map_or(manners.page_max.min(100), |count| usize::try_from(count).unwrap_or(0));
         let count = count.min(manners.page_max);
-        let page = match (manners.pages, value("cursor")) {
-            (Pages::None, _) => found,
+        let page: Vec<_> = match (manners.pages, value("cursor")) {
+            (Pages::None, _) => found.into_iter().take(manners.page_max).collect(),
             (Pages::IndexAndCursor, Some(cursor)) => {
                 let place = match cursor {
                     "" => 0,
@@ -113,8 +123,15 @@ fn name_of(resource: &Map<String, Value>) -> &str {
 fn is_equal_and(filter: &Filter) -> bool {
     match filter {
         Filter::And(parts) => parts.iter().all(is_equal_and),
-        Filter::Compare(_, operator, _) => *operator == CompareOp::Equal,
-        _ => false,
+        other => is_equal(other).is_some(),
+    }
+}
+
+/// The attribute that has to equal something, where the filter says no more.
+fn is_equal(filter: &Filter) -> Option<&str> {
+    match filter {
+        Filter::Compare(path, CompareOp::Equal, _) => Some(&path.name),
+        _ => None,
     }
 }
 

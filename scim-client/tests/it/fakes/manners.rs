@@ -9,6 +9,8 @@ pub(crate) struct Manners {
     pub(crate) filters: Filters,
     /// Whether the name of a user is found in any case, as `caseExact: false` wants it.
     pub(crate) finds_names_in_any_case: bool,
+    /// Whether a list may be asked for without a filter.
+    pub(crate) lists_without_filter: bool,
     pub(crate) pages: Pages,
     pub(crate) page_max: usize,
     pub(crate) empty_list: EmptyList,
@@ -20,6 +22,8 @@ pub(crate) struct Manners {
     pub(crate) sort: bool,
     pub(crate) versions: bool,
     pub(crate) discovery: bool,
+    /// Where it says what it can do.
+    pub(crate) config_endpoint: &'static str,
     /// `Patch` answers 200 with the resource, or 204.
     pub(crate) patch_answers_resource: bool,
     pub(crate) locations: Locations,
@@ -30,6 +34,8 @@ pub(crate) struct Manners {
     /// What a removal of `members` with a value and without a filter does.
     pub(crate) removal_with_value: RemovalWithValue,
     pub(crate) removal_by_filter: bool,
+    /// Whether a path with a filter may change elements.
+    pub(crate) changes_elements_by_filter: bool,
     pub(crate) replaces_members: bool,
     pub(crate) members_per_patch_max: Option<usize>,
     pub(crate) adds_members_twice: AddedTwice,
@@ -53,6 +59,9 @@ pub(crate) struct Manners {
 pub(crate) enum Filters {
     Full,
     EqualAnd,
+    Equal,
+    /// `eq` of `userName` or `displayName` alone.
+    EqualOfName,
     /// Every filter is accepted and none is applied.
     Ignored,
 }
@@ -94,7 +103,6 @@ pub(crate) enum RemovalWithValue {
     RemovesAll,
     /// Those that the value names go.
     RemovesNamed,
-    Refused,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -131,6 +139,7 @@ impl Manners {
             base_path: "/scim/v2",
             filters: Filters::Full,
             finds_names_in_any_case: true,
+            lists_without_filter: true,
             pages: Pages::IndexAndCursor,
             page_max: 200,
             empty_list: EmptyList::Array,
@@ -141,12 +150,14 @@ impl Manners {
             sort: true,
             versions: true,
             discovery: true,
+            config_endpoint: "ServiceProviderConfig",
             patch_answers_resource: true,
             locations: Locations::Absolute,
             verbs_in_any_case: false,
             booleans: Booleans::Json,
             removal_with_value: RemovalWithValue::RemovesAll,
             removal_by_filter: true,
+            changes_elements_by_filter: true,
             replaces_members: true,
             members_per_patch_max: None,
             adds_members_twice: AddedTwice::IsNothing,
@@ -161,6 +172,19 @@ impl Manners {
             hides_inactive: false,
             every_nth_is_too_many: None,
             unknown_attributes: Unknown::Refused,
+        }
+    }
+    /// Without what RFC 7644 makes optional.
+    pub(crate) fn minimal() -> Self {
+        Self {
+            pages: Pages::Index,
+            bulk: false,
+            search: false,
+            me: false,
+            sort: false,
+            versions: false,
+            unknown_attributes: Unknown::Ignored,
+            ..Self::strict()
         }
     }
 }

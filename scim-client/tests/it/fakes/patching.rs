@@ -57,6 +57,9 @@ impl Fake {
             return Err(Refusal::bad("invalidValue", "members cannot be replaced"));
         }
         if let Some(filter) = &path.element {
+            if !self.manners.changes_elements_by_filter {
+                return Err(Refusal::bad("invalidPath", "no filters here"));
+            }
             let elements = elements(attributes, &path);
             let mut hits = 0;
             for element in
@@ -129,9 +132,6 @@ impl Fake {
             (Value::Array(elements), Some(value), RemovalWithValue::RemovesNamed) => {
                 let named = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
                 elements.retain(|element| !named.iter().any(|one| same(element, one)));
-            }
-            (Value::Array(_), Some(_), RemovalWithValue::Refused) => {
-                return Err(Refusal::bad("invalidPath", "a removal takes no value"));
             }
             (place, ..) => *place = Value::Null,
         }

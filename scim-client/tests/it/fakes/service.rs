@@ -75,9 +75,11 @@ impl Fake {
         let kind = Kind::ALL.into_iter().find(|kind| segments.first() == Some(&kind.endpoint()));
         let not_here = || Refusal::new(404, None, "there is no such endpoint");
         match (asked.request.method().as_str(), kind, &segments[..]) {
-            ("GET", None, ["ServiceProviderConfig" | "Schemas" | "ResourceTypes", ..]) => {
-                self.discover(&segments).ok_or_else(not_here)
-            }
+            (
+                "GET",
+                None,
+                ["ServiceProviderConfig" | "ServiceProviderConfigs" | "Schemas" | "ResourceTypes", ..],
+            ) => self.discover(&segments).ok_or_else(not_here),
             ("POST", None, ["Bulk"]) => self.bulk(asked),
             (_, None, ["Me"]) => self.me(asked),
             ("GET", Some(kind), [_]) => self.list(kind, &asked.query),

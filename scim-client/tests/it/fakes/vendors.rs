@@ -1,4 +1,7 @@
 //! Vendors' servers as their documentation describes them. Nothing here was recorded.
+//!
+//! The documents are those of the presets (`scim_client::dialect::Preset::switches`). Where they do not speak of something that
+//! RFC 7644 makes optional, the fake has it not.
 
 use super::*;
 
@@ -24,19 +27,14 @@ impl Fake {
         Self::with(Manners {
             name: "AWS IAM Identity Center",
             filters: Filters::EqualAnd,
-            pages: Pages::Index,
+            pages: Pages::None,
             page_max: 50,
-            bulk: false,
-            search: false,
-            me: false,
-            sort: false,
-            versions: false,
-            patch_answers_resource: true,
-            members_per_patch_max: Some(100),
+            removal_by_filter: false,
+            removal_with_value: RemovalWithValue::RemovesNamed,
             replaces_members: false,
-            removal_with_value: RemovalWithValue::Refused,
+            members_per_patch_max: Some(100),
             emails_max: Some(1),
-            ..Manners::strict()
+            ..Manners::minimal()
         })
     }
 
@@ -44,15 +42,11 @@ impl Fake {
     pub(crate) fn google_cloud_identity() -> Self {
         Self::with(Manners {
             name: "Google Cloud Identity",
+            filters: Filters::EqualOfName,
+            lists_without_filter: false,
             pages: Pages::None,
             page_max: usize::MAX,
-            filters: Filters::EqualAnd,
-            bulk: false,
-            search: false,
-            me: false,
-            sort: false,
-            versions: false,
-            ..Manners::strict()
+            ..Manners::minimal()
         })
     }
 
@@ -62,10 +56,9 @@ impl Fake {
             name: "SAP Cloud Identity Services",
             base_path: "/scim",
             page_max: 100,
-            pages: Pages::Index,
-            me: false,
-            unknown_attributes: Unknown::Ignored,
-            ..Manners::strict()
+            bulk: true,
+            search: true,
+            ..Manners::minimal()
         })
     }
 
@@ -75,22 +68,13 @@ impl Fake {
         Self::with(Manners {
             name: "SAP S/4HANA Cloud",
             base_path: "/sap/bc/http/sap/aps_iam_api_scim",
-            filters: Filters::EqualAnd,
-            pages: Pages::Index,
-            page_max: 100,
-            bulk: false,
-            search: false,
-            me: false,
-            sort: false,
-            versions: false,
             patch_answers_resource: false,
             locations: Locations::Relative,
             members_per_patch_max: Some(50),
             csrf: true,
             id_prefixes: Some(("CB", "BUGR_")),
             upper_case_names: true,
-            unknown_attributes: Unknown::Ignored,
-            ..Manners::strict()
+            ..Manners::minimal()
         })
     }
 
@@ -98,18 +82,12 @@ impl Fake {
     pub(crate) fn github() -> Self {
         Self::with(Manners {
             name: "GitHub",
-            filters: Filters::EqualAnd,
-            pages: Pages::Index,
-            page_max: 100,
-            bulk: false,
-            search: false,
-            me: false,
-            sort: false,
-            versions: false,
+            filters: Filters::Equal,
             user_agent_wanted: true,
+            removal_by_filter: false,
             removal_with_value: RemovalWithValue::RemovesNamed,
-            verbs_in_any_case: true,
-            ..Manners::strict()
+            changes_elements_by_filter: false,
+            ..Manners::minimal()
         })
     }
 
@@ -117,16 +95,9 @@ impl Fake {
     pub(crate) fn slack() -> Self {
         Self::with(Manners {
             name: "Slack",
-            pages: Pages::Index,
             page_max: 1000,
-            bulk: false,
-            search: false,
-            me: false,
-            sort: false,
-            versions: false,
             deleted: Deleted::Disabled,
-            unknown_attributes: Unknown::Ignored,
-            ..Manners::strict()
+            ..Manners::minimal()
         })
     }
 
@@ -134,15 +105,9 @@ impl Fake {
     pub(crate) fn salesforce() -> Self {
         Self::with(Manners {
             name: "Salesforce",
-            pages: Pages::Index,
-            bulk: false,
-            search: false,
-            me: false,
-            sort: false,
-            versions: false,
+            config_endpoint: "ServiceProviderConfigs",
             deleted: Deleted::Disabled,
-            unknown_attributes: Unknown::Ignored,
-            ..Manners::strict()
+            ..Manners::minimal()
         })
     }
 
@@ -150,17 +115,9 @@ impl Fake {
     pub(crate) fn pagerduty() -> Self {
         Self::with(Manners {
             name: "PagerDuty",
-            filters: Filters::EqualAnd,
-            pages: Pages::Index,
             page_max: 100,
-            bulk: false,
-            search: false,
-            me: false,
-            sort: false,
-            versions: false,
             disabled: Disabled::Deleted,
-            unknown_attributes: Unknown::Ignored,
-            ..Manners::strict()
+            ..Manners::minimal()
         })
     }
 

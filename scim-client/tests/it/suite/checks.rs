@@ -1,6 +1,7 @@
 //! The checks.
 
 use super::*;
+use scim_client::dialect::Paging;
 use scim_client::message::{PatchOp, PatchOperation, PatchVerb};
 
 mod lists;
@@ -217,6 +218,12 @@ async fn leniently(subject: &Subject) {
         },
     };
     subject.note("patch: `\"False\"` for a boolean", "schema_mismatch (400)", result);
+    let (id, _) = subject.made("verbs").await;
+    let mut title = operation(PatchVerb::Replace, "title", Some("Principal".into()));
+    title.verbs = scim_client::dialect::VerbCase::Title;
+    let done = subject.patch(&users, &id, &title).await;
+    subject.note("patch: `Replace` for `replace`", "schema_mismatch (400)", said(&done, "done"));
+    assert_eq!(subject.now(&users, &id).await["title"] == "Principal", done.is_ok(), "{}", subject.name);
 }
 
 async fn gone(subject: &Subject) {
