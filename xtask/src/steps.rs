@@ -52,7 +52,7 @@ struct Done {
 const STEPS: &[Step] = &[
     Step {
         name: "tools",
-        about: "programs that real-server tests need, installed through apt",
+        about: "what real-server tests need: programs through apt, Python and Node packages from lock files",
         run: ensure_tools,
     },
     Step { name: "fmt", about: "rustfmt finds nothing to change", run: fmt },
