@@ -79,7 +79,9 @@ impl Lane {
                 match idle() {
                     Some(held) => held,
                     None => {
-                        let held = connect(session, needs).await?;
+                        // On the heap while it lasts: whoever waits for a lane would otherwise carry the room for it, 10 KiB, for as
+                        // long as the channel lives.
+                        let held = Box::pin(connect(session, needs)).await?;
                         let mut state = lanes.lock();
                         if state.closed {
                             return Err(LinkFailure::Closing);
