@@ -12,7 +12,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use audit_log::{AuditLog, FileKeys, FileStore};
 use futures::future::BoxFuture;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use session_filter::event::Event;
 use session_filter::record::{RecordError, Recorder};
@@ -113,9 +114,11 @@ pub(crate) fn serve_if_asked() -> bool {
     let settings: Vec<&str> = settings.split('\u{1f}').collect();
     let [port, host_key, user, key, log, core, policy] = settings[..] else { panic!("{settings:?}") };
     if let Ok(core) = core.parse() {
-        pin(core);
+        pin(None, core);
     }
     many_files();
+    // As in `session-proxy`.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let inventory = Inventory::new().target(
         Destination::new(
@@ -170,11 +173,17 @@ impl Recorder for Nowhere {
     }
 }
 
-/// Keeps this process, and what it starts from now on, on one core.
-pub(crate) fn pin(core: usize) {
+/// Keeps a process, this one if none is named, and what it starts from now on, on one core. One that has ended meanwhile is left alone: sshd
+/// has helpers for the time of the login.
+pub(crate) fn pin(pid: Option<u32>, core: usize) {
     let mut cores = CpuSet::new();
     cores.set(core);
-    sched_setaffinity(None, &cores).expect("a core of that number");
+    let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).expect("a process id")));
+    match sched_setaffinity(pid, &cores) {
+        Ok(()) => {}
+        Err(Errno::SRCH) if pid.is_some() => {}
+        Err(error) => panic!("no core {core}: {error}"),
+    }
 }
 
 /// As many open files as may be.
