@@ -12,6 +12,7 @@ use scim_client::filter::{Filter, user};
 use scim_client::path::AttributePath;
 use scim_client::resource::{Resource as _, ResourceId, User};
 use scim_client::transport::{Connectivity, MemoryTransport, Scripted};
+use scim_client::urn;
 use scim_client::{Client, Dialect, Error, ErrorKind};
 use serde_json::{Value, json};
 
@@ -275,8 +276,11 @@ async fn pages_that_do_not_add_up_end_the_listing() {
     })
     .await;
     // Nothing for ever.
-    fails(Paging::Cursor, |n| Scripted::json(200, &json!({"Resources": [], "nextCursor": format!("{n}")})))
-        .await;
+    fails(Paging::Cursor, |n| {
+        let next = format!("{n}");
+        Scripted::json(200, &json!({"schemas": [urn::LIST_RESPONSE], "Resources": [], "nextCursor": next}))
+    })
+    .await;
     // Fewer than there are.
     fails(Paging::Index, move |n| if n == 1 { page(&some(1, 10), 12, 1) } else { page(&[], 12, 11) }).await;
     fails(Paging::Index, |_| page(&[], 12, 1)).await;
@@ -575,7 +579,7 @@ proptest! {
             }
             let said = if matches!(wrong, Wrong::TotalIsOfPage) { here.len() } else { all.len() };
             let resources: Vec<_> = here.into_iter().map(user_of).collect();
-            let mut list = json!({"Resources": resources, "totalResults": said});
+            let mut list = json!({"schemas": [urn::LIST_RESPONSE], "Resources": resources, "totalResults": said});
             if matches!(wrong, Wrong::NoTotal) {
                 list.as_object_mut().unwrap().remove("totalResults");
             }
