@@ -83,6 +83,8 @@ async fn sent() -> Vec<(String, String, Value)> {
     for patch in member_patches(bare.id.as_ref().unwrap().as_str()) {
         groups.patch(&group_id, &patch).await.unwrap();
     }
+    let filter = user::emails().element(|email| email.kind().eq("work")) & user::active().eq(true);
+    users.filter(filter).attributes(["userName"]).by_post().all().await.unwrap();
 
     let base = fake.manners().base_path;
     let sent = transport.requests().into_iter().filter(|request| !request.body().is_empty()).map(|request| {

@@ -106,11 +106,14 @@ impl Subject {
     }
 
     /// Asks without the client, for what the client would not let pass.
-    async fn raw(&self, target: &str) -> (u16, Value) {
-        let request = http::Request::get(format!("{}/{target}", self.base))
+    async fn raw(&self, method: &str, target: &str, body: impl Into<Bytes>) -> (u16, Value) {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}/{target}", self.base))
+            .header("content-type", "application/scim+json")
             .header("authorization", format!("Bearer {}", self.token))
             .header("user-agent", "suite");
-        let request = request.body(Bytes::new()).unwrap();
+        let request = request.body(body.into()).unwrap();
         let answer = self.wire.inner.send(request, Duration::from_secs(30)).await.unwrap();
         let status = answer.status().as_u16();
         let body: Vec<Bytes> = answer.into_body().try_collect().await.unwrap();
@@ -262,7 +265,12 @@ pub(crate) fn lists(all: &[Examined]) -> String {
         for (behaviour, standard, seen) in said {
             writeln!(text, "* {behaviour} → {seen} (RFC 7644: {standard})").unwrap();
         }
-        let left_out: Vec<&str> = left_out.iter().map(|(behaviour, ..)| *behaviour).collect();
+        let whole = |behaviour: &'static str| match behaviour.split_once(": ") {
+            Some((thing @ ("bulk" | "version"), _)) => thing,
+            _ => behaviour,
+        };
+        let mut left_out: Vec<&str> = left_out.iter().map(|(behaviour, ..)| whole(behaviour)).collect();
+        left_out.dedup();
         if !left_out.is_empty() {
             writeln!(text, "* left out, as it is optional: {}", left_out.join("; ")).unwrap();
         }
@@ -271,7 +279,10 @@ pub(crate) fn lists(all: &[Examined]) -> String {
 }
 
 /// What RFC 7644 lets a server do without.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 9] = [
+    "bulk: references to what is made in it",
+    "bulk: an error beside what works",
+    "bulk: `failOnErrors` of 1",
     "`.search`",
     "`sortBy`",
     "list: by cursor",

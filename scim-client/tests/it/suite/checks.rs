@@ -4,6 +4,7 @@ use super::*;
 use scim_client::dialect::Paging;
 use scim_client::message::{PatchOp, PatchOperation, PatchVerb};
 
+mod bulk;
 mod lists;
 mod members;
 mod more;
@@ -16,6 +17,7 @@ pub(super) async fn all(subject: &Subject) {
     gone(subject).await;
     members::all(subject).await;
     lists::all(subject).await;
+    bulk::all(subject).await;
     more::all(subject).await;
 }
 

@@ -134,7 +134,7 @@ async fn paged(subject: &Subject) {
     subject.note("list: by index", "each once", complete(users_by(Paging::Index).await));
     subject.note("list: by cursor", "each once", complete(users_by(Paging::Cursor).await));
 
-    let (_, page) = subject.raw("Users?startIndex=1&count=0").await;
+    let (_, page) = subject.raw("GET", "Users?startIndex=1&count=0", "").await;
     let resources = |page: &Value| page["Resources"].as_array().map_or(0, Vec::len);
     let total = page["totalResults"].as_u64();
     subject.note(
@@ -146,10 +146,11 @@ async fn paged(subject: &Subject) {
             (_, count) => if count > 0 { "resources" } else { "no total" }.to_owned(),
         },
     );
-    let (_, page) = subject.raw("Users?startIndex=1000&count=5").await;
+    let (_, page) = subject.raw("GET", "Users?startIndex=1000&count=5", "").await;
     let beyond = if resources(&page) == 0 { "nothing" } else { "resources" };
     subject.note("list: a page beyond the end", "nothing", beyond);
-    let (status, page) = subject.raw("Users?filter=userName%20eq%20%22nobody-of-that-name%22").await;
+    let (status, page) =
+        subject.raw("GET", "Users?filter=userName%20eq%20%22nobody-of-that-name%22", "").await;
     let nothing = match (status, &page["Resources"]) {
         (200, Value::Array(none)) if none.is_empty() => "an empty list".to_owned(),
         (200, Value::Array(_)) => "somebody".to_owned(),
@@ -157,7 +158,7 @@ async fn paged(subject: &Subject) {
         (status, _) => format!("status {status}"),
     };
     subject.note("list: nothing found", "an empty list", nothing);
-    let (status, _) = subject.raw("Users?filter=userName%20is%20nonsense").await;
+    let (status, _) = subject.raw("GET", "Users?filter=userName%20is%20nonsense", "").await;
     subject.note("list: no filter at all", "status 400", format!("status {status}"));
 }
 
