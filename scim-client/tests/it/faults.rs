@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use scim_client::auth::Bearer;
 use scim_client::clock::Clock;
-use scim_client::resource::{DynamicResource, ResourceId};
+use scim_client::ensure::{Deprovision, Identity, Outcome};
+use scim_client::resource::{DynamicResource, ResourceId, User};
+use scim_client::trace::Attempt;
 use scim_client::transport::ReqwestTransport;
 use scim_client::{Client, Error, ErrorKind};
 use serde_json::{Value, json};
@@ -214,4 +216,115 @@ async fn silence_after_a_create_is_an_unknown_outcome() {
     let error = client.resources::<DynamicResource>("Users").create(&resource(user)).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::UnknownOutcome(_)) && error.was_sent(), "{error}");
     assert_eq!(proxy.log().len(), 1);
+}
+
+/// Joiners and leavers through every kind of failure, tried again until confirmed, as whoever provisions does it.
+async fn evidence_agrees_with_the_truth(
+    proxy: &FaultProxy,
+    path: &str,
+    token: &str,
+    seed: u64,
+    people: usize,
+) {
+    let client = client(proxy, path, token);
+    for person in 0..people {
+        let name = format!("seed{seed}-person{person}@example.com");
+        let identity = Identity::external(format!("hr-{seed}-{person}")).with_user_name(&name);
+        let mut desired = User::new(&name);
+        desired.external_id = format!("hr-{seed}-{person}").into();
+        desired.active = true.into();
+        let joined =
+            until_confirmed(proxy, seed + person as u64, || client.ensure_user(&identity, &desired)).await;
+        let now = there(&client, &name).await;
+        assert_eq!(now.len(), 1, "seed {seed}: {name} after {joined:?}");
+        assert_eq!(now[0].attributes["active"], true, "seed {seed}: {name}");
+        assert_eq!(Some(id_of(&now[0])), joined.id, "seed {seed}: {name}");
+
+        let how = [Deprovision::Disable, Deprovision::Delete, Deprovision::DisableThenDelete][person % 3];
+        let left =
+            until_confirmed(proxy, seed * 31 + person as u64, || client.ensure_deprovisioned(&identity, how))
+                .await;
+        let now = there(&client, &name).await;
+        match how {
+            Deprovision::Disable => assert_eq!(now[0].attributes["active"], false, "seed {seed}: {name}"),
+            _ => assert!(now.is_empty(), "seed {seed}: {name} after {left:?}"),
+        }
+    }
+}
+
+/// Repeats an operation while the proxy fails every second request, and holds each time's evidence against what arrived.
+async fn until_confirmed<F: Future<Output = Result<Outcome, Error>>>(
+    proxy: &FaultProxy,
+    seed: u64,
+    operation: impl Fn() -> F,
+) -> Outcome {
+    proxy.random(seed, 500, faults());
+    for _ in 0..200 {
+        proxy.clear_log();
+        let done = operation().await;
+        let attempts = match &done {
+            Ok(outcome) => &outcome.attempts[..],
+            Err(error) => error.attempts(),
+        };
+        check_evidence(attempts, &proxy.log());
+        if let Ok(outcome) = done {
+            proxy.pass();
+            return outcome;
+        }
+    }
+    panic!("seed {seed}: never confirmed");
+}
+
+/// Whatever arrived is in the evidence, in its order, with the status that was shown.
+fn check_evidence(attempts: &[Attempt], log: &[Exchange]) {
+    let mut arrived = log.iter().peekable();
+    for attempt in attempts {
+        let same = |exchange: &&Exchange| {
+            exchange.request.method == attempt.method.as_str() && exchange.request.path() == attempt.path
+        };
+        match arrived.next_if(|exchange| attempt.outcome.was_sent() && same(exchange)) {
+            Some(exchange) => {
+                let status = attempt.outcome.status();
+                assert!(
+                    status.is_none() || status == exchange.shown,
+                    "{attempt:?}, but {:?}",
+                    exchange.shown
+                );
+            }
+            // Whether it arrived is not for the client to know, unless it was answered.
+            None => assert!(attempt.outcome.status().is_none(), "{attempt:?} never arrived"),
+        }
+    }
+    let missing: Vec<_> =
+        arrived.map(|exchange| (&exchange.request.method, &exchange.request.target)).collect();
+    assert!(missing.is_empty(), "arrived without being in the evidence: {missing:?}; {attempts:#?}");
+}
+
+async fn there(client: &Client, name: &str) -> Vec<DynamicResource> {
+    let filter = scim_client::filter::user::user_name().eq(name);
+    client.resources::<DynamicResource>("Users").filter(filter).all().await.unwrap()
+}
+
+/// `SOAK_ROUNDS` people with the failures of `SOAK_SEED`.
+#[tokio::test(flavor = "multi_thread")]
+async fn soak_evidence_of_joiners_and_leavers_agrees_with_what_arrived() {
+    let number = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |value| value.parse().expect("a number"))
+    };
+    let fake = Fake::strict();
+    let server = served(&fake);
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let people = usize::try_from(number("SOAK_ROUNDS", 24)).unwrap();
+    evidence_agrees_with_the_truth(&proxy, fake.manners().base_path, TOKEN, number("SOAK_SEED", 5), people)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scim2-server and scimmy-routers: cargo xtask test"]
+async fn evidence_agrees_with_what_arrived_at_real_servers() {
+    for start in [ScimServer::scim2_server, ScimServer::scimmy] {
+        let server = start().unwrap();
+        let proxy = FaultProxy::start(server.addr()).unwrap();
+        evidence_agrees_with_the_truth(&proxy, server.path(), server.token(), 9, 24).await;
+    }
 }
