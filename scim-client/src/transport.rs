@@ -30,8 +30,6 @@ pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>
 /// * the body is a stream; nothing of it is collected; `Content-Encoding` is undone, and the decompressed pieces are
 ///   what the caller counts against its limits. Where the body ends before its length, its last item is an error;
 /// * neither headers nor bodies appear in errors.
-///
-/// The feature `conformance` has the suite that checks these.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends the request; `timeout` is for connecting, sending and the answer's head together, and again for each
