@@ -62,7 +62,7 @@ pub struct Element<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Before the document.
+    /// Before the document; how many bytes of a byte order mark there were, all where none may come any more.
     Start { bom: usize },
     /// Before a name, or the end of the object.
     Names,
@@ -235,7 +235,9 @@ impl ListSplitter {
         match self.state {
             State::End if self.bare => Ok(Page::default()),
             State::End => self.page(),
-            State::Start { bom: 0 } => Err(ReadError::placed(ReadErrorKind::Empty, self.at, String::new())),
+            State::Start { bom: 0 | 3 } => {
+                Err(ReadError::placed(ReadErrorKind::Empty, self.at, String::new()))
+            }
             _ => {
                 let path = match self.state {
                     State::Element { .. } | State::WordElement { .. } => self.element_path(),
@@ -264,7 +266,7 @@ impl ListSplitter {
         let Some(&first) = bytes.first() else {
             return Ok(0);
         };
-        let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let blank = bytes.iter().take_while(|byte| is_blank(byte)).count();
         let (taken, next) = match self.state {
             State::Start { bom } if BOM.get(bom) == Some(&first) => {
                 self.state = State::Start { bom: bom + 1 };
@@ -285,9 +287,11 @@ impl ListSplitter {
                 let length = word_length(bytes);
                 (length, if length < bytes.len() { State::AfterValue } else { State::Word })
             }
-            State::Start { .. } | State::Elements { .. } | State::AfterElement | State::End if blank > 0 => {
+            State::Start { .. } if blank > 0 => {
+                self.state = State::Start { bom: BOM.len() };
                 return Ok(blank);
             }
+            State::Elements { .. } | State::AfterElement | State::End if blank > 0 => return Ok(blank),
             _ if blank > 0 => (blank, self.state),
             State::Start { .. } if first == b'[' => {
                 self.bare = true;
@@ -445,9 +449,14 @@ impl ListSplitter {
 /// A buffer that one large element needed is not kept for all the small ones after it.
 const PARTIAL_KEPT_BYTES: usize = 64 << 10;
 
+/// Blank between values (RFC 8259 §2); the form feed is not.
+fn is_blank(byte: &u8) -> bool {
+    b" \t\n\r".contains(byte)
+}
+
 /// The bytes of a number, `true`, `false` or `null`. Nothing else is made sure of: the reader of the value does that.
 fn word_length(bytes: &[u8]) -> usize {
-    let ends = |byte: &u8| byte.is_ascii_whitespace() || b",:]}[{\"".contains(byte);
+    let ends = |byte: &u8| is_blank(byte) || b",:]}[{\"".contains(byte);
     bytes.iter().position(ends).unwrap_or(bytes.len())
 }
 

@@ -87,6 +87,9 @@ fn refuses_what_is_no_list_at_the_place_where_it_is_not() {
     for (list, offset) in [
         ("", 0),
         ("null", 0),
+        (" \u{feff}{}", 1),
+        ("[]\u{c}", 2),
+        ("{\u{c}}", 1),
         ("\"Resources\"", 0),
         (r#"{"Resources": [{} {}]}"#, 18),
         (r#"{"Resources": [{},]}"#, 18),
