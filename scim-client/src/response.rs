@@ -3,21 +3,18 @@
 use chrono::{DateTime, Utc};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
-use serde_json::Value;
 
 use crate::error::{Authentication, Error, ErrorKind, ScimType};
+use crate::message::ErrorResponse;
 use crate::resilience::retry_after;
-use crate::resource::{Attributes, attribute};
 use crate::transport::Connectivity;
 
 /// Most bytes of an answer that is a refusal; what is beyond is not read.
 pub(crate) const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
-const ERROR_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
-
 /// The error that an answer outside 2xx and 3xx is.
 pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8], now: DateTime<Utc>) -> Error {
-    let said = Said::read(body);
+    let said = ErrorResponse::read(body);
     let kind = match status.as_u16() {
         400 | 422 => match said.scim_type {
             Some(ScimType::Uniqueness) => ErrorKind::Conflict,
@@ -84,40 +81,5 @@ pub(crate) fn redirected(status: StatusCode, to: Option<&url::Url>, same_origin:
     match place {
         Some(place) => error.detail(format!("a redirect to {place}, which is not followed")),
         None => error.detail("a redirect that leads nowhere"),
-    }
-}
-
-/// What a refusal says of itself.
-#[derive(Debug, Default)]
-pub(crate) struct Said {
-    pub(crate) scim_type: Option<ScimType>,
-    pub(crate) detail: Option<String>,
-    /// The status in the body, where the body says that it is an error.
-    pub(crate) status: Option<StatusCode>,
-}
-
-impl Said {
-    /// Reads what can be read.
-    pub(crate) fn read(body: &[u8]) -> Self {
-        let Ok(attributes) = serde_json::from_slice::<Attributes>(body) else {
-            return Self::default();
-        };
-        let text = |name| attribute(&attributes, name).and_then(Value::as_str);
-        let is_error = attribute(&attributes, "schemas").is_some_and(|schemas| match schemas {
-            Value::Array(schemas) => schemas.iter().any(|schema| schema.as_str() == Some(ERROR_SCHEMA)),
-            schema => schema.as_str() == Some(ERROR_SCHEMA),
-        });
-        let status = attribute(&attributes, "status").and_then(|status| match status {
-            Value::String(status) => status.trim().parse().ok(),
-            status => status.as_u64().and_then(|status| u16::try_from(status).ok()),
-        });
-        Self {
-            scim_type: text("scimType").filter(|text| !text.trim().is_empty()).map(ScimType::read),
-            detail: ["detail", "message", "error_description", "error"]
-                .into_iter()
-                .find_map(text)
-                .map(str::to_owned),
-            status: status.filter(|_| is_error).and_then(|status| StatusCode::from_u16(status).ok()),
-        }
     }
 }

@@ -10,9 +10,10 @@ use url::Url;
 
 use crate::client::{Answer, Client, EntityTag};
 use crate::error::{Error, ErrorKind};
+use crate::message::{ErrorForm, ErrorResponse};
 use crate::read::{self, ReadLimits};
 use crate::resource::Resource;
-use crate::response::{self, REFUSAL_BYTES_MAX, Said};
+use crate::response::{self, REFUSAL_BYTES_MAX};
 use crate::trace::Exchange;
 use crate::transport::{Body, TransportError};
 
@@ -207,7 +208,9 @@ impl Received {
     pub(crate) fn read_resource<R: Resource>(&self) -> Result<R, Error> {
         let resource: R = self.read()?;
         if resource.id().is_none()
-            && let Some(status) = Said::read(&self.body).status
+            && let ErrorResponse { form: ErrorForm::Scim, status: Some(status), .. } =
+                ErrorResponse::read(&self.body)
+            && let Ok(status) = StatusCode::from_u16(status)
             && !status.is_success()
         {
             return Err(self.error(response::refusal(status, &self.headers, &self.body, self.at)));

@@ -160,3 +160,46 @@ fn a_name_is_made_field_by_field() {
         json!({"schemas": [User::SCHEMA], "userName": "bjensen", "name": {"familyName": "Jensen"}}),
     );
 }
+
+/// Written from the shapes that Microsoft's documentation of its provisioning service shows.
+#[test]
+fn reads_a_user_as_entra_sends_it() {
+    let user: User = read(
+        r#"{"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User",
+                        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"],
+            "externalId": "0a21f0f2-8d2a-4f8e-bf98-7363c4aed4ef", "userName": "Test_User_ab6490ee", "active": true,
+            "emails": [{"primary": true, "type": "work", "value": "Test_User_fd0ea19b@testuser.com"}],
+            "meta": {"resourceType": "User"},
+            "name": {"formatted": "givenName familyName", "familyName": "familyName", "givenName": "givenName"},
+            "roles": ["{\"id\":\"18d14569\",\"value\":\"Admin\",\"displayName\":\"Admin\"}"],
+            "addresses": [{"type": "work", "primary": "True", "region": "WA"}]}"#,
+    );
+    assert_eq!(user.external_id, "0a21f0f2-8d2a-4f8e-bf98-7363c4aed4ef".into());
+    // A role as text that is JSON is kept as it came.
+    assert_eq!(
+        user.roles.value().unwrap()[0].value,
+        r#"{"id":"18d14569","value":"Admin","displayName":"Admin"}"#.into()
+    );
+    assert_eq!(user.addresses.value().unwrap()[0].primary, true.into());
+}
+
+/// Written from the shapes that Okta's documentation of its SCIM client shows.
+#[test]
+fn reads_a_user_and_a_group_as_okta_sends_them() {
+    let user: User = read(
+        r#"{"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "test.user@okta.local",
+            "name": {"givenName": "Test", "familyName": "User"},
+            "emails": [{"primary": true, "value": "test.user@okta.local", "type": "work"}],
+            "displayName": "Test User", "locale": "en-US", "externalId": "00ujl29u0le5T6Aj10h7", "groups": [],
+            "password": "1mz050nq", "active": true}"#,
+    );
+    assert_eq!(user.groups, Asserted::Value(Vec::new()));
+    assert_eq!(user.password.value().unwrap().expose(), "1mz050nq");
+    let group: Group = read(
+        r#"{"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "id": "abf4dd94-a4c0-4f67-89c9-76b03340cb9b",
+            "displayName": "Test SCIMv2", "members": [{"value": "b1c794f24f4c49f4b5d503a4cb2686ea", "display": "SCIM 2 Group A"}],
+            "meta": null}"#,
+    );
+    assert_eq!(group.members.value().unwrap()[0].display, "SCIM 2 Group A".into());
+    assert_eq!(group.meta, None);
+}
