@@ -28,11 +28,13 @@ impl Asked {
     pub(crate) fn read() -> Option<Self> {
         let mut asked =
             Self { effort: Effort::Full, only: None, dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")) };
-        let (mut is_bench, mut is_test) = (false, false);
+        // Cargo puts its own word after those of whoever asks.
+        let is_bench = std::env::args().any(|arg| arg == "--bench");
+        let mut is_test = false;
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             match arg.as_str() {
-                "--bench" => is_bench = true,
+                "--bench" => {}
                 "--test" => is_test = true,
                 "--quick" => asked.effort = Effort::Quick,
                 "--only" => asked.only = Some(args.next().expect(USAGE)),
