@@ -5,43 +5,24 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use scim_client::auth::Bearer;
-use scim_client::clock::Clock;
 use scim_client::ensure::{Deprovision, Identity, Outcome};
 use scim_client::resource::{DynamicResource, ResourceId, User};
 use scim_client::trace::Attempt;
 use scim_client::transport::ReqwestTransport;
 use scim_client::{Client, Error, ErrorKind};
 use serde_json::{Value, json};
-use std::sync::Mutex;
 use testbed::ScimServer;
 use testbed::fault::{Exchange, Fault, FaultProxy, Reply, RetryAfter};
 
 use crate::fakes::{Fake, TOKEN};
 use crate::judges::served;
-use crate::suite::{id_of, resource};
-
-/// A clock whose waits are over at once.
-struct Hasty(Mutex<DateTime<Utc>>);
-
-#[async_trait]
-impl Clock for Hasty {
-    fn now(&self) -> DateTime<Utc> {
-        *self.0.lock().unwrap()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        *self.0.lock().unwrap() += duration;
-        tokio::task::yield_now().await;
-    }
-}
+use crate::suite::{Hasty, id_of, resource};
 
 fn client(proxy: &FaultProxy, path: &str, token: &str) -> Client {
     let base = format!("http://{}{path}", proxy.addr());
     let client = Client::over(&base, ReqwestTransport::new().unwrap()).unwrap();
-    client.auth(Bearer::new(token)).clock(Hasty(Mutex::new(Utc::now()))).timeout(Duration::from_secs(2))
+    client.auth(Bearer::new(token)).clock(Hasty::new()).timeout(Duration::from_secs(2))
 }
 
 /// Every way to fail in which a server may or may not have acted.
