@@ -95,10 +95,13 @@ pub enum Update {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum PatchForm {
-    /// As the difference gives it: value paths, several attributes in one operation where that is shorter.
+    /// As the difference gives it: each with a path, elements chosen by filters.
     Standard,
     /// One operation an attribute, each with a path, no filter addressing a whole element.
     PerAttribute,
+    /// One operation an attribute, each with a path without a filter: where an element changes, the attribute is written
+    /// as a whole.
+    Unfiltered,
     /// One `replace` without a path whose value holds all attributes.
     Pathless,
 }

@@ -4,6 +4,7 @@
 use criterion::{criterion_group, criterion_main};
 
 mod filter;
+mod patch;
 
-criterion_group!(benches, filter::filters);
+criterion_group!(benches, filter::filters, patch::patches);
 criterion_main!(benches);

@@ -42,7 +42,7 @@ fn groups(members: usize) -> (Attributes, Attributes) {
     (group(0..members), group(members / 100..members + members / 100))
 }
 
-pub fn patches(criterion: &mut Criterion) {
+pub(crate) fn patches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("patch");
     let (small, large) = (groups(1_000), groups(10_000));
     for (name, (old, new)) in [("user", users()), ("group_1000", small), ("group_10000", large)] {

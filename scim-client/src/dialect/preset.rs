@@ -205,7 +205,7 @@ presets! {
     github "github" "GitHub Enterprise Managed Users" {
         filters = FilterForm::Equal,
             "Multiple filters are not supported", GITHUB_REST;
-        patch = PatchForm::PerAttribute,
+        patch = PatchForm::Unfiltered,
             "Path selectors that include filters are not supported: `emails[type eq \"work\"]` will not work", GITHUB_REST;
         member_removal = MemberRemoval::Value,
             "Path selectors that include filters are not supported", GITHUB_REST;
@@ -217,7 +217,7 @@ presets! {
     github_organization "github-organization" "GitHub organisations" {
         filters = FilterForm::Equal,
             "Results are filtered with `eq`, by `id`, `userName`, `emails` or `externalId`", GITHUB_ORGANIZATION;
-        patch = PatchForm::PerAttribute,
+        patch = PatchForm::Unfiltered,
             "Path selectors that include filters are not supported: `emails[type eq \"work\"]` will not work",
             GITHUB_ORGANIZATION;
         deprovision.disable = DisableEffect::Deletes,

@@ -26,8 +26,8 @@ pub struct PatchOp {
     pub verbs: VerbCase,
 }
 
-/// One change.
-#[derive(Clone, Debug, PartialEq)]
+/// One change. `Debug` shows no password.
+#[derive(Clone, PartialEq)]
 pub struct PatchOperation {
     /// What to do.
     pub verb: PatchVerb,
@@ -35,6 +35,40 @@ pub struct PatchOperation {
     pub path: Option<Path>,
     /// The new value.
     pub value: Option<Value>,
+}
+
+impl fmt::Debug for PatchOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |path: &Path| is_password(&path.attribute.name);
+        let value = match (&self.path, &self.value) {
+            (Some(path), Some(_)) if names(path) => Some(Value::from("…")),
+            (_, value) => value.clone().map(without_password),
+        };
+        f.debug_struct("PatchOperation")
+            .field("verb", &self.verb)
+            .field("path", &self.path.as_ref().map(ToString::to_string))
+            .field("value", &value)
+            .finish()
+    }
+}
+
+/// Also behind the URN of a schema, as values without a path may have it.
+fn is_password(name: &str) -> bool {
+    name.rsplit(':').next().is_some_and(|name| name.eq_ignore_ascii_case("password"))
+}
+
+fn without_password(value: Value) -> Value {
+    match value {
+        Value::Object(parts) => parts
+            .into_iter()
+            .map(|(name, value)| match is_password(&name) {
+                true => (name, Value::from("…")),
+                false => (name, without_password(value)),
+            })
+            .collect(),
+        Value::Array(elements) => elements.into_iter().map(without_password).collect(),
+        other => other,
+    }
 }
 
 /// What a change does.

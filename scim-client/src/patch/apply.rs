@@ -3,6 +3,7 @@
 mod change;
 mod target;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use self::target::Target;
 use super::name;
 use crate::error::ScimType;
-use crate::filter::Filter;
+use crate::filter::{CompareOp, Filter, Literal};
 use crate::message::{PatchOp, PatchOperation, PatchVerb};
 use crate::path::{AttributePath, Path};
 use crate::resource::Attributes;
@@ -102,15 +103,18 @@ impl std::error::Error for ApplyError {}
 /// With the first operation that cannot be applied; the resource is then as it was.
 pub fn apply(resource: &mut Attributes, patch: &PatchOp) -> Result<(), ApplyError> {
     let mut applier = Applier { resource, undo: Vec::new(), work: Work::default() };
-    for (index, operation) in patch.operations.iter().enumerate() {
-        let done = match index < OPERATIONS_MAX {
-            true => applier.operation(operation),
-            false => Err(ApplyErrorKind::TooLarge),
+    let mut index = 0usize;
+    while let Some(operation) = patch.operations.get(index) {
+        let end = patch.operations.len().min(OPERATIONS_MAX);
+        let (done, count) = match patch.operations.get(index..end) {
+            Some(rest) if !rest.is_empty() => applier.next(operation, rest),
+            _ => (Err(ApplyErrorKind::TooLarge), 1),
         };
         if let Err(kind) = done {
             applier.undo();
             return Err(ApplyError::new(index, kind, operation.path.as_ref()));
         }
+        index = index.saturating_add(count);
     }
     Ok(())
 }
@@ -153,6 +157,21 @@ struct Applier<'a> {
 }
 
 impl Applier<'_> {
+    /// Does the next operation, or the removals of members that follow each other at once: one by one, each would look at
+    /// all members. Says how many were done.
+    fn next(
+        &mut self,
+        operation: &PatchOperation,
+        rest: &[PatchOperation],
+    ) -> (Result<(), ApplyErrorKind>, usize) {
+        let count = rest.iter().map_while(removed_member).count();
+        if count < 2 {
+            return (self.operation(operation), 1);
+        }
+        let ids: HashSet<&str> = rest.iter().map_while(removed_member).collect();
+        (self.remove_members(rest.get(..count).unwrap_or_default(), &ids), count)
+    }
+
     fn operation(&mut self, operation: &PatchOperation) -> Result<(), ApplyErrorKind> {
         let PatchOperation { verb, path, value } = operation;
         if *verb != PatchVerb::Remove && value.is_none() {
@@ -234,6 +253,23 @@ impl Applier<'_> {
                 self.resource.insert(key, value);
             }
         }
+    }
+}
+
+/// The member that an operation removes by its identifier, which compares exactly.
+fn removed_member(operation: &PatchOperation) -> Option<&str> {
+    let PatchOperation { verb: PatchVerb::Remove, path: Some(path), value: None } = operation else {
+        return None;
+    };
+    let plain =
+        path.attribute.schema.is_none() && path.sub.is_none() && name::is_members(&path.attribute.name);
+    match path.element.as_deref() {
+        Some(Filter::Compare(of, CompareOp::Equal, Literal::String(id)))
+            if plain && of.schema.is_none() && of.sub.is_none() && of.name.eq_ignore_ascii_case("value") =>
+        {
+            Some(id)
+        }
+        _ => None,
     }
 }
 

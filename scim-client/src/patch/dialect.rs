@@ -21,13 +21,14 @@ impl PatchOp {
     /// may touch, in several to be sent one after the other (removals come first where the operations' order allows).
     ///
     /// `current` is the resource as it was last read. Only some forms look at it: those that write a multi-valued
-    /// attribute as a whole where one element changes ([`PatchForm::PerAttribute`], [`PatchForm::Pathless`],
+    /// attribute as a whole where one element changes ([`PatchForm::PerAttribute`], [`PatchForm::Unfiltered`],
+    /// [`PatchForm::Pathless`],
     /// [`MemberRemoval::Replace`](crate::dialect::MemberRemoval::Replace)), and replacing or removing all members under a
     /// limit. What somebody else changed since it was read is then undone, so such writes want `If-Match`.
     ///
     /// # Errors
     /// Where the operations cannot be read ([`normalise`]), or do not fit `current` in a form that needs it: an attribute
-    /// whose elements they change is not in it.
+    /// whose elements they change is not in it. A group's `members` that are known to be none are `[]` there.
     pub fn in_dialect(&self, dialect: &Dialect, current: &Attributes) -> Result<Vec<Self>, ApplyError> {
         let mut operations = numbered(self)?;
         for path in operations.iter_mut().filter_map(|(_, operation)| operation.path.as_mut()) {
@@ -38,7 +39,8 @@ impl PatchOp {
             .partition(|(_, operation)| operation.path.as_ref().is_some_and(name::is_members_path));
         let others = match dialect.patch {
             PatchForm::Standard => others.into_iter().map(|(_, operation)| operation).collect(),
-            PatchForm::PerAttribute => per_attribute(others, current)?,
+            PatchForm::PerAttribute => per_attribute(others, current, chooses_elements)?,
+            PatchForm::Unfiltered => per_attribute(others, current, filters)?,
             PatchForm::Pathless => pathless(&others, current)?,
         };
         let mut batches = Membership::of(members, current).batches(dialect)?;
@@ -100,10 +102,14 @@ fn by_attribute(operations: &[Numbered]) -> ByAttribute {
     by_attribute
 }
 
-/// Attributes of which a whole element is chosen by a filter, or one by more than `eq` and `and`, are written as a whole.
-fn per_attribute(operations: Vec<Numbered>, current: &Attributes) -> Result<Vec<PatchOperation>, ApplyError> {
+/// Attributes with an operation that cannot be written so are written as a whole.
+fn per_attribute(
+    operations: Vec<Numbered>,
+    current: &Attributes,
+    unwritable: fn(&PatchOperation) -> bool,
+) -> Result<Vec<PatchOperation>, ApplyError> {
     let mut groups = by_attribute(&operations);
-    groups.retain(|_, operations| operations.iter().any(|(_, operation)| chooses_elements(operation)));
+    groups.retain(|_, operations| operations.iter().any(|(_, operation)| unwritable(operation)));
     let mut out = Vec::with_capacity(operations.len());
     for (_, operation) in operations {
         let Some(path) = &operation.path else { continue };
@@ -126,6 +132,12 @@ fn per_attribute(operations: Vec<Numbered>, current: &Attributes) -> Result<Vec<
     Ok(out)
 }
 
+/// Whether a filter chooses elements.
+fn filters(operation: &PatchOperation) -> bool {
+    operation.path.as_ref().is_some_and(|path| path.element.is_some())
+}
+
+/// Whether a filter chooses whole elements, or does it by more than `eq` and `and`.
 fn chooses_elements(operation: &PatchOperation) -> bool {
     let Some(path) = &operation.path else { return false };
     path.element.as_deref().is_some_and(|filter| path.sub.is_none() || !is_equal_and(filter))

@@ -131,13 +131,15 @@ impl<'a> Membership<'a> {
         Ok(batches.done)
     }
 
-    /// The members after all. A group whose members are not known has none to keep and none to remove.
+    /// The members after all. Where it is not known who they are, nobody can be said to stay or to go.
     fn after(&self) -> Result<Vec<Value>, ApplyError> {
-        if attribute(self.current, "members").is_none()
-            && let Some((index, operation)) =
-                self.numbered.iter().find(|(_, operation)| operation.verb == PatchVerb::Remove)
-        {
-            return Err(ApplyError::new(*index, ApplyErrorKind::NoTarget, operation.path.as_ref()));
+        if attribute(self.current, "members").is_none() {
+            let adds = |(_, operation): &&Numbered| operation.verb == PatchVerb::Add;
+            let (index, operation) = match self.numbered.iter().find(|operation| !adds(operation)) {
+                Some((index, operation)) => (*index, operation.path.as_ref()),
+                None => (0, None),
+            };
+            return Err(ApplyError::new(index, ApplyErrorKind::NoTarget, operation));
         }
         let members = dialect::after(&build::members_path(), &self.numbered, self.current)?;
         Ok(match members {

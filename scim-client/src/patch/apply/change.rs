@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Applier, ApplyErrorKind, Change, Work};
 use crate::filter::{CompareOp, Filter, Literal};
-use crate::message::PatchVerb;
+use crate::message::{PatchOperation, PatchVerb};
 use crate::patch::equivalence::{canonical_element, is_nothing, pruned, same, same_attribute};
 use crate::patch::{members, name};
 use crate::path::AttributePath;
@@ -54,6 +54,25 @@ impl Applier<'_> {
             self.resource.remove(&urn);
         }
         Ok(())
+    }
+
+    /// Removes members by operations that each name one.
+    pub(super) fn remove_members(&mut self, operations: &[PatchOperation], ids: &HashSet<&str>) -> Done {
+        self.remember("members");
+        let Some(key) = name::key_of(self.resource, "members") else { return Ok(()) };
+        // What is no list, and members that are no objects with a text as `value`, are left to the filters.
+        let is_plain = |member: &Value| id_of(member).is_some();
+        match self.resource.get_mut(&key) {
+            Some(Value::Array(members)) if members.iter().all(is_plain) => {
+                self.work.spend(members.len().saturating_add(ids.len()))?;
+                members.retain(|member| id_of(member).is_none_or(|id| !ids.contains(id)));
+                if members.iter().all(is_nothing) {
+                    self.resource.remove(&key);
+                }
+                Ok(())
+            }
+            _ => operations.iter().try_for_each(|operation| self.operation(operation)),
+        }
     }
 
     pub(super) fn remove_extension(&mut self, urn: &str) {

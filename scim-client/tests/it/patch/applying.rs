@@ -221,6 +221,51 @@ fn there_is_a_limit_to_operations_and_to_work() {
     assert_eq!(apply(&mut group, &grow).unwrap_err().kind, ApplyErrorKind::TooLarge);
 }
 
+#[test]
+fn no_password_is_shown() {
+    for (path, value) in [
+        ("password", json!("hunter2")),
+        ("-", json!({"Password": "hunter2", "title": "T"})),
+        ("urn:ietf:params:scim:schemas:core:2.0:User:password", json!("hunter2")),
+        ("-", json!({"urn:ietf:params:scim:schemas:core:2.0:User:password": "hunter2"})),
+        ("-", json!({"urn:ietf:params:scim:schemas:core:2.0:User": {"password": ["hunter2"]}})),
+    ] {
+        let shown = format!("{:?}", patch(&[(Replace, path, value)]));
+        assert!(!shown.contains("hunter2") && shown.to_lowercase().contains("password"), "{shown}");
+    }
+}
+
+#[test]
+fn removals_one_after_the_other_do_as_one_by_one() {
+    let group = attributes(json!({"members": [
+        {"value": "1"}, {"value": "AB"}, {"value": "ab"}, {"Value": "2"}, "3", {"display": "4"}, {"value": 5},
+    ]}));
+    let plain =
+        attributes(json!({"members": [{"value": "1"}, {"value": "AB"}, {"value": "ab"}, {"value": "2"}]}));
+    let removal =
+        |id: &str| PatchOp::new().remove(path(&format!("members[value eq \"{id}\"]"))).operations.remove(0);
+    for (group, left) in [(group, 4), (plain, 1)] {
+        let operations: Vec<_> = ["2", "9", "ab", "1", "1"].into_iter().map(removal).collect();
+        let mut together = group.clone();
+        apply(&mut together, &PatchOp { operations: operations.clone(), ..PatchOp::default() }).unwrap();
+        let mut one_by_one = group;
+        for operation in operations {
+            apply(&mut one_by_one, &PatchOp { operations: vec![operation], ..PatchOp::default() }).unwrap();
+        }
+        assert_eq!(together, one_by_one);
+        assert_eq!(together["members"].as_array().unwrap().len(), left);
+    }
+}
+
+#[test]
+fn a_large_group_loses_many_members_within_the_limits() {
+    let ids: Vec<ResourceId> = (0..20_000).map(|id| ResourceId::new(id.to_string())).collect();
+    let mut group = Attributes::new();
+    apply(&mut group, &PatchOp::new().add_members(&ids)).unwrap();
+    apply(&mut group, &PatchOp::new().remove_members(&ids[1..])).unwrap();
+    assert_eq!(group["members"], json!([{"value": "0"}]));
+}
+
 fn any_operation() -> impl Strategy<Value = PatchOperation> {
     let texts = vec![
         "userName",

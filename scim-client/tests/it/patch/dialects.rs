@@ -13,7 +13,12 @@ use super::generators::resource;
 use super::{attributes, lines, patch};
 
 fn dialects() -> impl Strategy<Value = Dialect> {
-    let forms = prop::sample::select(vec![PatchForm::Standard, PatchForm::PerAttribute, PatchForm::Pathless]);
+    let forms = prop::sample::select(vec![
+        PatchForm::Standard,
+        PatchForm::PerAttribute,
+        PatchForm::Unfiltered,
+        PatchForm::Pathless,
+    ]);
     let removals =
         prop::sample::select(vec![MemberRemoval::Filter, MemberRemoval::Value, MemberRemoval::Replace]);
     let booleans = prop::sample::select(vec![BooleanForm::Json, BooleanForm::Text]);
@@ -53,6 +58,19 @@ proptest! {
         prop_assert!(equivalent(&changed, &new), "{messages:#?}\n{changed:#?}\n{new:#?}");
         let one_message = dialect.members_per_patch_max.is_none() || touched(&patch) == 0;
         prop_assert!(!one_message || messages.len() <= 1);
+    }
+
+    #[test]
+    fn without_filters_no_path_has_one(old in resource(), new in resource()) {
+        let dialect = Dialect::rfc7644().with(|dialect| {
+            dialect.patch = PatchForm::Unfiltered;
+            dialect.member_removal = MemberRemoval::Value;
+        });
+        for message in between(&old, &new).in_dialect(&dialect, &old).unwrap() {
+            let mut paths = message.operations.iter().map(|operation| operation.path.as_ref());
+            let unfiltered = paths.all(|path| path.is_some_and(|path| path.element.is_none()));
+            prop_assert!(unfiltered, "{message:?}");
+        }
     }
 
     #[test]
@@ -184,6 +202,12 @@ fn what_is_not_known_is_not_written_over() {
     let by_list = Dialect::rfc7644().with(|dialect| dialect.member_removal = MemberRemoval::Replace);
     let error = leave.in_dialect(&by_list, &Attributes::new()).unwrap_err();
     assert_eq!((error.operation, error.kind), (0, ApplyErrorKind::NoTarget));
+    let aws = Dialect::rfc7644().with(|dialect| dialect.members_per_patch_max = Some(100));
+    for all in [(Remove, "members", json!("-")), (Replace, "members", json!([{"value": "1"}]))] {
+        assert!(patch(std::slice::from_ref(&all)).in_dialect(&aws, &Attributes::new()).is_err());
+        let known = attributes(json!({"members": []}));
+        assert!(patch(&[all]).in_dialect(&aws, &known).is_ok());
+    }
     let pathless = Dialect::rfc7644().with(|dialect| dialect.patch = PatchForm::Pathless);
     let mail = patch(&[(Add, "title", json!("T")), (Remove, r#"emails[type eq "work"]"#, json!("-"))]);
     let error = mail.in_dialect(&pathless, &Attributes::new()).unwrap_err();
