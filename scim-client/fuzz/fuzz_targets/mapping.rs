@@ -15,7 +15,11 @@ fuzz_target!(|input: &str| {
         Err(error) => {
             assert!(!error.mistakes().is_empty());
             for mistake in error.mistakes() {
-                assert!(mistake.line >= 1 && mistake.line <= text.matches('\n').count() + 1 && mistake.column >= 1);
+                assert!(
+                    mistake.line >= 1
+                        && mistake.line <= text.matches('\n').count() + 1
+                        && mistake.column >= 1
+                );
                 assert!(mistake.message.chars().all(|c| !c.is_control()));
             }
             return;

@@ -5,7 +5,9 @@
 use libfuzzer_sys::fuzz_target;
 use scim_client::message::{ResourceType, Schema, ServiceProviderConfig};
 use scim_client::read::{ReadLimits, from_slice};
-use scim_client::resource::{DynamicResource, EnterpriseUser, Group, Resource, User, from_attributes, to_attributes};
+use scim_client::resource::{
+    DynamicResource, EnterpriseUser, Group, Resource, User, from_attributes, to_attributes,
+};
 
 fn read<R: Resource + PartialEq + std::fmt::Debug>(bytes: &[u8], limits: &ReadLimits) {
     match from_slice::<R>(bytes, limits) {
