@@ -3,7 +3,7 @@
 //! Two traits. [`Credentials`] is where a secret comes from; it is asked for every request, so that a secret is changed
 //! without a new client. [`Authenticate`] is how it is shown to the server: [`Bearer`], [`Basic`], [`SecretHeader`],
 //! [`ClientCredentials`] (OAuth 2.0, RFC 6749 §4.4), or one of your own. A client certificate (mTLS) belongs to the transport:
-//! `ClientCertificate`.
+//! `ReqwestBuilder::identity_pem`.
 //!
 //! What holds for all of them:
 //! * a credential goes to the origin (scheme, host, port) of the client's base URL and to no other;
@@ -21,8 +21,6 @@ use crate::transport::Transport;
 
 mod answer;
 mod assertion;
-#[cfg(feature = "reqwest")]
-mod certificate;
 mod header;
 #[cfg(feature = "jwt")]
 mod jwt;
@@ -31,8 +29,6 @@ mod secret;
 mod token;
 
 pub use assertion::{Assertions, ReadyAssertion};
-#[cfg(feature = "reqwest")]
-pub use certificate::ClientCertificate;
 pub use header::{Basic, Bearer, SecretHeader};
 #[cfg(feature = "jwt")]
 pub use jwt::{JwtAlgorithm, JwtKey};

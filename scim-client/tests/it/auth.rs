@@ -1,7 +1,5 @@
 //! Credentials get onto requests, are renewed, and stay secret.
 
-#[cfg(feature = "reqwest")]
-mod certificate;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod oauth;
