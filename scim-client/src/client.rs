@@ -39,7 +39,6 @@ use csrf::Csrf;
 use discovery::Discovery;
 use liveness::Liveness;
 use receive::Received;
-pub(crate) use seen::Page;
 
 /// A connection to one SCIM service. Cheap to clone; clones share limits, credentials and connections.
 #[derive(Clone)]

@@ -141,6 +141,17 @@ impl<R: Resource> Query<R> {
         self
     }
 
+    /// Without a look at what the service says of its pages: for look-ups, whose answer is one page nearly always.
+    pub(crate) fn undiscovered(self) -> Self {
+        let mode = match self.endpoint.client.shared.dialect.paging {
+            Paging::None => Mode::None,
+            Paging::Index => Mode::Index,
+            Paging::Cursor => Mode::Cursor,
+            Paging::Discover => Mode::IndexOrCursor,
+        };
+        self.mode(mode)
+    }
+
     pub(super) fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
         self
@@ -177,12 +188,7 @@ impl<R: Resource> Query<R> {
         // left out here may be any number.
         if plan.sieve.wanted.is_none() && plan.is_asked {
             self.page_size = Some(2);
-            self.mode = Some(match self.endpoint.client.shared.dialect.paging {
-                Paging::None => Mode::None,
-                Paging::Index => Mode::Index,
-                Paging::Cursor => Mode::Cursor,
-                Paging::Discover => Mode::IndexOrCursor,
-            });
+            self = self.undiscovered();
         }
         let mut listing = Listing { query: self, begun: None, page: None };
         let Some(found) = listing.next().await? else {

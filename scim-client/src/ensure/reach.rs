@@ -1,10 +1,11 @@
 //! What the operations do with a service: read, look for, write; every request on record.
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
 use serde_json::Value;
 
-use crate::client::{Client, Endpoint, Page};
-use crate::dialect::{Dialect, Paging, Update};
+use crate::client::{Client, Endpoint, Query};
+use crate::dialect::{Dialect, Update};
 use crate::ensure::account::Account;
 use crate::ensure::{Care, FoundBy, Membership, Outcome, State};
 use crate::error::{Error, ErrorKind, ScimType};
@@ -22,7 +23,6 @@ const PAGE: usize = 100;
 pub(super) struct Reach {
     client: Client,
     resources: Endpoint<DynamicResource>,
-    path: &'static str,
     trace: Trace,
 }
 
@@ -48,7 +48,7 @@ impl Reach {
     fn to(client: &Client, path: &'static str) -> Self {
         let trace = Trace::new();
         let client = client.traced(&trace);
-        Self { resources: client.resources(path), client, path, trace }
+        Self { resources: client.resources(path), client, trace }
     }
 
     pub(super) fn dialect(&self) -> &Dialect {
@@ -118,43 +118,31 @@ impl Reach {
 
     /// Any one there is.
     pub(super) async fn any(&self) -> Result<Option<Attributes>, Error> {
-        Ok(self.page(None, 1, 1).await?.resources.into_iter().next())
+        let mut listed = self.question(None).page_size(1).stream();
+        Ok(listed.try_next().await?.map(|resource| resource.attributes))
     }
 
-    /// Shows every resource that the server lists for a filter, page by page, whatever it holds.
-    ///
-    /// By index, which every service has that has pages at all: a look-up brings one page unless the filter is ignored.
+    /// Shows every resource that the server lists for a filter, whatever it holds. Where it ends well, the list was whole.
     pub(super) async fn list(
         &self,
         filter: Option<&Filter>,
         mut each: impl FnMut(&Attributes),
     ) -> Result<(), Error> {
-        let count = self.dialect().page_size_max.unwrap_or(PAGE).min(PAGE);
-        let (mut start, mut last_first) = (1, None);
-        loop {
-            let page = self.page(filter, start, count).await?;
-            page.resources.iter().for_each(&mut each);
-            let first = page.resources.first().and_then(|first| attribute(first, "id")).cloned();
-            start += page.resources.len();
-            if page.resources.is_empty() || start > page.total || self.dialect().paging == Paging::None {
-                // Less than it says there is: what is not among it may be there all the same.
-                if start <= page.total {
-                    return Err(Error::new(ErrorKind::Paging).detail("the list ended before its total"));
-                }
-                return Ok(());
-            }
-            if first == last_first {
-                return Err(Error::new(ErrorKind::Paging).detail("the list repeats itself"));
-            }
-            if start > self.care().lookup_resources_max {
-                return Err(Error::new(ErrorKind::TooLarge).detail("more resources than a look-up reads"));
-            }
-            last_first = first;
+        let mut listed = self.question(filter).page_size(PAGE).stream();
+        while let Some(resource) = listed.try_next().await? {
+            each(&resource.attributes);
         }
+        Ok(())
     }
 
-    async fn page(&self, filter: Option<&Filter>, start: usize, count: usize) -> Result<Page, Error> {
-        self.client.page_of(self.path, filter, start, count).await
+    fn question(&self, filter: Option<&Filter>) -> Query<DynamicResource> {
+        let all = self.resources.list();
+        let query = match filter {
+            Some(filter) => all.filter(filter.clone()),
+            None => all,
+        };
+        let max = u64::try_from(self.care().lookup_resources_max).unwrap_or(u64::MAX);
+        query.unverified().undiscovered().at_most(max)
     }
 
     /// Whether a group holds a member, with a server that does not show members.
@@ -163,6 +151,10 @@ impl Reach {
             equal(None, "id", None, group.as_str()),
             equal(None, "members", Some("value"), member.as_str()),
         ]);
+        // A wider question would be answered with every group.
+        if filter.in_form(self.dialect().filters).as_ref() != Some(&filter) {
+            return Ok(false);
+        }
         let mut holds = false;
         let listed = self
             .list(Some(&filter), |attributes| {
