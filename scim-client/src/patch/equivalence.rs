@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::name;
+use super::{members, name};
 use crate::resource::Attributes;
 
 /// Whether two resources say the same, as far as a client may write it: [`between`](super::between) of them is empty.
@@ -79,9 +79,9 @@ fn canonical_attribute<'a>(attribute: &str, value: &'a Value) -> Option<Cow<'a, 
         one => std::slice::from_ref(one),
     };
     if name::is_members(attribute) {
-        canonical_elements(elements.iter().filter_map(|member| match member.get("value") {
-            Some(Value::String(id)) => Some(Value::String(id.clone())),
-            _ => canonical(member).map(Cow::into_owned),
+        canonical_elements(elements.iter().filter_map(|member| match members::id_of(member) {
+            Some(id) => Some(Value::String(id.to_owned())),
+            None => canonical(member).map(Cow::into_owned),
         }))
     } else {
         canonical_elements(elements.iter().filter_map(canonical_element))

@@ -22,7 +22,7 @@ pub(super) fn are_members(elements: &[Value]) -> bool {
 
 /// The identifier of a member, which is what tells it apart.
 pub(super) fn id_of(member: &Value) -> Option<&str> {
-    member.get("value").and_then(Value::as_str)
+    attribute(member.as_object()?, "value")?.as_str()
 }
 
 /// The identifiers of the members.

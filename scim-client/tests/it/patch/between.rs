@@ -159,3 +159,15 @@ fn large_groups_differ_in_few_operations() {
     apply(&mut changed, &patch).unwrap();
     assert!(equivalent(&changed, &new));
 }
+
+#[test]
+fn a_member_s_value_has_a_name_without_case() {
+    let old = attributes(json!({ "members": [{ "value": "1" }, { "value": "2" }] }));
+    let new = attributes(json!({ "members": [{ "valUe": "2" }, { "valum": "6" }] }));
+    let mut changed = old.clone();
+    apply(&mut changed, &between(&old, &new)).unwrap();
+    assert!(equivalent(&changed, &new), "{changed:#?}");
+    let same = attributes(json!({ "members": [{ "VALUE": "2" }, { "Value": "1", "display": "One" }] }));
+    assert!(equivalent(&old, &same));
+    assert!(between(&old, &same).is_empty());
+}
