@@ -62,7 +62,7 @@ struct TestArgs {
     /// Also check dependencies against the RustSec advisories, which are fetched from the network.
     #[arg(long)]
     advisories: bool,
-    /// Seed of the shortened soak and of the fuzz smoke.
+    /// Seed of property tests, of the shortened soak and of the fuzz smoke.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Seconds for each fuzz target, after its corpus is replayed.

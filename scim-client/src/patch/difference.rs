@@ -204,7 +204,9 @@ pub(super) fn sub_changes<'a>(
             continue;
         }
         let value = pruned(wanted);
-        let verb = match (&value, was.is_some_and(|was| !is_nothing(was))) {
+        // To an empty list, `add` would add an element.
+        let has = was.is_some_and(|was| !is_nothing(was) || (was.is_array() && !wanted.is_array()));
+        let verb = match (&value, has) {
             (None, _) => PatchVerb::Remove,
             (Some(_), true) => PatchVerb::Replace,
             (Some(_), false) => PatchVerb::Add,

@@ -171,3 +171,14 @@ fn a_member_s_value_has_a_name_without_case() {
     assert!(equivalent(&old, &same));
     assert!(between(&old, &same).is_empty());
 }
+
+#[test]
+fn one_value_takes_the_place_of_an_empty_list_within_a_complex_attribute() {
+    for empty in [json!([]), json!([null]), json!([{}])] {
+        let old = attributes(json!({ "preferences": { "languages": empty } }));
+        let new = attributes(json!({ "preferences": { "languages": "en" } }));
+        let mut changed = old.clone();
+        apply(&mut changed, &between(&old, &new)).unwrap();
+        assert!(equivalent(&changed, &new), "{changed:#?}");
+    }
+}
