@@ -41,13 +41,15 @@ fn make(
             let lock = dir.join("requirements.txt");
             fs::write(&lock, environment.lock()).map_err(Failure::io("write", &lock))?;
             Invocation::program(workspace, DEBIAN_PYTHON).args(["-m", "venv"]).arg(&dir).run(console)?;
-            // The hashes in the lock file are what makes it one: a package that differs is refused.
+            // The hashes in the lock file are what makes it one: a package that differs is refused. It is whole, so nothing is
+            // resolved; Debian's pip would look for what only an extra asks for by itself, and find what is not pinned.
             Invocation::program(workspace, dir.join("bin/pip"))
                 .args([
                     "install",
                     "--quiet",
                     "--disable-pip-version-check",
                     "--require-hashes",
+                    "--no-deps",
                     "--requirement",
                 ])
                 .arg(&lock)
