@@ -22,7 +22,8 @@
 //! overdue client takes its process group with it. Only processes that this crate started are ever signalled.
 //!
 //! [`ScimServer`] starts real SCIM servers out of environments that `cargo xtask test` makes from lock files ([`Toolbox`]);
-//! [`fault::FaultProxy`] stands before any HTTP server, fails as its script says and knows what really happened.
+//! [`fault::FaultProxy`] stands before any HTTP server, fails as its script says and knows what really happened. [`Slapd`] is a
+//! real directory; [`TcpRelay`] loses the answers of any server.
 //!
 //! A test that needs an installed program is `#[ignore = "needs sshd: cargo xtask test"]`; without the program the
 //! constructors return [`Error::Needs`], which names the Debian package.
@@ -36,10 +37,12 @@ mod process;
 mod program;
 mod scim;
 mod security_key;
+mod slapd;
 mod ssh;
 mod sshd;
 mod stub;
 mod sweep;
+mod tcp;
 mod toolbox;
 
 pub use error::{Error, Needs};
@@ -48,7 +51,9 @@ pub use process::{Output, Running};
 pub use program::{Program, run};
 pub use scim::ScimServer;
 pub use security_key::{SecurityKeys, Touch};
+pub use slapd::{Slapd, SlapdOptions};
 pub use ssh::{Master, Ssh, SshProgram};
 pub use sshd::{Sshd, SshdOptions};
 pub use stub::Stub;
+pub use tcp::{Loss, TcpRelay};
 pub use toolbox::{Environment, Toolbox};

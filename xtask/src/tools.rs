@@ -61,14 +61,17 @@ fn is_there(workspace: &Workspace, tool: &Tool) -> bool {
 }
 
 fn install(workspace: &Workspace, console: &Console, missing: &[&Tool]) -> Result<(), Failure> {
-    if missing.iter().any(|tool| tool.package == "openssh-server")
-        && Path::new("/run/systemd/system").exists()
-    {
-        console.say(
-            "The package openssh-server would open port 22 on this machine; its service is masked first \
-             (`systemctl unmask ssh.service ssh.socket` undoes that).",
-        );
-        as_root(workspace, "systemctl").args(["mask", "ssh.service", "ssh.socket"]).run(console)?;
+    if Path::new("/run/systemd/system").exists() {
+        for (_, units, port) in
+            SERVICES.iter().filter(|(package, ..)| missing.iter().any(|tool| tool.package == *package))
+        {
+            let names = units.join(" ");
+            console.say(&format!(
+                "Installing would open port {port} on this machine; the service is masked first \
+                 (`systemctl unmask {names}` undoes that).",
+            ));
+            as_root(workspace, "systemctl").arg("mask").args(*units).run(console)?;
+        }
     }
     // A list that cannot be renewed may still do; the install says if it does not.
     if let Err(failure) = as_root(workspace, "apt-get").args(["update", "--quiet=2"]).run(console) {
@@ -107,6 +110,10 @@ const fn program(name: &'static str, package: &'static str) -> Tool {
     Tool { name, package, check: Check::Program }
 }
 
+/// Packages that start a service when they are installed, its units, and where it listens.
+const SERVICES: &[(&str, &[&str], u16)] =
+    &[("openssh-server", &["ssh.service", "ssh.socket"], 22), ("slapd", &["slapd.service"], 389)];
+
 pub(crate) const DEBIAN_PYTHON: &str = "/usr/bin/python3";
 
 const TOOLS: &[Tool] = &[
@@ -140,6 +147,10 @@ const TOOLS: &[Tool] = &[
         package: "python3-cryptography",
         check: Check::PythonModule("cryptography"),
     },
+    // The directory that accounts are provisioned to, and the clients that look into it.
+    program("slapd", "slapd"),
+    program("ldapsearch", "ldap-utils"),
+    program("ldapmodify", "ldap-utils"),
     // What SCIM servers, judges and peers are written in, and what installs them.
     Tool {
         name: "venv for Debian's Python",

@@ -6,4 +6,5 @@ mod processes;
 mod programs;
 mod scim;
 mod security_keys;
+mod slapd;
 mod sshd;
