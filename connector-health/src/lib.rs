@@ -2,6 +2,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod connector;
+pub mod event;
 pub mod id;
+pub mod intended;
+pub mod lane;
+pub mod replay;
 
-pub use id::{ConnectorId, EntitlementId, PersonId};
+pub use connector::{Confirmation, Connector, Connectors, Failure, FailureKind, Found, Operation};
+pub use event::{Attribute, Event, Intent};
+pub use id::{AccountId, ConnectorId, EntitlementId, EventId, PersonId};
