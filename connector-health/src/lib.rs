@@ -2,11 +2,14 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod account;
 pub mod connector;
 pub mod event;
 pub mod id;
 pub mod intended;
 pub mod lane;
+#[cfg(feature = "ldap")]
+pub mod ldap;
 pub mod replay;
 
 pub use connector::{Confirmation, Connector, Connectors, Failure, FailureKind, Found, Operation};

@@ -1,7 +1,7 @@
 //! A real directory: OpenLDAP's slapd.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -34,7 +34,8 @@ impl SlapdOptions {
         self
     }
 
-    /// Adds a line to the database's part of `slapd.conf`, before its overlays.
+    /// Adds a line to the database's part of `slapd.conf`, before its limits, access rules and overlays: of the first two, the
+    /// first that fits counts.
     #[must_use]
     pub fn database_line(mut self, line: impl Into<String>) -> Self {
         self.database.push(line.into());
@@ -98,7 +99,7 @@ impl Slapd {
         for _ in 0..PORT_TRIES {
             let (port, tls_port) = (free_port()?, free_port()?);
             let mut child = spawn(&program, dir.path(), port, tls_port)?;
-            match wait_ready(&mut child, dir.path()) {
+            match wait_ready(&mut child, dir.path(), [port, tls_port]) {
                 Ok(()) => return Ok(Self { child, port, tls_port, dir }),
                 Err(error) => {
                     end(&mut child);
@@ -272,8 +273,8 @@ fn write_config(dir: &Path, options: &SlapdOptions) -> Result<(), Error> {
          maxsize 1073741824\n\
          dbnosync\n\
          index objectClass,uid,employeeNumber,entryUUID,member,memberUid eq\n\
-         limits dn.exact=\"{bind}\" size.soft=500 size.hard=500 size.prtotal=unlimited\n\
          {database}\n\
+         limits dn.exact=\"{bind}\" size.soft=500 size.hard=500 size.prtotal=unlimited\n\
          access to attrs=userPassword by dn.exact=\"{bind}\" manage by anonymous auth by * none\n\
          access to * by dn.exact=\"{bind}\" manage by * none\n\
          overlay memberof\n\
@@ -308,12 +309,13 @@ fn spawn(program: &Path, dir: &Path, port: u16, tls_port: u16) -> Result<Child, 
         .map_err(Error::io("run", program))
 }
 
-/// Waits for its own word: the sockets listen before it is said, and no other server says it.
-fn wait_ready(child: &mut Child, dir: &Path) -> Result<(), Error> {
+/// Waits for its own word, which it says once the ports are its own, and then until it listens there.
+fn wait_ready(child: &mut Child, dir: &Path, ports: [u16; 2]) -> Result<(), Error> {
     let log = dir.join(LOG);
     let not_started = |reason| Error::NotStarted { program: "slapd".into(), reason, log: read_text(&log) };
     let outcome = poll_until(Instant::now() + START_LIMIT, || {
-        if read_text(&log).contains("slapd starting") {
+        let listens = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if read_text(&log).contains("slapd starting") && ports.into_iter().all(listens) {
             return Some(Ok(()));
         }
         match child.try_wait() {

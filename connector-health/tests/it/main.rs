@@ -3,3 +3,5 @@
 
 mod id;
 mod intended;
+#[cfg(feature = "ldap")]
+mod ldap;
