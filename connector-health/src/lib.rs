@@ -5,12 +5,16 @@
 pub mod account;
 pub mod connector;
 pub mod event;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod id;
 pub mod intended;
 pub mod lane;
 #[cfg(feature = "ldap")]
 pub mod ldap;
 pub mod replay;
+#[cfg(any(feature = "http", feature = "sap"))]
+pub mod transport;
 
 pub use connector::{Confirmation, Connector, Connectors, Failure, FailureKind, Found, Operation};
 pub use event::{Attribute, Event, Intent};

@@ -1,6 +1,8 @@
 //! Behaviour through the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+#[cfg(feature = "http")]
+mod http;
 mod id;
 mod intended;
 #[cfg(feature = "ldap")]
