@@ -4,11 +4,22 @@
 
 pub mod connector;
 pub mod event;
+pub mod evidence;
 pub mod id;
 pub mod intended;
 pub mod lane;
+pub mod observe;
+pub mod offboarding;
+pub mod outbox;
 pub mod replay;
+pub mod store;
 
-pub use connector::{Confirmation, Connector, Connectors, Failure, FailureKind, Found, Operation};
+pub use connector::{
+    Confirmation, Connector, Connectors, Failure, FailureKind, Found, MemoryConnector, Operation,
+};
 pub use event::{Attribute, Event, Intent};
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
 pub use id::{AccountId, ConnectorId, EntitlementId, EventId, PersonId};
+pub use outbox::{Options, Outbox};
+pub use store::{MemoryStore, OutboxStore};

@@ -1,5 +1,7 @@
 //! Behaviour through the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod company;
 mod id;
 mod intended;
+mod replay;
