@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Attributes, Changes};
 use crate::id::{AccountId, ConnectorId, EntitlementId, PersonId};
 
+mod memory;
+
+pub use memory::{Leaving, MemoryAccount, MemoryConnector, Mode};
+
 /// Most bytes of a failure's message; what is longer is cut.
 pub const MESSAGE_BYTES_MAX: usize = 512;
 

@@ -17,7 +17,7 @@ pub const ATTEMPTS_MAX: u32 = 10_000;
 
 /// Where an event is. It ends in exactly one of the states for which [`EventState::is_closed`].
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "state")]
+#[serde(rename_all = "snake_case", tag = "is")]
 pub enum EventState {
     /// One of an unusual burst of leavers: waits for somebody's approval, outside of its lane.
     Held {
@@ -149,7 +149,6 @@ pub struct EventRecord {
     /// When it was accepted.
     pub accepted_at: DateTime<Utc>,
     /// Where it is.
-    #[serde(flatten)]
     pub state: EventState,
     /// How often it was tried.
     pub attempts: u32,
@@ -345,10 +344,19 @@ impl LaneRecord {
         for record in open {
             self.counts.add(record);
         }
+        self.count_standing();
         self.open = u32::try_from(open.len()).unwrap_or(u32::MAX);
         self.holds = self.delivered.unique().into_iter().collect();
         let claims = open.iter().flat_map(|record| record.event.intent().claims());
         self.holds.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
+    }
+}
+
+impl LaneRecord {
+    pub(crate) fn count_standing(&mut self) {
+        self.counts.held = self.held.into();
+        self.counts.active =
+            u64::from(matches!(self.intended.standing(), crate::intended::Standing::Active(_)));
     }
 }
 

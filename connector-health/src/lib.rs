@@ -5,6 +5,7 @@
 pub mod account;
 pub mod connector;
 pub mod event;
+pub mod evidence;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod id;
@@ -12,10 +13,22 @@ pub mod intended;
 pub mod lane;
 #[cfg(feature = "ldap")]
 pub mod ldap;
+pub mod observe;
+pub mod offboarding;
+pub mod outbox;
 pub mod replay;
+#[cfg(feature = "sap")]
+pub mod sap;
+pub mod store;
 #[cfg(any(feature = "http", feature = "sap"))]
 pub mod transport;
 
-pub use connector::{Confirmation, Connector, Connectors, Failure, FailureKind, Found, Operation};
+pub use connector::{
+    Confirmation, Connector, Connectors, Failure, FailureKind, Found, MemoryConnector, Operation,
+};
 pub use event::{Attribute, Event, Intent};
 pub use id::{AccountId, ConnectorId, EntitlementId, EventId, PersonId};
+pub use outbox::{Options, Outbox};
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
+pub use store::{MemoryStore, OutboxStore};

@@ -31,8 +31,12 @@ impl Naive {
                     };
                 }
             }
-            Intent::Grant(right) => drop(self.rights.insert(right.clone())),
-            Intent::Revoke(right) => drop(self.rights.remove(right)),
+            Intent::Grant(right) => {
+                self.rights.insert(right.clone());
+            }
+            Intent::Revoke(right) => {
+                self.rights.remove(right);
+            }
             Intent::Deprovision => {
                 self.is_active = false;
                 self.rights.clear();

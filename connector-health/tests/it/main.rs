@@ -1,9 +1,13 @@
 //! Behaviour through the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod company;
 #[cfg(feature = "http")]
 mod http;
 mod id;
 mod intended;
 #[cfg(feature = "ldap")]
 mod ldap;
+mod replay;
+#[cfg(feature = "sap")]
+mod sap;
