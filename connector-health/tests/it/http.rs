@@ -94,6 +94,8 @@ enum Mode {
     Good,
     /// Acts, and the answer to a write is lost.
     LostAnswer,
+    /// As that, once.
+    LostOnce,
     /// Says 200 and does nothing.
     NoEffect,
     Status(u16),
@@ -104,22 +106,46 @@ enum Mode {
 }
 
 #[derive(Clone)]
-struct Crm {
+pub(crate) struct Crm {
     users: Arc<Mutex<BTreeMap<String, Value>>>,
     mode: Arc<Mutex<Mode>>,
     seen: Arc<Mutex<Vec<(Method, String, Bytes)>>>,
 }
 
 impl Crm {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { users: Arc::default(), mode: Arc::new(Mutex::new(Mode::Good)), seen: Arc::default() }
+    }
+
+    #[cfg(feature = "conformance")]
+    pub(crate) fn lose_next_answer(&self) {
+        self.set(Mode::LostOnce);
+    }
+
+    #[cfg(feature = "conformance")]
+    pub(crate) fn seen_of(&self, person: &str) -> Vec<connector_health::conformance::Seen> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let users = self.users.lock().unwrap();
+        let of = users.values().filter(|user| user["hr"] == person);
+        of.map(|user| connector_health::conformance::Seen {
+            access: if user["state"] == "off" { Access::Disabled } else { Access::Active },
+            name: text(&user["login"]),
+            attribute: text(&user["profile"]["mail"]),
+            rights: user["roles"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|role| EntitlementId::new(role["name"].as_str().unwrap()).unwrap())
+                .collect(),
+        })
+        .collect()
     }
 
     fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
-    fn connector(&self) -> HttpConnector {
+    pub(crate) fn connector(&self) -> HttpConnector {
         self.described(DESCRIPTION)
     }
 
@@ -231,7 +257,10 @@ impl HttpTransport for Crm {
                 .unwrap()
         };
         match mode {
-            Mode::LostAnswer if is_write => {
+            Mode::LostAnswer | Mode::LostOnce if is_write => {
+                if mode == Mode::LostOnce {
+                    self.set(Mode::Good);
+                }
                 self.answer(&request);
                 Err(Failure::unknown("reset"))
             }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod company;
+#[cfg(all(feature = "conformance", feature = "http", feature = "ldap", feature = "sap"))]
+mod conformance;
 #[cfg(feature = "http")]
 mod http;
 mod id;

@@ -55,6 +55,8 @@ fn logon() -> SapLogon {
 enum Mode {
     Good,
     LostAnswer,
+    /// As that, once.
+    LostOnce,
     NoEffect,
     /// HTTP 200 and severity 3.
     Severe,
@@ -100,18 +102,36 @@ struct BusinessUser {
 
 /// `ManageBusinessUserIn` and `QueryBusinessUserIn`, built from SAP's documentation.
 #[derive(Clone)]
-struct DocumentedS4 {
+pub(crate) struct DocumentedS4 {
     users: Arc<Mutex<BTreeMap<String, BusinessUser>>>,
     mode: Arc<Mutex<Mode>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl DocumentedS4 {
-    fn new() -> Self {
+    #[cfg(feature = "conformance")]
+    pub(crate) fn lose_next_answer(&self) {
+        *self.mode.lock().unwrap() = Mode::LostOnce;
+    }
+
+    #[cfg(feature = "conformance")]
+    pub(crate) fn seen_of(&self, person: &str) -> Vec<connector_health::conformance::Seen> {
+        let users = self.users.lock().unwrap();
+        let of = users.values().filter(|user| user.external == person);
+        of.map(|user| connector_health::conformance::Seen {
+            access: if user.is_locked { Access::Disabled } else { Access::Active },
+            name: user.fields.get("UserName").map(|name| name.to_lowercase()),
+            attribute: user.fields.get("EmailAddress").cloned(),
+            rights: user.roles.iter().map(|role| EntitlementId::new(role).unwrap()).collect(),
+        })
+        .collect()
+    }
+
+    pub(crate) fn new() -> Self {
         Self { users: Arc::default(), mode: Arc::new(Mutex::new(Mode::Good)), requests: Arc::default() }
     }
 
-    fn connector(&self, archive_leavers: bool) -> BusinessUsers {
+    pub(crate) fn connector(&self, archive_leavers: bool) -> BusinessUsers {
         let settings: BusinessUserSettings = toml::from_str(
             "url = 'https://my300000-api.s4hana.example'\npassed_by = ['locale']\n[attributes]\nuser_name = 'User.UserName'\n\
              family_name = 'PersonalInformation.LastName'\nemail = 'WorkplaceInformation.EmailAddress'\n",
@@ -235,13 +255,17 @@ impl HttpTransport for DocumentedS4 {
         let body = std::str::from_utf8(request.body()).unwrap().to_owned();
         self.requests.lock().unwrap().push(body.clone());
         let is_write = request.uri().path().ends_with("/managebusinessuserin");
-        Ok(match *self.mode.lock().unwrap() {
+        let mode = *self.mode.lock().unwrap();
+        Ok(match mode {
             Mode::Refused => Response::builder().status(401).body(Bytes::new()).unwrap(),
             Mode::Bomb => Response::new(Bytes::from_static(BOMB.as_bytes())),
             Mode::Severe if is_write => envelope(&format!(
                 "<n0:BusinessUserBundleMaintainConfirmation_sync xmlns:n0=\"u\"><BusinessUser><Log>{SEVERE}</Log></BusinessUser></n0:BusinessUserBundleMaintainConfirmation_sync>"
             )),
-            Mode::LostAnswer if is_write => {
+            mode @ (Mode::LostAnswer | Mode::LostOnce) if is_write => {
+                if mode == Mode::LostOnce {
+                    *self.mode.lock().unwrap() = Mode::Good;
+                }
                 self.maintain(&body, true);
                 return Err(Failure::unknown("reset"));
             }

@@ -12,7 +12,7 @@ use connector_health::{AccountId, EntitlementId, PersonId};
 use futures::{StreamExt as _, TryStreamExt as _};
 use testbed::{Loss, Slapd, SlapdOptions, TcpRelay};
 
-fn settings(url: String) -> LdapSettings {
+pub(crate) fn settings(url: String) -> LdapSettings {
     let settings: LdapSettings = toml::from_str(
         "url = ''\nbind_dn = 'cn=provisioner,dc=example,dc=org'\npeople = 'ou=people,dc=example,dc=org'\n\
          object_classes = ['inetOrgPerson', 'testbedAccount']\naccount_class = 'inetOrgPerson'\nnaming = 'uid'\n\
@@ -29,7 +29,7 @@ fn plain(server: &Slapd) -> LdapSettings {
     LdapSettings { dangerous_plain_text: true, ..settings(format!("ldap://{}", server.addr())) }
 }
 
-fn connect(settings: LdapSettings) -> LdapConnector {
+pub(crate) fn connect(settings: LdapSettings) -> LdapConnector {
     LdapConnector::new(settings, LdapPassword::new(Slapd::PASSWORD).unwrap()).unwrap()
 }
 
@@ -146,11 +146,6 @@ async fn lost_answers_leave_no_doubt() {
         timeout_secs: 2,
         ..settings(format!("ldap://{}", relay.addr()))
     });
-    // The second byte of an operation's header is not needed: message ids stay below 128 here.
-    let op = |piece: &[u8]| {
-        let head = if piece[1] < 0x80 { 2 } else { 2 + usize::from(piece[1] & 0x7f) };
-        piece.get(head + 3).copied()
-    };
     let (add, modify, delete) = (Some(0x68), Some(0x66), Some(0x4a));
     let steps = [
         (account("e1", "ada"), add),
@@ -164,7 +159,7 @@ async fn lost_answers_leave_no_doubt() {
             let lost = *lost;
             let before = relay.lost();
             relay.choose(move |piece| {
-                if op(piece) == lost && left > 0 {
+                if super::operation(piece) == lost && left > 0 {
                     left -= 1;
                     return loss;
                 }
@@ -189,7 +184,7 @@ async fn lost_answers_leave_no_doubt() {
         leaver: Leaver::DisableThenDelete,
         ..settings(format!("ldap://{}", relay.addr()))
     });
-    relay.choose(move |piece| if op(piece) == delete { Loss::Reset } else { Loss::None });
+    relay.choose(move |piece| if super::operation(piece) == delete { Loss::Reset } else { Loss::None });
     assert_eq!(found(&deleting, leave("e1")).await, Found::Changed);
     relay.pass();
     assert_eq!(found(&deleting, leave("e1")).await, Found::Absent);
