@@ -3,5 +3,6 @@
 
 mod company;
 mod id;
+mod intake;
 mod intended;
 mod replay;
