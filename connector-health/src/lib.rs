@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod connector;
 pub mod event;
 pub mod evidence;
+pub mod export;
 pub mod id;
 pub mod intended;
 pub mod lane;

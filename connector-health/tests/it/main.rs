@@ -2,7 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod company;
+#[cfg(all(feature = "conformance", feature = "redb"))]
+mod conformance;
+mod export;
 mod id;
 mod intake;
 mod intended;
+#[cfg(feature = "redb")]
+mod killed;
+#[cfg(feature = "redb")]
+mod many;
 mod replay;
