@@ -3,9 +3,12 @@
 #![deny(missing_docs)]
 
 pub mod account;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod connector;
 pub mod event;
 pub mod evidence;
+pub mod export;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod id;

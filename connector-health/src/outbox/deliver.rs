@@ -252,9 +252,8 @@ impl<S: OutboxStore> Outbox<S> {
         for other in others.into_iter().filter(|other| other != lane) {
             let Some(Loaded { record, open }) = self.store.load(&other).await? else { continue };
             if let Need::Person(person) = need
-                && [&record.intended, &record.delivered]
-                    .iter()
-                    .any(|state| matches!(state.standing(), Standing::Deprovisioned(_)))
+                && (matches!(record.intended.standing(), Standing::Deprovisioned(_))
+                    || record.intended.last_deprovision().is_some_and(|left| left > step.order))
             {
                 leave_out(&mut step.operation, &Attribute::Person(person.clone()));
                 continue;
@@ -268,6 +267,11 @@ impl<S: OutboxStore> Outbox<S> {
             };
             if waits {
                 return Ok(Some(record));
+            }
+            if let Need::Person(person) = need
+                && matches!(record.delivered.standing(), Standing::Deprovisioned(_))
+            {
+                leave_out(&mut step.operation, &Attribute::Person(person.clone()));
             }
         }
         Ok(None)

@@ -41,7 +41,7 @@ impl Default for MassLeaverGuard {
 impl MassLeaverGuard {
     /// Holds nothing, however many leave.
     pub fn off() -> Self {
-        Self { leavers_max: u64::MAX, percent_max: 100, ..Self::default() }
+        Self { leavers_max: u64::MAX, always_allowed: u64::MAX, ..Self::default() }
     }
 
     /// Whether so many leavers more may go on, `active` people having access.

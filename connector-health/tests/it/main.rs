@@ -2,14 +2,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod company;
-#[cfg(all(feature = "conformance", feature = "http", feature = "ldap", feature = "sap"))]
+#[cfg(all(feature = "conformance", feature = "redb"))]
 mod conformance;
+#[cfg(all(feature = "conformance", feature = "http", feature = "ldap", feature = "sap"))]
+mod connectors;
+mod export;
 #[cfg(feature = "http")]
 mod http;
 mod id;
+mod intake;
 mod intended;
+#[cfg(feature = "redb")]
+mod killed;
 #[cfg(feature = "ldap")]
 mod ldap;
+#[cfg(feature = "redb")]
+mod many;
 mod replay;
 #[cfg(feature = "sap")]
 mod sap;
