@@ -120,3 +120,24 @@ pub(super) fn random_password() -> Result<Vec<u8>, Failure> {
     let quoted = std::iter::once(b'"').chain(drawn).chain(*b"Aa0-\"");
     Ok(quoted.flat_map(|byte| [byte, 0]).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_nobody_knows_is_quoted_utf_16() {
+        let (one, other) = (random_password().unwrap(), random_password().unwrap());
+        assert_ne!(one, other);
+        let units: Vec<u16> =
+            one.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        let text = String::from_utf16(&units).unwrap();
+        assert!(
+            text.starts_with('"') && text.ends_with("Aa0-\"") && text.len() == 38,
+            "{} characters",
+            text.len()
+        );
+        assert!(!text[1..37].contains('"'));
+    }
+}

@@ -375,6 +375,76 @@ async fn success_without_effect_is_divergent() {
 }
 
 #[tokio::test]
+async fn leavers_are_deleted_where_that_is_wanted() {
+    for leaver in ["delete", "disable_then_delete"] {
+        let crm = Crm::new();
+        let connector = crm.described(&format!("leaver = \"{leaver}\"\n{DESCRIPTION}"));
+        connector.ensure(&account("e1", "ada")).await.unwrap();
+        crm.set(Mode::NoEffect);
+        assert_eq!(connector.ensure(&leave("e1")).await.unwrap_err().effect(), Effect::Unknown, "{leaver}");
+        crm.set(Mode::LostAnswer);
+        assert_eq!(connector.ensure(&leave("e1")).await.unwrap().found, Found::Changed, "{leaver}");
+        assert!(crm.users.lock().unwrap().is_empty());
+        assert_eq!(connector.ensure(&leave("e1")).await.unwrap().found, Found::Absent, "{leaver}");
+        let disabled_first = crm.seen.lock().unwrap().iter().any(|(_, uri, _)| uri.ends_with("/off"));
+        assert_eq!(disabled_first, leaver == "disable_then_delete");
+    }
+}
+
+#[tokio::test]
+async fn whose_account_it_is_decides() {
+    let crm = Crm::new();
+    let connector = crm.connector();
+    let user = |hr: Value, login: &str| json!({ "hr": hr, "login": login, "state": "on", "roles": [], "profile": {} });
+    for (id, hr, login) in [
+        ("u1", Value::Null, "unclaimed"),
+        ("u2", "e9".into(), "taken"),
+        ("u3", "twice".into(), "x"),
+        ("u4", "twice".into(), "y"),
+    ] {
+        let mut user = user(hr, login);
+        user["id"] = id.into();
+        crm.users.lock().unwrap().insert(id.to_owned(), user);
+    }
+    let named = |id: &str, name: &str| Target {
+        unique: [("user_name".to_owned(), name.to_owned())].into(),
+        ..target(id)
+    };
+    let claim = |id: &str, name: &str| Operation::Account {
+        target: named(id, name),
+        attributes: attributes(name),
+        rights: BTreeSet::new(),
+    };
+    // Adopted, and marked as theirs.
+    let adopted = connector.ensure(&claim("e1", "unclaimed")).await.unwrap();
+    assert_eq!(adopted.account.as_ref().map(AccountId::as_str), Some("u1"));
+    assert_eq!(crm.users.lock().unwrap()["u1"]["hr"], "e1");
+    assert_eq!(connector.ensure(&claim("e2", "taken")).await.unwrap_err().kind(), FailureKind::Conflict);
+    assert_eq!(connector.ensure(&account("e2", "taken")).await.unwrap_err().kind(), FailureKind::Conflict);
+    assert_eq!(connector.ensure(&account("twice", "z")).await.unwrap_err().kind(), FailureKind::Ambiguous);
+    assert_eq!(connector.ensure(&grant("nobody", "admin")).await.unwrap_err().kind(), FailureKind::Missing);
+    // A leaver's old name belongs to somebody else; every account of a leaver goes.
+    let left = Operation::Deprovision { target: named("e3", "taken") };
+    assert_eq!(connector.ensure(&left).await.unwrap().found, Found::Absent);
+    assert_eq!(connector.ensure(&leave("twice")).await.unwrap().found, Found::Changed);
+    let states: Vec<_> = crm.users.lock().unwrap().values().map(|user| user["state"].clone()).collect();
+    assert_eq!(states, ["on", "on", "off", "off"]);
+    let stolen = Target { account: Some(AccountId::new("u2").unwrap()), ..target("e3") };
+    let failure = connector.ensure(&Operation::Deprovision { target: stolen }).await.unwrap_err();
+    assert_eq!(
+        failure.kind(),
+        FailureKind::Ambiguous,
+        "confirmed as this person's once, and now somebody else's"
+    );
+    let unknown = Changes::from([("shoe_size".to_owned(), Some(42.into()))]);
+    let failure = connector
+        .ensure(&Operation::Attributes { target: target("e1"), changes: unknown })
+        .await
+        .unwrap_err();
+    assert!(failure.kind() == FailureKind::SchemaMismatch && failure.message().contains("shoe_size"));
+}
+
+#[tokio::test]
 async fn somebody_elses_account_is_no_match() {
     let crm = Crm::new();
     let connector = crm.connector();

@@ -7,7 +7,9 @@ use connector_health::connector::{
     Access, Connector, Effect, FailureKind, Found, ListedAccount, Operation, Right, Target,
 };
 use connector_health::event::{Attribute, Attributes, Changes};
-use connector_health::ldap::{Disable, Filter, LdapConnector, LdapPassword, LdapSettings, Members};
+use connector_health::ldap::{
+    Disable, Filter, IdAttribute, LdapConnector, LdapPassword, LdapSettings, Members,
+};
 use connector_health::{AccountId, EntitlementId, PersonId};
 use futures::{StreamExt as _, TryStreamExt as _};
 use testbed::{Loss, Slapd, SlapdOptions, TcpRelay};
@@ -455,4 +457,26 @@ async fn what_the_directory_refuses_is_told_apart() {
 
     drop(server);
     assert_eq!(connector.probe().await.unwrap_err().kind(), FailureKind::Connectivity);
+}
+
+#[tokio::test]
+#[ignore = "needs slapd: cargo xtask test"]
+async fn identifiers_may_be_bytes() {
+    // Every byte that a filter's text form escapes is in it: `*`, `(`, `)`, a backslash, zero, and what is no UTF-8.
+    let entry = "dn: uid=ada,ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nobjectClass: testbedAccount\nuid: ada\n\
+                 cn: ada\nsn: x\nemployeeNumber: e1\nobjectGUID:: KigpXAD/KigpXAD/KigpXA==\n";
+    let server = Slapd::start(SlapdOptions::new().ldif(entry)).unwrap();
+    let id = IdAttribute { name: "objectGUID".to_owned(), is_binary: true };
+    let connector = connect(LdapSettings { id, ..plain(&server) });
+    let guid = AccountId::new("2a28295c00ff2a28295c00ff2a28295c").unwrap();
+    assert_eq!(listed(&connector).await[0].account, guid);
+    // The person's identifier is gone, the account's is known.
+    server
+        .modify("dn: uid=ada,ou=people,dc=example,dc=org\nchangetype: modify\ndelete: employeeNumber\n")
+        .unwrap();
+    let known = Target { account: Some(guid), ..target("e1") };
+    assert_eq!(found(&connector, Operation::Deprovision { target: known }).await, Found::Changed);
+    let unreadable = Target { account: Some(AccountId::new("no hexadecimal").unwrap()), ..target("e1") };
+    let failure = connector.ensure(&Operation::Deprovision { target: unreadable }).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::SchemaMismatch);
 }
