@@ -137,7 +137,9 @@ impl Operation {
     pub fn attribute_names(&self) -> Vec<String> {
         match self {
             Self::Account { attributes, .. } => attributes.keys().cloned().collect(),
-            Self::Attributes { changes, .. } | Self::Group { changes, .. } => changes.keys().cloned().collect(),
+            Self::Attributes { changes, .. } | Self::Group { changes, .. } => {
+                changes.keys().cloned().collect()
+            }
             Self::Deprovision { .. } | Self::Entitlement { .. } | Self::Strip { .. } => Vec::new(),
         }
     }

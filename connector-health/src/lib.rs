@@ -21,8 +21,8 @@ pub use connector::{
     Confirmation, Connector, Connectors, Failure, FailureKind, Found, MemoryConnector, Operation,
 };
 pub use event::{Attribute, Event, Intent};
-#[cfg(feature = "redb")]
-pub use store::RedbStore;
 pub use id::{AccountId, ConnectorId, EntitlementId, EventId, PersonId};
 pub use outbox::{Options, Outbox};
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
 pub use store::{MemoryStore, OutboxStore};

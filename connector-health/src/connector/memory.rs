@@ -136,7 +136,9 @@ impl Application {
         match (of_person.next(), of_person.next()) {
             (None, _) => Ok(None),
             (Some((id, _)), None) => Ok(Some(id.clone())),
-            (Some(_), Some(_)) => Err(Failure::new(FailureKind::Ambiguous, "the person has several accounts")),
+            (Some(_), Some(_)) => {
+                Err(Failure::new(FailureKind::Ambiguous, "the person has several accounts"))
+            }
         }
     }
 
@@ -320,7 +322,8 @@ impl Connector for MemoryConnector {
             let was_so = accounts == application.accounts && groups == application.groups;
             application.accounts = accounts;
             application.groups = groups;
-            let lied = || Failure::new(FailureKind::Divergent, "200, and nothing changed").perhaps_effective();
+            let lied =
+                || Failure::new(FailureKind::Divergent, "200, and nothing changed").perhaps_effective();
             return if was_so { Ok(confirmation) } else { Err(lied()) };
         }
         let ensured = application.ensure(operation);
