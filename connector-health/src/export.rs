@@ -180,12 +180,7 @@ fn render(page: &mut String, record: &Offboarding) -> std::fmt::Result {
     }
     page.push_str("</tbody></table><h2>Controls</h2><table><tbody>");
     for (framework, controls) in CONTROLS {
-        write!(
-            page,
-            "<tr><th scope=\"row\">{}</th><td>{}</td></tr>",
-            Escaped(framework),
-            Escaped(controls)
-        )?;
+        write!(page, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", Escaped(framework), Escaped(controls))?;
     }
     page.push_str("</tbody></table></main></body></html>\n");
     Ok(())

@@ -125,7 +125,10 @@ impl Planner<'_> {
             Ok(step) => Some(step),
             Err(by) => {
                 self.superseded.push((event.order, by));
-                absorb(&mut self.delivered, event.order, event.intent, by);
+                // They have left, and it stands once they are back.
+                if by < event.order {
+                    self.delivered.apply(event.order, event.intent);
+                }
                 None
             }
         })
@@ -224,14 +227,6 @@ impl Planner<'_> {
             }),
             Subject::Group(_) => None,
         }
-    }
-}
-
-/// Takes a superseded event into what is known to be delivered where it is *later* than what supersedes it: somebody has left, and
-/// it stands once they are back.
-pub(crate) fn absorb(delivered: &mut Intended, order: Order, intent: &Intent, by: Order) {
-    if by < order {
-        delivered.apply(order, intent);
     }
 }
 

@@ -127,13 +127,22 @@ impl<S: Subject> Suite<'_, S> {
         let target = self.target(&who, Some(&made), name);
         let listed: Vec<_> = self.subject.connector().accounts().collect().await;
         let is_listed = listed.into_iter().any(|listed: Result<ListedAccount, _>| {
-            listed.is_ok_and(|listed| listed.person.as_ref() == Some(&who) || Some(listed.account) == made.account)
+            listed.is_ok_and(|listed| {
+                listed.person.as_ref() == Some(&who) || Some(listed.account) == made.account
+            })
         });
         assert!(is_listed, "the account is in the listing");
         let entitlement = self.subject.right();
-        let right = |right| Operation::Entitlement { target: target.clone(), entitlement: entitlement.clone(), right };
+        let right = |right| Operation::Entitlement {
+            target: target.clone(),
+            entitlement: entitlement.clone(),
+            right,
+        };
         self.twice(&right(Right::Granted)).await;
-        assert!(self.only_account(&who).await.rights.contains(&entitlement), "a right that is granted is had");
+        assert!(
+            self.only_account(&who).await.rights.contains(&entitlement),
+            "a right that is granted is had"
+        );
         self.twice(&right(Right::Revoked)).await;
         assert!(!self.only_account(&who).await.rights.contains(&entitlement), "one that is revoked is not");
         self.ensure(&right(Right::Granted)).await;
@@ -142,7 +151,9 @@ impl<S: Subject> Suite<'_, S> {
         // The application may refuse this; it must not bring anybody back.
         let set = Some(Attribute::from("two"));
         let changes = Changes::from([(self.subject.attribute_name(), set)]);
-        drop(self.subject.connector().ensure(&Operation::Attributes { target: target.clone(), changes }).await);
+        drop(
+            self.subject.connector().ensure(&Operation::Attributes { target: target.clone(), changes }).await,
+        );
         self.has_no_access(&who).await;
         self.ensure(&Operation::Strip { target: target.clone(), keep: [entitlement.clone()].into() }).await;
         self.has_no_access(&who).await;
@@ -167,7 +178,11 @@ impl<S: Subject> Suite<'_, S> {
         // The hint is out of date, and the account is not known: the first create's answer may have been lost.
         self.ensure(&Operation::Deprovision { target: self.target(&first, None, name) }).await;
         self.has_no_access(&first).await;
-        assert_eq!(self.only_account(&second).await.access, Access::Active, "a stranger of the same name stays");
+        assert_eq!(
+            self.only_account(&second).await.access,
+            Access::Active,
+            "a stranger of the same name stays"
+        );
         self.ensure(&Operation::Deprovision { target: self.target(&second, Some(&other), name) }).await;
     }
 

@@ -73,7 +73,8 @@ async fn names_of_events(store: &impl OutboxStore) -> u64 {
     let seq = store.reserve(2).await.unwrap();
     use crate::lane::{EventRecord, EventState};
     let id = EventId::new("conformance-event").unwrap();
-    let event = |number| Event::deprovision(&connector(), &person(number)).occurred_at(at(5)).named(id.clone());
+    let event =
+        |number| Event::deprovision(&connector(), &person(number)).occurred_at(at(5)).named(id.clone());
     let batch = |seq, number| Batch {
         events: vec![EventRecord::new(event(number), seq, EventState::Pending, at(6))],
         ..Batch::default()
@@ -117,11 +118,19 @@ async fn claims(store: &impl OutboxStore) {
     assert_eq!(commit(store, Batch { lanes: lanes.to_vec(), ..Batch::default() }).await, Committed::Done);
     let first = store.claim(claim(1, 50, 2)).await.unwrap();
     assert_eq!(first, [lane(12), lane(11)], "leavers first, in the order of time, as far as they are due");
-    assert_eq!(store.claim(claim(2, 50, 9)).await.unwrap(), [lane(15), lane(10)], "what is leased is passed over");
+    assert_eq!(
+        store.claim(claim(2, 50, 9)).await.unwrap(),
+        [lane(15), lane(10)],
+        "what is leased is passed over"
+    );
     assert_eq!(store.claim(claim(2, 50, 9)).await.unwrap(), [], "to its own worker, too");
     assert_eq!(store.claim(claim(2, 100, 9)).await.unwrap(), [lane(13)], "what became due is found");
     store.release(1).await.unwrap();
-    assert_eq!(store.claim(claim(3, 100, 9)).await.unwrap(), [lane(12), lane(11)], "a worker's leases end together");
+    assert_eq!(
+        store.claim(claim(3, 100, 9)).await.unwrap(),
+        [lane(12), lane(11)],
+        "a worker's leases end together"
+    );
     let released = Batch { released: vec![lane(11)], ..Batch::default() };
     assert_eq!(commit(store, released).await, Committed::Done);
     assert_eq!(store.claim(claim(1, 100, 9)).await.unwrap(), [lane(11)], "or one by one");
@@ -140,7 +149,11 @@ async fn claims(store: &impl OutboxStore) {
 }
 
 async fn survives_closing(store: impl OutboxStore, seq: u64) {
-    assert_eq!(store.lanes_of(&person(2)).await.unwrap().len(), 1, "what was committed is there after opening again");
+    assert_eq!(
+        store.lanes_of(&person(2)).await.unwrap().len(),
+        1,
+        "what was committed is there after opening again"
+    );
     assert!(store.reserve(1).await.unwrap() > seq, "and numbers go on");
 }
 
@@ -165,7 +178,11 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
         accepted.unwrap();
     }
     let counts = outbox.counts(&connector).await.unwrap();
-    assert_eq!((counts.queued(), counts.deprovisioning_queued, counts.active), (50, 10, 10), "sums are right");
+    assert_eq!(
+        (counts.queued(), counts.deprovisioning_queued, counts.active),
+        (50, 10, 10),
+        "sums are right"
+    );
     assert_eq!(counts.oldest_deprovision, Some(at(3)));
     drop(outbox);
     let outbox = Outbox::open_with(open().await, options()).await.unwrap();
@@ -174,7 +191,11 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
     assert_eq!(outbox.counts(&connector).await.unwrap().queued(), 0, "sums go back to nothing");
     assert_eq!(outbox.offboarding(&person(4)).await.unwrap().state, State::Complete);
     let elsewhere = outbox.offboarding(&person(12)).await.unwrap();
-    assert_eq!((elsewhere.state, elsewhere.systems.len()), (State::Open, 2), "another lane of theirs knows no leaver");
+    assert_eq!(
+        (elsewhere.state, elsewhere.systems.len()),
+        (State::Open, 2),
+        "another lane of theirs knows no leaver"
+    );
     let held = outbox.store().holders(&connector, "userName", "5").await.unwrap();
     assert_eq!(held, [Lane::person(&connector, &person(5))], "who holds a name is known");
 }

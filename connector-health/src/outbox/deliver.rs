@@ -113,7 +113,8 @@ impl<S: OutboxStore> Outbox<S> {
             self.wake(&mut record, &mut batch).await?;
             let Plan { superseded, step } = planned(&record, &open);
             let count = superseded.len() as u64;
-            self.supersede(&mut record, &mut open, &mut batch, superseded, now).await?;
+            let leaver = step.as_ref().filter(|step| step.class == Class::Leaver).map(|step| step.order);
+            self.supersede(&mut record, &mut open, &mut batch, superseded, leaver, now).await?;
             let mut prepared = None;
             if let Some(step) = step {
                 match self.ready(&mut record, &open, &mut batch, step, clock).await? {
@@ -184,6 +185,7 @@ impl<S: OutboxStore> Outbox<S> {
         open: &mut Vec<EventRecord>,
         batch: &mut Batch,
         superseded: Vec<(Order, Order)>,
+        leaver: Option<Order>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         for (order, by) in superseded {
@@ -197,7 +199,10 @@ impl<S: OutboxStore> Outbox<S> {
             let Some(at) = open.iter().position(|event| event.order == order) else { continue };
             let mut event = open.remove(at);
             let id = superseder.unwrap_or_else(|| event.event.id().clone());
-            replay::absorb(&mut record.delivered, order, event.event.intent(), by);
+            // What a leaver supersedes is still what the account should have been called: its repetition says so again.
+            if by < order || leaver == Some(by) {
+                record.delivered.apply(order, event.event.intent());
+            }
             let state = EventState::Superseded { at: now, by: id, order: by };
             evidence::close(&mut event, state, &mut record.evidence_hash);
             put(batch, event);

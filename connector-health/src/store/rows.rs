@@ -275,7 +275,9 @@ fn put_lane(rows: &mut dyn RowsMut, before: Option<LaneRecord>, lane: &LaneRecor
     let version = lane.version.saturating_add(1);
     write(rows, &Key::new(Table::Lanes).lane(name), &LaneRecord { version, ..lane.clone() })?;
     let old = before.as_ref();
-    if old.and_then(|old| old.place) != lane.place {
+    // One with a time may have been moved to those that are ready; a clock that went back moves it again.
+    let is_moved = |place: Place| place.due_at.is_some();
+    if old.and_then(|old| old.place) != lane.place || lane.place.is_some_and(is_moved) {
         if let Some(place) = old.and_then(|old| old.place) {
             rows.remove(&ready(name, &place).0)?;
             if let Some(due_at) = place.due_at {

@@ -1,5 +1,5 @@
-use connector_health::connector::{Leaving, MemoryConnector, Mode};
 use connector_health::conformance::{self, Loss, Seen, Subject};
+use connector_health::connector::{Leaving, MemoryConnector, Mode};
 use connector_health::event::Attribute;
 use connector_health::{Connector, EntitlementId, MemoryStore, PersonId, RedbStore};
 

@@ -14,7 +14,10 @@ fn names_from_outside_are_no_formulas_and_no_scripts() {
     let record = run(async {
         let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
         let connectors = Connectors::new().with(connector.clone(), MemoryConnector::new());
-        outbox.accept(Event::provision(&connector, &evil, named("x")).occurred_at(at(0)), at(0)).await.unwrap();
+        outbox
+            .accept(Event::provision(&connector, &evil, named("x")).occurred_at(at(0)), at(0))
+            .await
+            .unwrap();
         outbox.work(&connectors, at(0)).await.unwrap();
         outbox.accept(Event::deprovision(&connector, &evil).occurred_at(at(1)), at(1)).await.unwrap();
         outbox.work(&connectors, at(61)).await.unwrap();
@@ -35,7 +38,10 @@ fn names_from_outside_are_no_formulas_and_no_scripts() {
     assert!(sheet.contains("\"'=HYPERLINK(\"\"http://x\"\")\",\"complete\""), "{sheet}");
     let page = html(&record);
     assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
-    assert!(page.contains("&lt;script&gt;") && page.contains("CC6.2") && page.contains("1 min 0 s"), "{page}");
+    assert!(
+        page.contains("&lt;script&gt;") && page.contains("CC6.2") && page.contains("1 min 0 s"),
+        "{page}"
+    );
     let value: serde_json::Value = serde_json::from_str(&json(&record).unwrap()).unwrap();
     assert_eq!(value["state"], "complete");
     let confirmed = &value["systems"][0]["evidence"];

@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use connector_health::connector::MemoryConnector;
 use connector_health::lane::EventState;
-use connector_health::outbox::{AcceptError, Accepted, Exception, MassLeaverGuard, Options, Outbox};
 use connector_health::offboarding::{State, Status};
+use connector_health::outbox::{AcceptError, Accepted, Exception, MassLeaverGuard, Options, Outbox};
 use connector_health::store::MemoryStore;
 use connector_health::{ConnectorId, Connectors, Event, EventId};
 
@@ -47,9 +47,8 @@ fn an_unusual_burst_of_leavers_is_held_until_approved_and_those_accepted_never_a
         let outbox = Outbox::open_with(MemoryStore::new(), Options::default().guard(guard)).await.unwrap();
         let application = MemoryConnector::new();
         let connectors = Connectors::new().with(crm(), application.clone());
-        let joins = |number| {
-            Event::provision(&crm(), &person(number), named(&number.to_string())).occurred_at(at(1))
-        };
+        let joins =
+            |number| Event::provision(&crm(), &person(number), named(&number.to_string())).occurred_at(at(1));
         for accepted in outbox.accept_all((0..20).map(joins).collect(), at(1)).await {
             accepted.unwrap();
         }
@@ -124,8 +123,11 @@ fn an_exception_has_an_owner_and_an_end_after_which_the_leaver_is_due_again() {
         let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
         let connectors = Connectors::new().with(crm(), MemoryConnector::new());
         outbox.accept(leaver(1), at(20)).await.unwrap();
-        let exception =
-            |owner: &str, expires_at| Exception { owner: owner.to_owned(), reason: "handover".to_owned(), expires_at };
+        let exception = |owner: &str, expires_at| Exception {
+            owner: owner.to_owned(),
+            reason: "handover".to_owned(),
+            expires_at,
+        };
         outbox.except(leaver(1).id(), &exception("", at(500)), at(20)).await.unwrap_err();
         outbox.except(leaver(1).id(), &exception("cio", at(20)), at(20)).await.unwrap_err();
         outbox.except(leaver(1).id(), &exception("cio", at(500)), at(20)).await.unwrap();
@@ -149,7 +151,9 @@ fn a_failure_blocks_its_own_lane_until_a_person_decides_and_a_leaver_is_tried_ag
         let connectors = Connectors::new().with(crm(), application.clone());
         let joins = |number: usize, second| {
             let id = EventId::new(format!("joins{number}")).unwrap();
-            Event::provision(&crm(), &person(number), named(&number.to_string())).occurred_at(at(second)).named(id)
+            Event::provision(&crm(), &person(number), named(&number.to_string()))
+                .occurred_at(at(second))
+                .named(id)
         };
         application.next([Mode::Refuses, Mode::Ok]);
         outbox.accept(joins(1, 1), at(5)).await.unwrap();

@@ -23,7 +23,8 @@ async fn drains<S: connector_health::OutboxStore>(outbox: &Outbox<S>) {
     let events = (0..CONNECTORS).flat_map(|number| {
         let id = connector(number);
         (0..PEOPLE).flat_map(move |who| {
-            let joins = Event::provision(&id, &person(who), named(&who.to_string())).occurred_at(at(who as i64));
+            let joins =
+                Event::provision(&id, &person(who), named(&who.to_string())).occurred_at(at(who as i64));
             let leaves = Event::deprovision(&id, &person(who)).occurred_at(at(1000 + who as i64));
             [Some(joins), (who % 4 == 0).then_some(leaves)]
         })
@@ -32,7 +33,10 @@ async fn drains<S: connector_health::OutboxStore>(outbox: &Outbox<S>) {
         accepted.unwrap();
     }
     let worked = outbox.work(&connectors, at(5000)).await.unwrap();
-    assert_eq!((worked.delivered, worked.superseded), ((CONNECTORS * PEOPLE) as u64, (CONNECTORS * PEOPLE / 4) as u64));
+    assert_eq!(
+        (worked.delivered, worked.superseded),
+        ((CONNECTORS * PEOPLE) as u64, (CONNECTORS * PEOPLE / 4) as u64)
+    );
     assert_eq!(worked.next_at, None);
     for (number, application) in applications.iter().enumerate() {
         let accounts = (0..PEOPLE).filter(|who| !application.accounts_of(&person(*who)).is_empty()).count();
