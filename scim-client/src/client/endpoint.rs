@@ -16,7 +16,7 @@ use crate::dialect::{IfMatch, Support};
 use crate::error::{Error, ErrorKind};
 use crate::message::{PatchOp, PatchOperation};
 use crate::request::{self, Address};
-use crate::resource::{Resource, ResourceId};
+use crate::resource::{DynamicResource, Resource, ResourceId};
 use crate::transport::Connectivity;
 
 /// The resources of one kind.
@@ -160,6 +160,19 @@ impl Client {
     /// The resource of whoever the credential belongs to.
     pub fn me<R: Resource>(&self) -> Me<R> {
         Me { client: self.clone(), kind: PhantomData }
+    }
+
+    /// Reads the object at a path below the base, whether it has an `id` or not: `ServiceProviderConfig`, `Schemas/urn:…`.
+    ///
+    /// Awaiting gives the errors of [`Endpoint::get`].
+    pub fn document(&self, path: &str) -> Call<Answer<DynamicResource>> {
+        Call::new(self, Method::GET, self.shared.base.at(path), Ok(Bytes::new()), |_, received| {
+            Box::pin(async move {
+                let document: DynamicResource = received.read_resource()?;
+                let version = EntityTag::of(&document);
+                Ok(received.answer(document, version))
+            })
+        })
     }
 }
 
