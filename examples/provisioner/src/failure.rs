@@ -22,7 +22,7 @@ pub(crate) enum Failure {
     /// The caller is at fault.
     Usage { what: String, mistake: Option<Mistake> },
     /// The service, or the way to it.
-    Service { error: Box<Error>, cause: Cause, hint: Option<String> },
+    Service { base: String, error: Box<Error>, cause: Cause, hint: Option<String> },
     /// Standard output failed. A reader that went away (`| head`) is no failure: see [`Failure::report`].
     Output(io::Error),
 }
@@ -117,9 +117,9 @@ impl Failure {
         }
     }
 
-    /// The service is at fault; `hint` says what to try.
-    pub(crate) fn service(error: Error, cause: Cause, hint: Option<String>) -> Self {
-        Self::Service { error: Box::new(error), cause, hint }
+    /// The service at `base` is at fault; `hint` says what to try.
+    pub(crate) fn service(base: &str, error: Error, cause: Cause, hint: Option<String>) -> Self {
+        Self::Service { base: base.to_owned(), error: Box::new(error), cause, hint }
     }
 
     /// Tells it on standard error, in JSON where that was asked for, and returns the exit status.
@@ -171,7 +171,7 @@ impl Failure {
                     members.insert("column".into(), (*column).into());
                 }
             }
-            Self::Service { error, cause, hint } => {
+            Self::Service { error, cause, hint, .. } => {
                 members.insert("cause".into(), cause.code().into());
                 members.insert("error".into(), serde_json::to_value(error).unwrap_or_default());
                 if let Some(hint) = hint {
@@ -188,22 +188,23 @@ impl Failure {
     fn sentence(&self) -> String {
         match self {
             Self::Usage { what, .. } => what.clone(),
-            Self::Service { error, cause, .. } => service_sentence(error, *cause),
+            Self::Service { base, error, cause, .. } => service_sentence(base, error, *cause),
             Self::Output(error) => format!("cannot write to standard output: {error}"),
         }
     }
 }
 
 /// What happened, without what machines are advised to do.
-fn service_sentence(error: &Error, cause: Cause) -> String {
+fn service_sentence(base: &str, error: &Error, cause: Cause) -> String {
     let mut text = String::new();
     if cause == Cause::NoService && !matches!(error.kind(), ErrorKind::BaseUrl) {
-        text.push_str("there is no SCIM service at this address: a web page came in place of an answer");
+        text.push_str(&format!("there is no SCIM service at {base}: a web page came in place of an answer"));
     } else {
         text.push_str(&match (error.kind(), cause) {
             (ErrorKind::NotSent(why) | ErrorKind::UnknownOutcome(why), Cause::Unreachable) => {
-                format!("cannot reach the service: {}", connectivity(*why))
+                format!("cannot reach {base}: {}", connectivity(*why))
             }
+            (ErrorKind::BaseUrl, _) => format!("there is no SCIM service at {base}"),
             (kind, _) => kind.to_string(),
         });
     }

@@ -60,6 +60,7 @@ pub(crate) enum Paint {
     Red,
     Green,
     Yellow,
+    Plain,
 }
 
 /// Paints on a terminal, and nowhere else; `NO_COLOR` (no-color.org) turns it off.
@@ -98,7 +99,7 @@ pub(crate) struct Painted<'a> {
 
 impl fmt::Display for Painted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.on {
+        if !self.on || self.paint == Paint::Plain {
             return f.write_str(&self.text);
         }
         let code = match self.paint {
@@ -107,6 +108,7 @@ impl fmt::Display for Painted<'_> {
             Paint::Red => 31,
             Paint::Green => 32,
             Paint::Yellow => 33,
+            Paint::Plain => 0,
         };
         write!(f, "\x1b[{code}m{}\x1b[0m", self.text)
     }

@@ -23,7 +23,7 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// What a server is called that is asked.
-const USER_AGENT: &str = concat!("provisioner/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("provisioner/", env!("CARGO_PKG_VERSION"));
 
 /// The client of a service, and what it is made of for who asks in a way that the client would not.
 pub(crate) struct Connection {
@@ -93,7 +93,7 @@ impl Connection {
             false => Cause::of(&error),
         };
         let hint = self.hint(&error, cause);
-        Failure::service(error, cause, hint)
+        Failure::service(self.base.as_str(), error, cause, hint)
     }
 
     fn hint(&self, error: &Error, cause: Cause) -> Option<String> {
@@ -162,21 +162,24 @@ fn pem(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| failed(&error))
 }
 
+/// The names that RFC 7644 gives a service's paths, found in any case.
+const STANDARD: [&str; 6] = ["Users", "Groups", "ServiceProviderConfig", "ResourceTypes", "Schemas", "Me"];
+
 /// A path below the base as it was typed, in the parts that the client wants.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Place {
-    /// `Users`, `Groups`, or as typed.
+    /// `Users`, `Groups` and the like, or as typed.
     pub(crate) kind: String,
     pub(crate) id: Option<String>,
 }
 
 impl Place {
-    /// Users and groups in any case; of these, whatever follows the first slash is the identifier. Of other kinds it is
+    /// The standard names in any case; of these, whatever follows the first slash is the identifier. Of other kinds it is
     /// what follows the last one.
     pub(crate) fn read(text: &str) -> Self {
         let text = text.trim_start_matches('/');
         let (first, rest) = text.split_once('/').unwrap_or((text, ""));
-        let standard = ["Users", "Groups"].into_iter().find(|kind| kind.eq_ignore_ascii_case(first));
+        let standard = STANDARD.into_iter().find(|kind| kind.eq_ignore_ascii_case(first));
         let (kind, id) = match standard {
             Some(kind) => (kind, rest),
             None => text.trim_end_matches('/').rsplit_once('/').unwrap_or((text, "")),
@@ -201,7 +204,8 @@ mod tests {
         assert_eq!(place("GROUPS"), of("Groups", ""));
         assert_eq!(place("Devices/7"), of("Devices", "7"));
         assert_eq!(place("v3/Devices/7"), of("v3/Devices", "7"));
-        assert_eq!(place("ServiceProviderConfig"), of("ServiceProviderConfig", ""));
+        assert_eq!(place("serviceproviderconfig"), of("ServiceProviderConfig", ""));
+        assert_eq!(place("schemas/urn:x:a/b"), of("Schemas", "urn:x:a/b"));
     }
 
     #[test]

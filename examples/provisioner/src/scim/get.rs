@@ -15,13 +15,14 @@ pub(crate) async fn run(connection: &Connection, wanted: &Get, answer: &mut Answ
         Place { kind, .. } if kind.is_empty() => {
             return Err(Failure::usage("say which resource: `users/ID`, `groups/ID`, `ServiceProviderConfig`"));
         }
-        Place { kind, id: Some(id) } if is_standard(kind) => {
+        Place { kind, id: Some(id) } if has_ids(kind) => {
             connection.client.resources::<DynamicResource>(kind).get(&ResourceId::new(id))
         }
-        Place { kind, id: None } if is_standard(kind) => {
+        Place { kind, id: None } if is_users_or_groups(kind) => {
             return Err(Failure::usage(format!("say which one: `{kind}/ID`; `list {kind}` shows them")));
         }
-        _ => connection.client.document(wanted.resource.trim_matches('/')),
+        Place { kind, id: Some(rest) } => connection.client.document(&format!("{kind}/{rest}")),
+        Place { kind, id: None } => connection.client.document(kind),
     };
     let call = call.attributes(&wanted.attributes).excluding(&wanted.exclude);
     let read = match call.await {
@@ -35,6 +36,11 @@ pub(crate) async fn run(connection: &Connection, wanted: &Get, answer: &mut Answ
     Ok(0)
 }
 
-fn is_standard(kind: &str) -> bool {
+/// Whether what follows is one identifier, slashes and all.
+fn has_ids(kind: &str) -> bool {
+    matches!(kind, "Users" | "Groups" | "Schemas" | "ResourceTypes")
+}
+
+fn is_users_or_groups(kind: &str) -> bool {
     matches!(kind, "Users" | "Groups")
 }

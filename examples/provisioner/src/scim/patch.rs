@@ -106,7 +106,7 @@ async fn confirm(
     }
     let missing: Vec<String> = missing.iter().map(line).collect();
     let error = Error::new(ErrorKind::Unconfirmed).detail(missing.join("; "));
-    Err(Failure::service(error, Cause::Other, Some("what a server ignores or writes in its own way looks like this".into())))
+    Err(Failure::service(connection.base.as_str(), error, Cause::Other, Some("what a server ignores or writes in its own way looks like this".into())))
 }
 
 /// What was asked for and cannot be seen: the changes that would have to be made again. Passwords are never shown, so

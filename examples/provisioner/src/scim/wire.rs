@@ -51,7 +51,7 @@ impl Transport for Wire {
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Body>, TransportError> {
-        let (head, mut body) = self.network.send(request, timeout).await?.into_parts();
+        let (head, body) = self.network.send(request, timeout).await?.into_parts();
         let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if head.status.is_redirection() && !value(LOCATION).is_empty() {
             let place = value(LOCATION).to_ascii_lowercase();
@@ -63,6 +63,7 @@ impl Transport for Wire {
         if !kind.is_empty() && !kind.starts_with("text/html") {
             return Ok(http::Response::from_parts(head, body));
         }
+        let mut body = body.fuse();
         let mut pieces = Vec::new();
         let mut text = Vec::new();
         while text.len() < PAGE_BYTES_MAX
