@@ -6,7 +6,7 @@ use std::io;
 use http::Method;
 use scim_client::error::Authentication;
 use scim_client::filter::SyntaxError;
-use scim_client::transport::Connectivity;
+use scim_client::transport::{Connectivity, TransportError};
 use scim_client::{Error, ErrorKind};
 use serde_json::{Value, json};
 
@@ -222,11 +222,13 @@ fn service_sentence(base: &str, error: &Error, cause: Cause) -> String {
     // The innermost cause names the address, the certificate or the byte.
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     if let Some(innermost) = causes.last() {
-        let innermost = match innermost.downcast_ref::<scim_client::transport::TransportError>() {
+        let innermost = match innermost.downcast_ref::<TransportError>() {
             Some(error) => error.message.clone(),
+            // The answer behind a verdict on the whole address says no more than that.
+            None if innermost.is::<Error>() => String::new(),
             None => innermost.to_string(),
         };
-        if !text.contains(&innermost) {
+        if !innermost.is_empty() && !text.contains(&innermost) {
             text.push_str(": ");
             text.push_str(&innermost);
         }

@@ -15,7 +15,8 @@ impl Progress {
     /// With a first text. Hidden where results are printed to the same terminal: they show by themselves how far it is.
     pub(crate) fn new(beside_results: bool) -> Self {
         let hidden = !io::stderr().is_terminal() || (beside_results && io::stdout().is_terminal());
-        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+        let target =
+            if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
         let bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {wide_msg} {elapsed}") {
             bar.set_style(style);

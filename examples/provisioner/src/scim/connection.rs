@@ -87,10 +87,15 @@ impl Connection {
             },
             _ => error,
         };
-        let is_page = matches!(error.kind(), ErrorKind::Authentication(Authentication::LoginPage));
-        let cause = match is_page && self.wire.page() == Some(Page::Other) {
-            true => Cause::NoService,
-            false => Cause::of(&error),
+        let (error, cause) = match (error.kind(), self.wire.page()) {
+            (ErrorKind::Authentication(Authentication::LoginPage), Some(Page::Other)) => {
+                (error, Cause::NoService)
+            }
+            (ErrorKind::BaseUrl, Some(Page::SignIn)) => (sign_in(&error), Cause::Credential),
+            _ => {
+                let cause = Cause::of(&error);
+                (error, cause)
+            }
         };
         let hint = self.hint(&error, cause);
         Failure::service(self.base.as_str(), error, cause, hint)
@@ -125,6 +130,16 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+/// The same answer, taken for what it is.
+fn sign_in(error: &Error) -> Error {
+    let page = Error::new(ErrorKind::Authentication(Authentication::LoginPage));
+    let page = match (error.method(), error.path()) {
+        (Some(method), Some(path)) => page.about(method.clone(), path),
+        _ => page,
+    };
+    error.http_status().into_iter().fold(page, Error::status)
 }
 
 fn base_of(url: &str) -> Result<Url, Failure> {

@@ -20,8 +20,11 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// What the service is shown; `None` where nothing was given.
 pub(crate) fn of(given: &Connection) -> Result<Option<Arc<dyn Authenticate>>, Failure> {
     let oauth = given.oauth_token_url.is_some() || given.oauth_client_id.is_some();
-    let ways =
-        [("--token-file", given.token_file.is_some()), ("--user", given.user.is_some()), ("--oauth-…", oauth)];
+    let ways = [
+        ("--token-file", given.token_file.is_some()),
+        ("--user", given.user.is_some()),
+        ("--oauth-…", oauth),
+    ];
     let chosen: Vec<&str> = ways.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
     if chosen.len() > 1 {
         return Err(Failure::usage(format!("choose one credential: {}", chosen.join(" or "))));
@@ -109,7 +112,9 @@ fn read(path: &Path, option: &str) -> Result<Zeroizing<String>, Failure> {
     let length = file.metadata().map_or(0, |known| known.len()).min(SECRET_BYTES_MAX);
     let room = usize::try_from(length).unwrap_or_default().saturating_add(1);
     let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(SECRET_BYTES_MAX.saturating_add(1)).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    file.take(SECRET_BYTES_MAX.saturating_add(1))
+        .read_to_string(&mut text)
+        .map_err(|error| failed(&error))?;
     if text.len() as u64 > SECRET_BYTES_MAX {
         return Err(failed(&format!("more than {SECRET_BYTES_MAX} bytes, which is no secret")));
     }
@@ -123,7 +128,9 @@ fn warn_if_others_read(file: &File, path: &Path) {
     let mode = known.permissions().mode() & 0o777;
     if known.is_file() && mode & 0o077 != 0 {
         let path = path.display();
-        say(&format!("warning: others can get at {path} (mode {mode:04o}); `chmod 600 {path}` keeps them out"));
+        say(&format!(
+            "warning: others can get at {path} (mode {mode:04o}); `chmod 600 {path}` keeps them out"
+        ));
     }
 }
 

@@ -13,7 +13,9 @@ pub(crate) async fn run(connection: &Connection, wanted: &Get, answer: &mut Answ
     let place = Place::read(&wanted.resource);
     let call = match &place {
         Place { kind, .. } if kind.is_empty() => {
-            return Err(Failure::usage("say which resource: `users/ID`, `groups/ID`, `ServiceProviderConfig`"));
+            return Err(Failure::usage(
+                "say which resource: `users/ID`, `groups/ID`, `ServiceProviderConfig`",
+            ));
         }
         Place { kind, id: Some(id) } if has_ids(kind) => {
             connection.client.resources::<DynamicResource>(kind).get(&ResourceId::new(id))

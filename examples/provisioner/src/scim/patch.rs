@@ -106,7 +106,12 @@ async fn confirm(
     }
     let missing: Vec<String> = missing.iter().map(line).collect();
     let error = Error::new(ErrorKind::Unconfirmed).detail(missing.join("; "));
-    Err(Failure::service(connection.base.as_str(), error, Cause::Other, Some("what a server ignores or writes in its own way looks like this".into())))
+    Err(Failure::service(
+        connection.base.as_str(),
+        error,
+        Cause::Other,
+        Some("what a server ignores or writes in its own way looks like this".into()),
+    ))
 }
 
 /// What was asked for and cannot be seen: the changes that would have to be made again. Passwords are never shown, so
@@ -203,10 +208,14 @@ fn version(wanted: &Patch, read: Option<&EntityTag>) -> Result<Option<EntityTag>
     match wanted.if_match.as_deref() {
         None => Ok(None),
         Some("") => read.cloned().map(Some).ok_or_else(|| {
-            Failure::usage("--if-match: the server shows no version of this resource, so nothing can be tied to it")
+            Failure::usage(
+                "--if-match: the server shows no version of this resource, so nothing can be tied to it",
+            )
         }),
         Some(text) => EntityTag::parse(text).map(Some).map_err(|_| {
-            Failure::usage(format!("--if-match: `{text}` is no entity tag: one looks like W/\"a330bc54\" or \"a330bc54\""))
+            Failure::usage(format!(
+                "--if-match: `{text}` is no entity tag: one looks like W/\"a330bc54\" or \"a330bc54\""
+            ))
         }),
     }
 }
@@ -215,9 +224,8 @@ fn version(wanted: &Patch, read: Option<&EntityTag>) -> Result<Option<EntityTag>
 fn operations(wanted: &Patch) -> Result<PatchOp, Failure> {
     let asked = match &wanted.file {
         Some(path) => {
-            let failed = |why: &dyn std::fmt::Display| {
-                Failure::usage(format!("--file {}: {why}", path.display()))
-            };
+            let failed =
+                |why: &dyn std::fmt::Display| Failure::usage(format!("--file {}: {why}", path.display()));
             let bytes = read(path).map_err(|error| failed(&error))?;
             from_slice::<PatchOp>(&bytes, &ReadLimits::default()).map_err(|error| failed(&error))?
         }
@@ -264,7 +272,12 @@ fn path(option: &str, text: &str, whole: &str) -> Result<Path, Failure> {
 fn assignment(option: &str, text: &str) -> Result<(Path, Value), Failure> {
     let Some(at) = equals_sign(text) else {
         let column = text.chars().count().saturating_add(1);
-        return Err(Failure::mistake(option, text, &format!("column {column}: expected `=` and a value"), column));
+        return Err(Failure::mistake(
+            option,
+            text,
+            &format!("column {column}: expected `=` and a value"),
+            column,
+        ));
     };
     let (left, right) = text.split_at(at);
     let right = right.strip_prefix('=').unwrap_or(right);
@@ -273,14 +286,15 @@ fn assignment(option: &str, text: &str) -> Result<(Path, Value), Failure> {
         None => (left, false),
     };
     let path = path(option, name, text)?;
-    let looks_like_json =
-        matches!(right, "true" | "false" | "null") || right.starts_with(['"', '{', '[']);
+    let looks_like_json = matches!(right, "true" | "false" | "null") || right.starts_with(['"', '{', '[']);
     if !is_json && !looks_like_json {
         return Ok((path, right.into()));
     }
     let value = serde_json::from_str(right).map_err(|error| {
         let before = left.chars().count().saturating_add(1);
-        let column = before.saturating_add(error.column().max(1));
+        let within =
+            if error.is_eof() { right.chars().count().saturating_add(1) } else { error.column().max(1) };
+        let column = before.saturating_add(within);
         let why = error.to_string();
         let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why);
         Failure::mistake(option, text, &format!("column {column}: the value is not JSON: {why}"), column)

@@ -34,13 +34,13 @@ impl Wire {
         Self { network, page: Arc::default() }
     }
 
-    /// The last page for people that came, if any did.
+    /// What the last answer was, where it was a page for people.
     pub(crate) fn page(&self) -> Option<Page> {
         *self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn saw(&self, page: Page) {
-        *self.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
+    fn saw(&self, page: Option<Page>) {
+        *self.page.lock().unwrap_or_else(PoisonError::into_inner) = page;
     }
 }
 
@@ -51,12 +51,14 @@ impl Transport for Wire {
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Body>, TransportError> {
+        self.saw(None);
         let (head, body) = self.network.send(request, timeout).await?.into_parts();
         let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if head.status.is_redirection() && !value(LOCATION).is_empty() {
             let place = value(LOCATION).to_ascii_lowercase();
             let signs = ["login", "signin", "sign-in", "saml", "oauth", "/sso", "/auth"];
-            self.saw(if signs.iter().any(|sign| place.contains(sign)) { Page::SignIn } else { Page::Other });
+            let is_sign_in = signs.iter().any(|sign| place.contains(sign));
+            self.saw(Some(if is_sign_in { Page::SignIn } else { Page::Other }));
         }
         let kind = value(CONTENT_TYPE).trim_start().to_ascii_lowercase();
         // Most answers pass untouched, so that lists are read while they arrive.
@@ -75,7 +77,7 @@ impl Transport for Wire {
             pieces.push(piece);
         }
         if text.trim_ascii_start().first() == Some(&b'<') {
-            self.saw(purpose(&String::from_utf8_lossy(&text)));
+            self.saw(Some(purpose(&String::from_utf8_lossy(&text))));
         }
         Ok(http::Response::from_parts(head, stream::iter(pieces).chain(body).boxed()))
     }
@@ -84,9 +86,12 @@ impl Transport for Wire {
 /// What a page is for: one that asks for a password, posts an assertion or is titled so is there to sign in.
 fn purpose(html: &str) -> Page {
     let html = html.to_ascii_lowercase();
-    let title = html.split_once("<title").and_then(|(_, rest)| rest.split_once("</title")).map(|(title, _)| title);
+    let title =
+        html.split_once("<title").and_then(|(_, rest)| rest.split_once("</title")).map(|(title, _)| title);
     let titled = title.is_some_and(|title| {
-        ["sign in", "sign-in", "signin", "log in", "login", "single sign"].iter().any(|word| title.contains(word))
+        ["sign in", "sign-in", "signin", "log in", "login", "single sign"]
+            .iter()
+            .any(|word| title.contains(word))
     });
     let asks = ["type=password", "type=\"password\"", "type='password'", "samlrequest"];
     if titled || asks.iter().any(|sign| html.contains(sign)) { Page::SignIn } else { Page::Other }
@@ -106,9 +111,12 @@ mod tests {
         ] {
             assert_eq!(purpose(page), Page::SignIn, "{page}");
         }
-        for page in
-            ["<html><title>Directory listing</title>", "<h1>It works!</h1><a href=/login>Log in</a>", "<", "<title>"]
-        {
+        for page in [
+            "<html><title>Directory listing</title>",
+            "<h1>It works!</h1><a href=/login>Log in</a>",
+            "<",
+            "<title>",
+        ] {
             assert_eq!(purpose(page), Page::Other, "{page}");
         }
     }

@@ -8,14 +8,14 @@ use futures::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use scim_client::ErrorKind;
 use scim_client::auth::Authenticate;
 use scim_client::clock::SystemClock;
 use scim_client::error::Error;
 use scim_client::message::{ErrorResponse, ListResponse};
 use scim_client::read::{ReadLimits, from_slice};
 use scim_client::resource::{Attributes, DynamicResource};
-use scim_client::transport::Transport as _;
-use scim_client::ErrorKind;
+use scim_client::transport::{Connectivity, Transport as _};
 use serde_json::Value;
 use url::Url;
 
@@ -93,6 +93,11 @@ impl Ask {
         self
     }
 
+    /// Whether doing it twice does what doing it once does: all but making something.
+    fn may_be_repeated(&self) -> bool {
+        self.method != Method::POST || self.path.ends_with(".search")
+    }
+
     /// Without the credential.
     pub(super) fn anonymous(mut self) -> Self {
         self.anonymous = true;
@@ -133,7 +138,7 @@ impl Asker {
         let mut url = self.base.as_str().trim_end_matches('/').to_owned();
         url.push('/');
         url.push_str(&ask.path);
-        let (mut redirects, mut waits, mut renewed) = (0, 0, false);
+        let (mut redirects, mut waits, mut renewed, mut reset) = (0, 0, false, false);
         loop {
             if self.refusals >= REFUSALS_MAX && !ask.anonymous {
                 return Err(refused());
@@ -148,7 +153,15 @@ impl Asker {
                 _ => None,
             };
             self.requests = self.requests.saturating_add(1);
-            let answer = self.wire.send(request, self.timeout).await.map_err(|error| failed(error.into()))?;
+            let answer = match self.wire.send(request, self.timeout).await {
+                Ok(answer) => answer,
+                // A kept connection may be closed by the server just when it is used again.
+                Err(error) if error.kind == Connectivity::Reset && !reset && ask.may_be_repeated() => {
+                    reset = true;
+                    continue;
+                }
+                Err(error) => return Err(failed(error.into())),
+            };
             let (head, mut body) = answer.into_parts();
             let mut bytes = BytesMut::new();
             let limits = ReadLimits::default();

@@ -47,8 +47,9 @@ pub(super) struct Need {
 /// Holds what was found against the dialects.
 pub(super) fn choose(findings: &Findings, address: &Address) -> Choice {
     let known = address.known();
-    let is_weighed =
-        |preset: &&Preset| GENERIC.contains(&preset.name) || known.as_ref().is_some_and(|known| known.dialect == preset.name);
+    let is_weighed = |preset: &&Preset| {
+        GENERIC.contains(&preset.name) || known.as_ref().is_some_and(|known| known.dialect == preset.name)
+    };
     let mut candidates: Vec<Candidate> =
         Preset::ALL.iter().filter(is_weighed).map(|preset| Candidate::of(preset, findings)).collect();
     // Stable, so that among equals the plainer one comes first.
@@ -58,7 +59,11 @@ pub(super) fn choose(findings: &Findings, address: &Address) -> Choice {
     });
     let mut candidates = candidates.into_iter();
     let best = candidates.next();
-    Choice { best: best.unwrap_or_else(|| Candidate::of(plain(), findings)), others: candidates.collect(), known }
+    Choice {
+        best: best.unwrap_or_else(|| Candidate::of(plain(), findings)),
+        others: candidates.collect(),
+        known,
+    }
 }
 
 /// The base of all others.
@@ -103,23 +108,28 @@ fn need(code: &'static str, what: &'static str, weight: u32, otherwise: &'static
 /// What a dialect needs. The weight says how much is lost where it is not there: a look-up that fails costs more than a
 /// filter that nobody uses.
 fn needs(dialect: &Dialect) -> Vec<Need> {
-    let mut needs = vec![need("filter.eq", "filters with `eq`", 20, "unfiltered lists only")];
+    let mut needs = vec![need("filter.eq", "filter `eq`", 20, "unfiltered lists only")];
     let equal_and = "filters = FilterForm::EqualAnd";
     if dialect.filters != FilterForm::Equal {
-        needs.push(need("filter.and", "filters with `and`", 6, "filters = FilterForm::Equal"));
+        needs.push(need("filter.and", "filter `and`", 6, "filters = FilterForm::Equal"));
     }
     if matches!(dialect.filters, FilterForm::Full | FilterForm::Grouped) {
         needs.extend([
-            need("filter.or", "filters with `or`", 3, equal_and),
-            need("filter.not", "filters with `not`", 2, equal_and),
-            need("filter.sw", "filters with `sw`", 1, equal_and),
-            need("filter.co", "filters with `co`", 1, equal_and),
-            need("filter.pr", "filters with `pr`", 1, equal_and),
+            need("filter.or", "filter `or`", 3, equal_and),
+            need("filter.not", "filter `not`", 2, equal_and),
+            need("filter.sw", "filter `sw`", 1, equal_and),
+            need("filter.co", "filter `co`", 1, equal_and),
+            need("filter.pr", "filter `pr`", 1, equal_and),
             need("filter.element", "filters that choose an element", 1, equal_and),
         ]);
     }
     if dialect.filters == FilterForm::Full {
-        needs.push(need("filter.precedence", "`and` binding before `or`", 4, "filters = FilterForm::Grouped"));
+        needs.push(need(
+            "filter.precedence",
+            "`and` binding before `or`",
+            4,
+            "filters = FilterForm::Grouped",
+        ));
     }
     if dialect.unfiltered_lists != Support::No {
         needs.push(need("list.unfiltered", "lists without a filter", 10, "unfiltered_lists = Support::No"));
@@ -134,10 +144,20 @@ fn needs(dialect: &Dialect) -> Vec<Need> {
         needs.push(need("list.attributes", "`attributes`", 1, "attribute_selection = Support::No"));
     }
     if dialect.config_path == "ServiceProviderConfig" {
-        needs.push(need("discovery.config", "`/ServiceProviderConfig`", 1, "config_path as the server has it"));
+        needs.push(need(
+            "discovery.config",
+            "`/ServiceProviderConfig`",
+            1,
+            "config_path as the server has it",
+        ));
     }
     if !dialect.not_found_is_empty {
-        needs.push(need("filter.nobody", "an empty list where nobody is found", 6, "not_found_is_empty = true"));
+        needs.push(need(
+            "filter.nobody",
+            "an empty list where nobody is found",
+            6,
+            "not_found_is_empty = true",
+        ));
     }
     needs.push(match dialect.patch {
         PatchForm::Standard | PatchForm::PerAttribute | PatchForm::Unfiltered => {
@@ -162,7 +182,9 @@ fn needs(dialect: &Dialect) -> Vec<Need> {
         MemberRemoval::Value => {
             need("member.value", "a member removed by its value", 6, "member_removal = MemberRemoval::Filter")
         }
-        _ => need("member.replace", "members replaced as a whole", 6, "member_removal = MemberRemoval::Filter"),
+        _ => {
+            need("member.replace", "members replaced as a whole", 6, "member_removal = MemberRemoval::Filter")
+        }
     });
     needs
 }
@@ -176,7 +198,7 @@ fn unused(dialect: &Dialect, findings: &Findings) -> Vec<&'static str> {
         unused.push("filters with more than `eq` and `and`");
     }
     if dialect.filters == FilterForm::Equal && works("filter.and") {
-        unused.push("filters with `and`");
+        unused.push("filter `and`");
     }
     if dialect.paging == Paging::None && works("list.index") {
         unused.push("paging by index");
@@ -197,7 +219,7 @@ fn unused(dialect: &Dialect, findings: &Findings) -> Vec<&'static str> {
         unused.push("lists without a filter");
     }
     if dialect.member_removal == MemberRemoval::Replace {
-        unused.push("taking single members out of a group, untouched by what others change");
+        unused.push("removing single members");
     }
     if dialect.patch != PatchForm::Standard {
         unused.push("PATCH of single elements");
@@ -220,9 +242,27 @@ mod tests {
     /// A server of whom all is known, with these deviations.
     fn server(deviations: &[&str]) -> Findings {
         const ALL: [&str; 21] = [
-            "filter.eq", "filter.and", "filter.or", "filter.not", "filter.sw", "filter.co", "filter.pr", "filter.element",
-            "filter.precedence", "list.unfiltered", "list.index", "search.post", "list.attributes", "discovery.config",
-            "filter.nobody", "patch.path", "patch.element", "patch.pathless", "member.filter", "member.value", "member.replace",
+            "filter.eq",
+            "filter.and",
+            "filter.or",
+            "filter.not",
+            "filter.sw",
+            "filter.co",
+            "filter.pr",
+            "filter.element",
+            "filter.precedence",
+            "list.unfiltered",
+            "list.index",
+            "search.post",
+            "list.attributes",
+            "discovery.config",
+            "filter.nobody",
+            "patch.path",
+            "patch.element",
+            "patch.pathless",
+            "member.filter",
+            "member.value",
+            "member.replace",
         ];
         let mut findings = Findings::default();
         for code in ALL {
@@ -242,7 +282,10 @@ mod tests {
     #[test]
     fn a_server_as_the_rfc_has_it_speaks_it() {
         assert_eq!(chosen(&[], HERE), ("rfc7644", true));
-        assert_eq!(choose(&Findings::default(), &Address::of(&HERE.parse().unwrap())).best.preset.name, "rfc7644");
+        assert_eq!(
+            choose(&Findings::default(), &Address::of(&HERE.parse().unwrap())).best.preset.name,
+            "rfc7644"
+        );
     }
 
     #[test]
@@ -252,9 +295,27 @@ mod tests {
 
     #[test]
     fn servers_that_know_little_get_a_dialect_that_asks_little() {
-        let simple = ["filter.or", "filter.not", "filter.sw", "filter.co", "filter.pr", "filter.element", "filter.precedence"];
-        assert_eq!(chosen(&[&simple[..], &["patch.element", "member.filter", "member.value"]].concat(), HERE), ("interop-profile", true));
-        assert_eq!(chosen(&[&simple[..], &["filter.and", "filter.nobody", "patch.path", "patch.element"]].concat(), HERE).0, "okta");
+        let simple = [
+            "filter.or",
+            "filter.not",
+            "filter.sw",
+            "filter.co",
+            "filter.pr",
+            "filter.element",
+            "filter.precedence",
+        ];
+        assert_eq!(
+            chosen(&[&simple[..], &["patch.element", "member.filter", "member.value"]].concat(), HERE),
+            ("interop-profile", true)
+        );
+        assert_eq!(
+            chosen(
+                &[&simple[..], &["filter.and", "filter.nobody", "patch.path", "patch.element"]].concat(),
+                HERE
+            )
+            .0,
+            "okta"
+        );
     }
 
     #[test]

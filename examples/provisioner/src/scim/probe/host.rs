@@ -27,14 +27,17 @@ impl Address {
     /// Whose it is.
     pub(super) fn known(&self) -> Option<Known> {
         let host = self.host.as_str();
-        let is = |name: &str| host == name || host.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
+        let is =
+            |name: &str| host == name || host.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
         let by_host = |dialect| Some(Known { dialect, by: format!("the host is `{host}`") });
         let by_path = |dialect, path: &str| Some(Known { dialect, by: format!("the path holds `{path}`") });
         let github = host == "api.github.com" || (host.starts_with("api.") && is("ghe.com"));
         match () {
             () if host.starts_with("scim.") && is("amazonaws.com") => by_host("aws-identity-center"),
             () if host == "cloudidentity.googleapis.com" => by_host("google-cloud-identity"),
-            () if github && self.path.contains("/organizations/") => by_path("github-organization", "/organizations/"),
+            () if github && self.path.contains("/organizations/") => {
+                by_path("github-organization", "/organizations/")
+            }
             () if github => by_host("github"),
             () if host == "api.slack.com" || host == "slack.com" => by_host("slack"),
             () if is("salesforce.com") || is("force.com") => by_host("salesforce"),
@@ -69,9 +72,12 @@ mod tests {
             assert_eq!(of(url), Some(dialect), "{url}");
             assert!(Preset::named(dialect).is_some(), "{dialect}");
         }
-        for url in
-            ["https://notslack.com/", "https://slack.com.evil.example/", "https://x.example/", "http://127.0.0.1/"]
-        {
+        for url in [
+            "https://notslack.com/",
+            "https://slack.com.evil.example/",
+            "https://x.example/",
+            "http://127.0.0.1/",
+        ] {
             assert_eq!(of(url), None, "{url}");
         }
     }

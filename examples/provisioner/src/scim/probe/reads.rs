@@ -42,11 +42,7 @@ type Judged = (Standing, String);
 ///
 /// # Errors
 /// Where the credential is refused, or nothing answers any more.
-pub(super) async fn ask(
-    asker: &mut Asker,
-    findings: &mut Findings,
-    progress: &Progress,
-) -> Result<Known> {
+pub(super) async fn ask(asker: &mut Asker, findings: &mut Findings, progress: &Progress) -> Result<Known> {
     let mut reader = Reader { asker, findings, progress, silent: 0 };
     let mut known = reader.discovery().await?;
     let users = reader.lists(&mut known).await?;
@@ -104,7 +100,12 @@ impl Reader<'_> {
         };
         self.findings.note("discovery.config", "`ServiceProviderConfig`", "shown", judged);
         if let Some(seen) = seen.as_ref().filter(|_| known.config.is_some()) {
-            self.findings.note("form.content_type", "content type", "application/scim+json", content_type(seen));
+            self.findings.note(
+                "form.content_type",
+                "content type",
+                "application/scim+json",
+                content_type(seen),
+            );
         }
         let seen = self.send("ResourceTypes", Ask::get(&["ResourceTypes"])).await?;
         known.types = seen.as_ref().map(read_many).unwrap_or_default();
@@ -115,9 +116,10 @@ impl Reader<'_> {
         self.findings.note("discovery.types", "`ResourceTypes`", "shown", judged);
         let seen = self.send("Schemas", Ask::get(&["Schemas"])).await?;
         known.schemas = seen.as_ref().map(read_many).unwrap_or_default();
-        let has_users = known.schemas.iter().any(|schema| {
-            schema.id.as_ref().is_some_and(|id| id.as_str().eq_ignore_ascii_case(urn::USER))
-        });
+        let has_users = known
+            .schemas
+            .iter()
+            .any(|schema| schema.id.as_ref().is_some_and(|id| id.as_str().eq_ignore_ascii_case(urn::USER)));
         let judged = match known.schemas.len() {
             0 => not_shown(seen.as_ref()),
             count if has_users => (Standing::Conforms, format!("{count} schemas")),
@@ -140,7 +142,12 @@ impl Reader<'_> {
             self.findings.note("list.unfiltered", "list without a filter", "shown", not_shown(Some(&seen)));
             return Ok(Users(Vec::new()));
         };
-        self.findings.note("list.unfiltered", "list without a filter", "shown", (Standing::Conforms, "shown"));
+        self.findings.note(
+            "list.unfiltered",
+            "list without a filter",
+            "shown",
+            (Standing::Conforms, "shown"),
+        );
         let total = list.page.total_results;
         known.users = total;
         let here = list.resources.len();
@@ -151,12 +158,15 @@ impl Reader<'_> {
         };
         self.findings.note("list.total", "`totalResults`", "a number", judged);
         let judged = match here {
-            0..=2 if total.is_some_and(|total| total > 2) => (Standing::Conforms, "at most so many".to_owned()),
+            0..=2 if total.is_some_and(|total| total > 2) => {
+                (Standing::Conforms, "at most so many".to_owned())
+            }
             0..=2 => (Standing::Unclear, "too few users to see".to_owned()),
             more => (Standing::Deviates, format!("{more} come for `count=2`")),
         };
         self.findings.note("list.count", "`count`", "at most so many", judged);
-        let users: Vec<Attributes> = list.resources.into_iter().map(|user| user.attributes).take(50).collect();
+        let users: Vec<Attributes> =
+            list.resources.into_iter().map(|user| user.attributes).take(50).collect();
         self.users_form(&users);
         self.paging(known, total, &users).await?;
         Ok(Users(users))
@@ -172,7 +182,8 @@ impl Reader<'_> {
             None => (Standing::Absent, "not shown".to_owned()),
         };
         self.findings.note("form.boolean", "`active`", "JSON boolean", judged);
-        let location = attribute(user, "meta").and_then(|meta| attribute(meta.as_object()?, "location")?.as_str());
+        let location =
+            attribute(user, "meta").and_then(|meta| attribute(meta.as_object()?, "location")?.as_str());
         let judged = match location {
             Some(location) if location.contains("://") => (Standing::Conforms, "absolute"),
             Some(_) => (Standing::Deviates, "relative"),
@@ -215,7 +226,9 @@ impl Reader<'_> {
         let seen = self.send("count=0", Ask::get(&["Users"]).query(&[("count", "0")])).await?;
         let judged = match seen.as_ref().and_then(|seen| seen.list()) {
             Some(list) if !list.resources.is_empty() => (Standing::Deviates, "resources come".to_owned()),
-            Some(list) if list.page.total_results == total => (Standing::Conforms, "the total alone".to_owned()),
+            Some(list) if list.page.total_results == total => {
+                (Standing::Conforms, "the total alone".to_owned())
+            }
             Some(_) => (Standing::Deviates, "another total".to_owned()),
             None => refused_or_silent(seen.as_ref()),
         };
@@ -257,7 +270,8 @@ impl Reader<'_> {
         let family = sample.and_then(|(_, _, user)| attribute(user, "name")?.as_object());
         let family = family.and_then(|name| text(name, "familyName")).unwrap_or(&nobody);
         let family = Value::from(family).to_string();
-        let email = sample.and_then(|(_, _, user)| attribute(user, "emails")?.as_array()?.first()?.as_object());
+        let email =
+            sample.and_then(|(_, _, user)| attribute(user, "emails")?.as_array()?.first()?.as_object());
         let email = email.and_then(|email| text(email, "value")).unwrap_or(&nobody);
         let email = Value::from(email).to_string();
         let external_shown = sample.is_some_and(|(_, _, user)| text(user, "externalId").is_some());
@@ -266,21 +280,41 @@ impl Reader<'_> {
         let checks: [(&'static str, &'static str, String, bool); 14] = [
             ("filter.eq", "filter `eq`", format!("userName eq {quoted}"), there),
             ("filter.case", "filter `eq`, in another case", format!("userName eq {other_case}"), there),
-            ("filter.external_id", "filter `eq` of `externalId`", format!("externalId eq {external}"), external_shown),
+            (
+                "filter.external_id",
+                "filter `eq` of `externalId`",
+                format!("externalId eq {external}"),
+                external_shown,
+            ),
             ("filter.and", "filter `and`", format!("userName eq {quoted} and userName eq {quoted}"), there),
-            ("filter.or", "filter `or`", format!("userName eq {nobody_quoted} or userName eq {quoted}"), there),
+            (
+                "filter.or",
+                "filter `or`",
+                format!("userName eq {nobody_quoted} or userName eq {quoted}"),
+                there,
+            ),
             (
                 "filter.precedence",
                 "filter `and` before `or`",
                 format!("userName eq {quoted} or userName eq {quoted} and userName eq {nobody_quoted}"),
                 there,
             ),
-            ("filter.not", "filter `not`", format!("userName eq {quoted} and not (userName eq {nobody_quoted})"), there),
+            (
+                "filter.not",
+                "filter `not`",
+                format!("userName eq {quoted} and not (userName eq {nobody_quoted})"),
+                there,
+            ),
             ("filter.sw", "filter `sw`", format!("userName sw {begin}"), there),
             ("filter.ew", "filter `ew`", format!("userName ew {end}"), there),
             ("filter.co", "filter `co`", format!("userName co {begin}"), there),
             ("filter.pr", "filter `pr`", "userName pr".to_owned(), there),
-            ("filter.gt", "filter `gt` of a time", "meta.lastModified gt \"1990-01-01T00:00:00Z\"".to_owned(), there),
+            (
+                "filter.gt",
+                "filter `gt` of a time",
+                "meta.lastModified gt \"1990-01-01T00:00:00Z\"".to_owned(),
+                there,
+            ),
             ("filter.sub", "filter, a sub-attribute", format!("name.familyName eq {family}"), part_of_name),
             ("filter.element", "filter, an element", format!("emails[value eq {email}]"), with_emails),
         ];
@@ -326,7 +360,9 @@ impl Reader<'_> {
             Some(seen) if seen.list().is_some_and(|list| list.resources.is_empty()) => {
                 (Standing::Conforms, "done".to_owned())
             }
-            Some(seen) if seen.is_success() => (Standing::Deviates, "gives what was not asked for".to_owned()),
+            Some(seen) if seen.is_success() => {
+                (Standing::Deviates, "gives what was not asked for".to_owned())
+            }
             Some(seen) => (Standing::Absent, seen.outcome()),
             None => silence(),
         };
@@ -353,7 +389,9 @@ impl Reader<'_> {
         self.findings.note("list.sort", "`sortBy`", "optional", judged);
         let Some((_, _, sample)) = users.sample() else { return Ok(()) };
         let extra = sample.keys().find(|name| {
-            !["id", "schemas", "meta", "userName", "externalId"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
+            !["id", "schemas", "meta", "userName", "externalId"]
+                .iter()
+                .any(|kept| kept.eq_ignore_ascii_case(name))
         });
         for (code, what, parameter, value) in [
             ("list.attributes", "`attributes`", "attributes", Some("userName")),
@@ -365,7 +403,9 @@ impl Reader<'_> {
             let list = seen.as_ref().and_then(|seen| seen.list());
             let judged = match list {
                 Some(list) if list.resources.is_empty() => (Standing::Unclear, "nobody came".to_owned()),
-                Some(list) if list.resources.iter().any(|user| attribute(&user.attributes, extra).is_some()) => {
+                Some(list)
+                    if list.resources.iter().any(|user| attribute(&user.attributes, extra).is_some()) =>
+                {
                     (Standing::Deviates, "ignored".to_owned())
                 }
                 Some(_) => (Standing::Conforms, "done".to_owned()),
@@ -411,10 +451,14 @@ impl Reader<'_> {
         let of_meta = meta.and_then(|meta| text(meta, "version")).map(str::to_owned);
         let header = seen.header(ETAG).map(str::to_owned);
         let judged = match (&header, &of_meta) {
-            (Some(tag), Some(version)) if tag == version => (Standing::Conforms, "`ETag` and `meta.version`".to_owned()),
+            (Some(tag), Some(version)) if tag == version => {
+                (Standing::Conforms, "`ETag` and `meta.version`".to_owned())
+            }
             (Some(_), Some(_)) => (Standing::Deviates, "`ETag` and `meta.version` differ".to_owned()),
             (Some(_), None) => (Standing::Conforms, "`ETag` alone".to_owned()),
-            (None, Some(version)) if version.ends_with('"') => (Standing::Conforms, "`meta.version` alone".to_owned()),
+            (None, Some(version)) if version.ends_with('"') => {
+                (Standing::Conforms, "`meta.version` alone".to_owned())
+            }
             (None, Some(_)) => (Standing::Deviates, "`meta.version` is no entity tag".to_owned()),
             (None, None) => (Standing::Absent, "none".to_owned()),
         };
@@ -484,7 +528,10 @@ fn read_config(seen: &Seen) -> Option<ServiceProviderConfig> {
     if !seen.is_success() {
         return None;
     }
-    let list = from_slice::<scim_client::message::ListResponse<ServiceProviderConfig>>(&seen.body, &ReadLimits::default());
+    let list = from_slice::<scim_client::message::ListResponse<ServiceProviderConfig>>(
+        &seen.body,
+        &ReadLimits::default(),
+    );
     if let Ok(mut list) = list
         && list.resources.len() == 1
     {

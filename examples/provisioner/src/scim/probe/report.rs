@@ -103,13 +103,18 @@ impl Report<'_> {
             line("passwords", simple(&config.change_password).to_owned())?;
             if let Some(paging) = &config.pagination {
                 let ways = [("cursor", paging.cursor), ("index", paging.index)];
-                let ways: Vec<&str> =
-                    ways.into_iter().filter(|(_, offered)| *offered == Some(true)).map(|(way, _)| way).collect();
+                let ways: Vec<&str> = ways
+                    .into_iter()
+                    .filter(|(_, offered)| *offered == Some(true))
+                    .map(|(way, _)| way)
+                    .collect();
                 line("paging", format!("{}{}", ways.join(", "), more("a page", paging.page_size_max)))?;
             }
             let schemes = config.authentication_schemes.iter();
             let schemes: Vec<&str> = schemes
-                .filter_map(|scheme| scheme.kind.as_ref().map(|kind| kind.as_str()).or(scheme.name.as_deref()))
+                .filter_map(|scheme| {
+                    scheme.kind.as_ref().map(|kind| kind.as_str()).or(scheme.name.as_deref())
+                })
                 .collect();
             if !schemes.is_empty() {
                 line("credentials", schemes.join(", "))?;
@@ -145,7 +150,8 @@ impl Report<'_> {
             self.findings.iter().map(|finding| of(finding).width()).max().unwrap_or(0)
         };
         let (first, second) = (width(|finding| finding.what), width(|finding| finding.rfc));
-        let head = format!("{}  {}  this server", padded("It was seen", first + 4), padded("RFC 7644", second));
+        let head =
+            format!("{}  {}  this server", padded("It was seen", first + 4), padded("RFC 7644", second));
         writeln!(out, "{}", palette.paint(Paint::Bold, &head))?;
         for finding in self.findings.iter() {
             let (mark, paint) = match finding.standing {
@@ -197,7 +203,8 @@ impl Report<'_> {
         }
         if known.is_some() {
             for switch in best.preset.switches {
-                let text = format!("{} = {}: {} ({})", switch.field, switch.value, switch.says, switch.source);
+                let text =
+                    format!("{} = {}: {} ({})", switch.field, switch.value, switch.says, switch.source);
                 wrapped(out, "  as documented: ", &text)?;
             }
         }

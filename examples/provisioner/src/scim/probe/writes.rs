@@ -1,7 +1,7 @@
 //! What can be found out only by changing something: on a user and a group made for it, which are taken away again.
 
-use http::header::{IF_MATCH, LOCATION};
 use http::Method;
+use http::header::{IF_MATCH, LOCATION};
 use scim_client::error::ScimType;
 use scim_client::filter::Filter;
 use scim_client::resource::{Attributes, Resource as _, attribute};
@@ -22,6 +22,8 @@ pub(super) struct Names {
     /// Whether its making was asked for, whatever came back.
     user_asked: bool,
     group_asked: bool,
+    /// Whether an answer was lost that may have been about a second one.
+    doubtful: bool,
 }
 
 impl Names {
@@ -34,6 +36,7 @@ impl Names {
             group_id: None,
             user_asked: false,
             group_asked: false,
+            doubtful: false,
         }
     }
 }
@@ -78,13 +81,13 @@ pub(super) async fn clean_up(asker: &mut Asker, names: &Names) -> Vec<String> {
         if !asked {
             continue;
         }
-        let mut ids: Vec<String> = id.iter().cloned().collect();
-        if ids.is_empty() {
-            match look_up(asker, kind, attribute, name).await {
-                Ok(found) => ids = found,
-                Err(_) => left.push(format!("{kind} with {attribute} `{name}` (if it was made)")),
-            }
+        // Also by name: an answer that was lost may have been about a second one.
+        let found = look_up(asker, kind, attribute, name).await;
+        if found.is_err() && (id.is_none() || names.doubtful) {
+            left.push(format!("{kind} with {attribute} `{name}` (if it was made)"));
         }
+        let mut ids: Vec<String> = id.iter().cloned().collect();
+        ids.extend(found.unwrap_or_default().into_iter().filter(|found| id.as_ref() != Some(found)));
         for id in ids {
             if !delete_one(asker, kind, &id).await {
                 left.push(format!("{kind}/{id} ({attribute} `{name}`)"));
@@ -133,6 +136,30 @@ impl Writer<'_> {
         Ok(seen.attributes().filter(|_| seen.is_success()))
     }
 
+    /// Makes something that bears the name. Where the answer is lost, it is made again only if nothing of the name is there.
+    ///
+    /// A read comes first: some servers close a connection after a refusal, and what is sent into the closing is lost.
+    async fn make(
+        &mut self,
+        what: &str,
+        kind: &str,
+        attribute: &str,
+        name: &str,
+        body: &Value,
+    ) -> Result<Seen> {
+        let ask = || Ask::new(Method::POST, &[kind]).body(body.clone());
+        self.send(what, Ask::get(&[kind]).query(&[("count", "1")])).await?;
+        match self.send(what, ask()).await {
+            Err(error) if matches!(error.kind(), ErrorKind::UnknownOutcome(_)) => {
+                match look_up(self.asker, kind, attribute, name).await {
+                    Ok(there) if there.is_empty() => self.send(what, ask()).await,
+                    _ => Err(error),
+                }
+            }
+            made => made,
+        }
+    }
+
     async fn create(&mut self) -> Result<String> {
         let user = json!({
             "schemas": [urn::USER], "userName": self.names.user, "externalId": self.names.group,
@@ -141,7 +168,8 @@ impl Writer<'_> {
             "emails": [{"value": self.names.user, "type": "work", "primary": true}],
         });
         self.names.user_asked = true;
-        let made = self.send("making a user", Ask::new(Method::POST, &["Users"]).body(user.clone())).await?;
+        let name = self.names.user.clone();
+        let made = self.make("making a user", "Users", "userName", &name, &user).await?;
         let shown = made.attributes().filter(|_| made.is_success()).unwrap_or_default();
         let id = attribute(&shown, "id").and_then(Value::as_str).map(str::to_owned);
         let Some(id) = id else {
@@ -164,20 +192,31 @@ impl Writer<'_> {
             None => (Standing::Deviates, "none"),
         };
         self.findings.note("create.location", "`Location` of what was made", "absolute", judged);
-        let again = self.send("making it again", Ask::new(Method::POST, &["Users"]).body(user)).await?;
-        let judged = match (again.status, again.refusal().scim_type) {
-            (409, Some(ScimType::Uniqueness)) => (Standing::Conforms, "refused (409 uniqueness)".to_owned()),
-            _ if again.is_success() => (Standing::Deviates, "MADE TWICE".to_owned()),
-            _ => (Standing::Deviates, again.outcome()),
+        let judged = match self.read("Users", &id).await? {
+            Some(_) => (Standing::Conforms, "at once"),
+            None => (Standing::Deviates, "not at once"),
+        };
+        self.findings.note("create.read", "reading what was made", "at once", judged);
+        let judged = match self.send("making it again", Ask::new(Method::POST, &["Users"]).body(user)).await {
+            Ok(again) => {
+                let other = again.attributes().filter(|_| again.is_success());
+                let other = other.and_then(|user| Some(attribute(&user, "id")?.as_str()?.to_owned()));
+                if let Some(other) = other.filter(|other| *other != id) {
+                    delete_one(self.asker, "Users", &other).await;
+                }
+                match (again.status, again.refusal().scim_type) {
+                    (409, Some(ScimType::Uniqueness)) => (Standing::Conforms, again.outcome()),
+                    _ if again.is_success() => (Standing::Deviates, "MADE TWICE".to_owned()),
+                    _ => (Standing::Deviates, again.outcome()),
+                }
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::UnknownOutcome(_)) => {
+                self.names.doubtful = true;
+                (Standing::Unclear, "no answer".to_owned())
+            }
+            Err(error) => return Err(error),
         };
         self.findings.note("create.conflict", "the same again", "refused (409 uniqueness)", judged);
-        if again.is_success()
-            && let Some(other) = again.attributes().and_then(|user| Some(attribute(&user, "id")?.as_str()?.to_owned()))
-            && other != id
-        {
-            delete_one(self.asker, "Users", &other).await;
-        }
-        let name = self.names.user.clone();
         let found = look_up(self.asker, "Users", "userName", &name).await;
         let judged = match found.as_deref() {
             Ok([only]) if *only == id => (Standing::Conforms, "at once"),
@@ -266,7 +305,8 @@ impl Writer<'_> {
         let members = json!([{"value": member}]);
         let group = json!({"schemas": [urn::GROUP], "displayName": self.names.group, "members": members});
         self.names.group_asked = true;
-        let made = self.send("making a group", Ask::new(Method::POST, &["Groups"]).body(group)).await?;
+        let name = self.names.group.clone();
+        let made = self.make("making a group", "Groups", "displayName", &name, &group).await?;
         let shown = made.attributes().filter(|_| made.is_success()).unwrap_or_default();
         let Some(id) = attribute(&shown, "id").and_then(Value::as_str).map(str::to_owned) else {
             self.names.group_asked = made.is_success();
@@ -296,7 +336,11 @@ impl Writer<'_> {
                 "a member removed by its value",
                 json!([{"op": "remove", "path": "members", "value": members}]),
             ),
-            ("member.replace", "members replaced", json!([{"op": "replace", "path": "members", "value": []}])),
+            (
+                "member.replace",
+                "members replaced",
+                json!([{"op": "replace", "path": "members", "value": []}]),
+            ),
         ];
         for (code, what, operations) in forms {
             if self.is_member(&id, member).await? != Some(true) {
@@ -331,7 +375,8 @@ impl Writer<'_> {
             Some(Value::Array(members)) => members.as_slice(),
             _ => &[],
         };
-        let is = |one: &Value| one.as_object().and_then(|one| attribute(one, "value")?.as_str()) == Some(member);
+        let is =
+            |one: &Value| one.as_object().and_then(|one| attribute(one, "value")?.as_str()) == Some(member);
         Ok(Some(members.iter().any(is)))
     }
 
