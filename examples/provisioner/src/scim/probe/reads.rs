@@ -92,7 +92,7 @@ impl Reader<'_> {
             seen = self.send("ServiceProviderConfigs", Ask::get(&["ServiceProviderConfigs"])).await?;
             at = "`/ServiceProviderConfigs`";
         }
-        known.config = seen.as_ref().and_then(|seen| read_config(seen));
+        known.config = seen.as_ref().and_then(read_config);
         let judged = match (&known.config, &seen) {
             (Some(_), _) if at.ends_with("s`") => (Standing::Deviates, format!("at {at}")),
             (Some(_), _) => (Standing::Conforms, "shown".to_owned()),
