@@ -1,5 +1,6 @@
 //! A service as the command line describes it.
 
+use std::error::Error as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -120,6 +121,12 @@ impl Connection {
             Cause::Credential if matches!(error.kind(), ErrorKind::Authentication(Authentication::LoginPage)) => {
                 Some("a page to sign in came: either the credential is not accepted, or the address is one for people".to_owned())
             }
+            Cause::Unreachable if causes(error).contains("UnknownIssuer") => {
+                Some("the server's certificate is from nobody who is trusted here: --ca FILE trusts its issuer".to_owned())
+            }
+            Cause::Unreachable if causes(error).contains("CertificateRequired") => {
+                Some("the server wants a client certificate: --client-cert FILE".to_owned())
+            }
             Cause::Unknown => Some("it may have happened: read what is there before you repeat it".to_owned()),
             Cause::Other => match error.kind() {
                 ErrorKind::RateLimited { retry_after: Some(after) } => {
@@ -130,6 +137,11 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+/// What lies behind an error, in one text.
+fn causes(error: &Error) -> String {
+    std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string).collect()
 }
 
 /// The same answer, taken for what it is.

@@ -22,6 +22,9 @@ use crate::{Answer, say};
 use ask::Asker;
 use finding::Findings;
 
+/// Exit status: ended by Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 /// Asks, and reports.
 pub(crate) async fn run(connection: &Connection, wanted: &Probe, answer: &mut Answer) -> Result<u8, Failure> {
     let mut names = writes::Names::new();
@@ -48,15 +51,15 @@ pub(crate) async fn run(connection: &Connection, wanted: &Probe, answer: &mut An
         }
     };
     let mut left_behind = Vec::new();
-    let mut interrupted = None;
+    let mut failed = None;
+    let mut interrupted = false;
     if wanted.write {
-        let written = tokio::select! {
-            written = writes::ask(&mut asker, &mut findings, &mut names, &progress) => written.err(),
-            _ = tokio::signal::ctrl_c() => Some(Error::new(ErrorKind::Invalid).detail("interrupted")),
-        };
+        tokio::select! {
+            written = writes::ask(&mut asker, &mut findings, &mut names, &progress) => failed = written.err(),
+            _ = tokio::signal::ctrl_c() => interrupted = true,
+        }
         // Whatever happened, nothing stays.
         left_behind = writes::clean_up(&mut asker, &names).await;
-        interrupted = written;
     }
     drop(progress);
     let address = host::Address::of(&connection.base);
@@ -77,8 +80,12 @@ pub(crate) async fn run(connection: &Connection, wanted: &Probe, answer: &mut An
     for place in &left_behind {
         say(&format!("provisioner: LEFT BEHIND: {place} could not be deleted; delete it by hand"));
     }
-    if let Some(error) = interrupted {
+    if let Some(error) = failed {
         return Err(connection.failed(error).await);
+    }
+    if interrupted {
+        say("provisioner: interrupted");
+        return Ok(INTERRUPTED);
     }
     Ok(u8::from(!left_behind.is_empty()))
 }

@@ -101,6 +101,36 @@ fn resources_are_listed_searched_shown_and_changed() {
 }
 
 #[test]
+#[ignore = "needs scimmy-routers: cargo xtask test"]
+fn an_interrupted_probe_cleans_up() {
+    let server = ScimServer::scimmy().unwrap();
+    people(&server);
+    let proxy = FaultProxy::start(server.addr()).unwrap();
+    let (hangs, hung) = std::sync::mpsc::channel();
+    proxy.choose(move |request| match request.method.as_str() {
+        "PATCH" => {
+            hangs.send(()).unwrap();
+            Fault::after(Reply::Silence)
+        }
+        _ => Fault::PASS,
+    });
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_provisioner"))
+        .args(["scim", "probe", &format!("http://{}{}", proxy.addr(), server.path()), "--write"])
+        .env("SCIM_TOKEN", server.token())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    hung.recv().unwrap();
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("making a user"), "{output:?}");
+    assert_eq!((count(&server.base_url(), "users"), count(&server.base_url(), "groups")), (3, 0));
+}
+
+#[test]
 #[ignore = "needs scim2-server and scimmy-routers: cargo xtask test"]
 fn a_probe_that_writes_leaves_nothing_behind_or_says_what() {
     let faults = || {

@@ -49,7 +49,7 @@ pub(super) async fn ask(asker: &mut Asker, findings: &mut Findings, progress: &P
     reader.filters(&known, &users).await?;
     reader.selection(&known, &users).await?;
     reader.single(&users).await?;
-    reader.rest(&known, &users).await?;
+    reader.rest(&known).await?;
     Ok(known)
 }
 
@@ -475,7 +475,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn rest(&mut self, known: &Known, users: &Users) -> Result<()> {
+    async fn rest(&mut self, known: &Known) -> Result<()> {
         let seen = self.send("groups", Ask::get(&["Groups"]).query(&[("count", "1")])).await?;
         let judged = match seen.as_ref().and_then(|seen| seen.list()) {
             Some(list) => (Standing::Conforms, list.page.total_results.map_or("shown".to_owned(), groups)),
@@ -512,7 +512,6 @@ impl Reader<'_> {
             };
             self.findings.note("anonymous", "a list without a credential", "refused (401)", judged);
         }
-        let _ = users;
         Ok(())
     }
 }
