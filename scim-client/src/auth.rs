@@ -56,8 +56,9 @@ pub trait Authenticate: Send + Sync {
         clock: &dyn Clock,
     ) -> Result<Authorized, Error>;
 
-    /// The server answered 401 to a request that `authorized` was put on. `true` if the next
-    /// [`authorize`](Self::authorize) gives something else, so that one more try is worth it.
+    /// The server answered 401, or with a page for people, to a request that `authorized` was put on. `true` if the next
+    /// [`authorize`](Self::authorize) gives something else, so that one more try is worth it. Where it then gives the same
+    /// [`shown`](Authorized::shown), that is not sent.
     async fn refused(&self, authorized: &Authorized) -> bool {
         let _ = authorized;
         false

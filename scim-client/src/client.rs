@@ -14,6 +14,7 @@ use crate::ensure::Care;
 use crate::error::{Error, ErrorKind};
 use crate::read::ReadLimits;
 use crate::request::{Base, USER_AGENT};
+use crate::resilience::Latch;
 use crate::resource::{Group, Resource, User};
 use crate::trace::Trace;
 use crate::transport::Transport;
@@ -23,6 +24,7 @@ mod csrf;
 mod discovery;
 mod endpoint;
 mod exchange;
+mod gate;
 mod listing;
 mod liveness;
 mod page;
@@ -37,6 +39,7 @@ pub use pager::PAGES_MAX;
 
 use csrf::Csrf;
 use discovery::Discovery;
+use gate::{Gate, Settings};
 use liveness::Liveness;
 use receive::Received;
 
@@ -58,6 +61,8 @@ struct Shared {
     user_agent: HeaderValue,
     care: Care,
     limits: ReadLimits,
+    resilience: Settings,
+    gate: Arc<Gate>,
     state: Arc<State>,
 }
 
@@ -67,6 +72,7 @@ struct State {
     csrf: Csrf,
     discovery: Discovery,
     liveness: Liveness,
+    latch: Latch,
     filters: seen::FilterTrust,
 }
 
@@ -96,6 +102,8 @@ impl Client {
                 user_agent: HeaderValue::from_static(USER_AGENT),
                 care: Care::default(),
                 limits: ReadLimits::default(),
+                resilience: Settings::default(),
+                gate: Arc::default(),
                 state: Arc::default(),
             }),
             trace: None,

@@ -48,6 +48,11 @@ impl Client {
     pub(crate) async fn call_once(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
         self.call_reading(request, |client, head, body| async move {
             let body = collect(body, client.shared.limits.bytes_max).await?;
+            // Here, so that a page for people counts as what it is: a refused credential.
+            if !body.iter().all(u8::is_ascii_whitespace) {
+                response::check_is_json(&head.headers, &body)
+                    .map_err(|error| error.status(head.status.as_u16()))?;
+            }
             Ok((head, body))
         })
         .await
@@ -64,7 +69,7 @@ impl Client {
     }
 
     /// Sends a request and has the body of an answer in 2xx read by `read`, which belongs to the attempt: where it fails,
-    /// the attempt has failed. Redirects and CSRF tokens are seen to.
+    /// the attempt has failed. Redirects, CSRF tokens and further attempts are seen to.
     pub(crate) async fn call_reading<T, F, R>(
         &self,
         request: http::Request<Bytes>,
@@ -79,43 +84,29 @@ impl Client {
         let mut before = Exchange::default();
         let mut redirects = 0;
         let mut token_renewed = false;
+        let until = self.until();
         loop {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
             let mut this = request.clone();
             let token = self.protect(this.method().clone(), this.headers_mut()).await?;
-            let result = self.exchange_as(this, |answer| self.judge(answer, &read)).await;
+            let may_follow = method == Method::GET && redirects < REDIRECTS_MAX;
+            let asked = Asked { uri: request.uri(), may_follow };
+            let result = self.exchange(&this, until, |answer| self.judge(&asked, answer, &read)).await;
             let (judged, exchange) = match result {
                 Ok(judged) => judged,
                 Err(error) => return Err(error.after(before)),
             };
             before.append(exchange);
-            let failed = |error: Error, before| error.about(method.clone(), path.clone()).after(before);
             match judged {
                 Judged::Value(value) => return Ok(Reply { method, path, value, exchange: before }),
                 Judged::TokenWanted(_) if !token_renewed && token.is_some() => {
                     token_renewed = true;
                     self.forget_token(token).await;
                 }
-                Judged::TokenWanted(error) => return Err(failed(error, before)),
-                Judged::Redirect(status, location) => {
+                Judged::TokenWanted(error) => return Err(error.about(method, path).after(before)),
+                Judged::Redirect(uri) => {
                     redirects += 1;
-                    let to = location.and_then(|to| self.resolve(request.uri(), &to));
-                    match to {
-                        Some((to, uri))
-                            if self.shared.base.is_origin_of(&to)
-                                && *request.method() == Method::GET
-                                && matches!(status.as_u16(), 301 | 302 | 307 | 308)
-                                && redirects <= REDIRECTS_MAX
-                                && uri != *request.uri() =>
-                        {
-                            *request.uri_mut() = uri;
-                        }
-                        to => {
-                            let same = to.as_ref().is_some_and(|(to, _)| self.shared.base.is_origin_of(to));
-                            let error = response::redirected(status, to.as_ref().map(|(to, _)| to), same);
-                            return Err(failed(error, before));
-                        }
-                    }
+                    *request.uri_mut() = uri;
                 }
             }
         }
@@ -129,34 +120,55 @@ impl Client {
 
     async fn judge<T, F, R>(
         &self,
+        asked: &Asked<'_>,
         answer: http::Response<Body>,
         read: &F,
-    ) -> Result<(Judged<T>, Exchange), Error>
+    ) -> Result<Judged<T>, Error>
     where
         F: Fn(Client, Head, Body) -> R + Send + Sync,
         R: Future<Output = Result<T, Error>> + Send,
     {
-        let (mut parts, body) = answer.into_parts();
-        let exchange = parts.extensions.remove::<Exchange>().unwrap_or_default();
+        let (parts, body) = answer.into_parts();
         let status = parts.status;
-        let judged = if status.is_success() {
-            Judged::Value(read(self.clone(), Head { status, headers: parts.headers }, body).await?)
-        } else if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-            let location = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok());
-            Judged::Redirect(status, location.map(str::to_owned))
-        } else if status == StatusCode::NOT_MODIFIED {
-            Judged::Value(read(self.clone(), Head { status, headers: parts.headers }, body).await?)
-        } else {
-            let said = beginning(body, REFUSAL_BYTES_MAX).await;
-            let error = response::refusal(status, &parts.headers, &said, self.shared.clock.now());
-            if status == StatusCode::FORBIDDEN && wants_token(&parts.headers) {
-                Judged::TokenWanted(error)
-            } else {
-                return Err(error);
-            }
-        };
-        Ok((judged, exchange))
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            let head = Head { status, headers: parts.headers };
+            return read(self.clone(), head, body).await.map(Judged::Value);
+        }
+        if status.is_redirection() {
+            return self.redirected(asked, status, &parts.headers).map(Judged::Redirect);
+        }
+        let said = beginning(body, REFUSAL_BYTES_MAX).await;
+        let error = response::refusal(status, &parts.headers, &said, self.shared.clock.now());
+        if status == StatusCode::FORBIDDEN && wants_token(&parts.headers) {
+            return Ok(Judged::TokenWanted(error));
+        }
+        Err(error)
     }
+
+    /// Where to ask instead: reads, at the same origin.
+    fn redirected(&self, asked: &Asked<'_>, status: StatusCode, headers: &HeaderMap) -> Result<Uri, Error> {
+        let to =
+            headers.get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| self.resolve(asked.uri, to));
+        let is_home = to.as_ref().is_some_and(|(to, _)| self.shared.base.is_origin_of(to));
+        match to {
+            Some((_, uri))
+                if is_home
+                    && asked.may_follow
+                    && matches!(status.as_u16(), 301 | 302 | 307 | 308)
+                    && uri != *asked.uri =>
+            {
+                Ok(uri)
+            }
+            to => Err(response::redirected(status, to.as_ref().map(|(to, _)| to), is_home)),
+        }
+    }
+}
+
+/// What an answer is to.
+struct Asked<'a> {
+    uri: &'a Uri,
+    /// Whether a redirect is followed.
+    may_follow: bool,
 }
 
 /// The head of an answer.
@@ -176,7 +188,7 @@ pub(crate) struct Reply<T> {
 
 enum Judged<T> {
     Value(T),
-    Redirect(StatusCode, Option<String>),
+    Redirect(Uri),
     TokenWanted(Error),
 }
 

@@ -16,6 +16,7 @@ mod mapping;
 mod messages;
 mod patch;
 mod path;
+mod resilience;
 mod servers;
 mod stub;
 mod suite;
