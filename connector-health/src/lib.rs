@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod alert;
 pub mod id;
+pub mod monitor;
 
 pub use id::{ConnectorId, EntitlementId, PersonId};
+pub use monitor::{Monitor, Observation, Thresholds, Tier};

@@ -1,0 +1,3 @@
+//! x
+mod redact;
+pub use redact::{SAMPLE_BYTES_MAX, redact};
