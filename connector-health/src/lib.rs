@@ -4,6 +4,8 @@
 
 pub mod alert;
 pub mod id;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod monitor;
 
 pub use id::{ConnectorId, EntitlementId, PersonId};

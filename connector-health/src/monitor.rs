@@ -18,7 +18,7 @@
 //!
 //! Attempts are no health, and silence is a failure: only a *confirmed* success heals, and never time alone.
 
-mod explain;
+pub(crate) mod explain;
 mod latency;
 pub(crate) mod moment;
 mod observation;
@@ -281,6 +281,11 @@ impl Monitor {
     /// When the credential ends, where it is near enough to be warned of or past.
     pub fn expiring(&self) -> Option<DateTime<Utc>> {
         self.state.credential_ends.filter(|_| self.state.warned_days.is_some() || self.state.expired)
+    }
+
+    /// How many days before its end was last warned of.
+    pub(crate) fn warned_days(&self) -> Option<u32> {
+        self.state.warned_days
     }
 
     /// What may be sent at `now`.

@@ -23,6 +23,9 @@ pub fn redact(text: &str) -> String {
         // `Authorization: Bearer …`, `password: …`
         hide_next = matches!(bare.as_str(), "bearer" | "basic" | "negotiate")
             || (word.ends_with([':', '=']) && names_secret(&bare));
+        if shown == "…" && redacted.ends_with('…') {
+            continue;
+        }
         let space = usize::from(!redacted.is_empty());
         if redacted.len().saturating_add(shown.len()).saturating_add(space)
             > SAMPLE_BYTES_MAX.saturating_sub('…'.len_utf8())

@@ -1,5 +1,8 @@
 //! Behaviour through the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod alert;
 mod id;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod monitor;
