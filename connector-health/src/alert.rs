@@ -64,7 +64,7 @@ impl fmt::Display for AlertId {
 /// What waits for a connector, as whoever owns the queue counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct QueueCounts {
+pub struct Backlog {
     /// Changes that wait, other than deprovisionings.
     pub provisioning_queued: u64,
     /// Of these, those that were tried and failed.
@@ -216,7 +216,7 @@ pub struct Alert {
     /// Last time that anything was confirmed.
     pub last_success_at: Option<DateTime<Utc>>,
     /// What waits.
-    pub queue: QueueCounts,
+    pub queue: Backlog,
     /// What the last failure said, redacted.
     pub sample: Option<String>,
     /// When the credential ends, where that is what it is about.

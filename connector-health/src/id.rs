@@ -82,4 +82,8 @@ ids! {
     PersonId;
     /// A right in an application: a group, a role, a licence.
     EntitlementId;
+    /// An event, by the name its source gave it: the same event twice has the same one.
+    EventId;
+    /// An account, as the application itself names it.
+    AccountId;
 }

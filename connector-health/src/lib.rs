@@ -3,10 +3,30 @@
 #![deny(missing_docs)]
 
 pub mod alert;
+pub mod connector;
+pub mod event;
+pub mod evidence;
+pub mod fleet;
 pub mod id;
+pub mod intended;
+pub mod lane;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod monitor;
+pub mod observe;
+pub mod offboarding;
+pub mod outbox;
+pub mod replay;
+pub mod store;
 
-pub use id::{ConnectorId, EntitlementId, PersonId};
+pub use connector::{
+    Confirmation, Connector, Connectors, Failure, FailureKind, Found, MemoryConnector, Operation,
+};
+pub use event::{Attribute, Event, Intent};
+pub use fleet::Fleet;
+pub use id::{AccountId, ConnectorId, EntitlementId, EventId, PersonId};
 pub use monitor::{Monitor, Observation, Thresholds, Tier};
+pub use outbox::{Options, Outbox};
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
+pub use store::{MemoryStore, OutboxStore};

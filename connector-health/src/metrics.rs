@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::ConnectorId;
-use crate::alert::QueueCounts;
+use crate::alert::Backlog;
 use crate::monitor::{FailureClass, Tier};
 
 const REQUEST_DURATION: &str = "http.client.request.duration";
@@ -76,7 +76,7 @@ pub fn operation(
 }
 
 /// What waits for a connector at `now`.
-pub fn queue(connector: &ConnectorId, counts: &QueueCounts, now: DateTime<Utc>) {
+pub fn queue(connector: &ConnectorId, counts: &Backlog, now: DateTime<Utc>) {
     let connector = connector.as_str();
     let depths = [
         ("provisioning_queued", counts.provisioning_queued),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, AlertId, AlertState, Occasion, Priority, QueueCounts, Remedy, ReplayTotals, Resolution};
+use super::{Alert, AlertId, AlertState, Occasion, Priority, Backlog, Remedy, ReplayTotals, Resolution};
 use crate::ConnectorId;
 use crate::monitor::moment::{Elapsed, Moment};
 use crate::monitor::{Dimension, FailureClass, Monitor, Tier};
@@ -107,7 +107,7 @@ impl AlertBook {
     }
 
     /// What is to be said now. To be called after each change of the monitor, and every minute or so for reminders and priorities.
-    pub fn update(&mut self, monitor: &Monitor, queue: &QueueCounts, now: DateTime<Utc>) -> Vec<Alert> {
+    pub fn update(&mut self, monitor: &Monitor, queue: &Backlog, now: DateTime<Utc>) -> Vec<Alert> {
         let t = self.state.elapsed.advance(now);
         let wrong = wrong(monitor, now);
         let mut alerts = self.resolve(&wrong, monitor, queue, now);
@@ -158,7 +158,7 @@ impl AlertBook {
         &mut self,
         wrong: &[Wrong<'_>],
         monitor: &Monitor,
-        queue: &QueueCounts,
+        queue: &Backlog,
         now: DateTime<Utc>,
     ) -> Vec<Alert> {
         let open = std::mem::take(&mut self.state.open);
@@ -194,7 +194,7 @@ impl AlertBook {
         wrong: &Wrong<'_>,
         priority: Priority,
         monitor: &Monitor,
-        queue: &QueueCounts,
+        queue: &Backlog,
         now: DateTime<Utc>,
         t: Moment,
     ) -> Alert {
@@ -224,7 +224,7 @@ impl AlertBook {
         alert
     }
 
-    fn priority(&self, wrong: &Wrong<'_>, queue: &QueueCounts, now: DateTime<Utc>) -> Priority {
+    fn priority(&self, wrong: &Wrong<'_>, queue: &Backlog, now: DateTime<Utc>) -> Priority {
         if wrong.class == FailureClass::CredentialExpiring {
             return Priority::Notice;
         }

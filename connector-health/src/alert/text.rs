@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Alert, AlertId, AlertState, Occasion, Priority, QueueCounts, Remedy, ReplayTotals, Resolution};
+use super::{Alert, AlertId, AlertState, Occasion, Priority, Backlog, Remedy, ReplayTotals, Resolution};
 use crate::ConnectorId;
 use crate::monitor::explain::span;
 use crate::monitor::{Dimension, FailureClass, Tier};
@@ -224,7 +224,7 @@ impl From<Wire> for Alert {
             remedy: wire.remedy,
             first_failure_at: wire.first_failure_at,
             last_success_at: wire.last_success_at,
-            queue: QueueCounts {
+            queue: Backlog {
                 provisioning_queued: wire.provisioning_queued,
                 provisioning_failed: wire.provisioning_failed,
                 deprovisioning_queued: wire.deprovisioning_queued,

@@ -9,7 +9,7 @@ mod smtp;
 mod webhook;
 
 use connector_health::ConnectorId;
-use connector_health::alert::{Alert, AlertBook, AlertRules, QueueCounts};
+use connector_health::alert::{Alert, AlertBook, AlertRules, Backlog};
 use connector_health::monitor::Observation;
 
 use crate::monitor::Bench;
@@ -22,13 +22,13 @@ pub(crate) fn connector() -> ConnectorId {
 pub(crate) struct Watched {
     pub(crate) bench: Bench,
     pub(crate) book: AlertBook,
-    pub(crate) queue: QueueCounts,
+    pub(crate) queue: Backlog,
 }
 
 impl Watched {
     pub(crate) fn healthy() -> Self {
         let book = AlertBook::new(connector(), AlertRules::default());
-        Self { bench: Bench::healthy(), book, queue: QueueCounts::default() }
+        Self { bench: Bench::healthy(), book, queue: Backlog::default() }
     }
 
     pub(crate) fn update(&mut self) -> Vec<Alert> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use connector_health::alert::QueueCounts;
+use connector_health::alert::Backlog;
 use connector_health::monitor::FailureClass;
 use connector_health::{ConnectorId, Tier, metrics as figures};
 use metrics::{
@@ -99,12 +99,12 @@ fn have_the_names_of_the_conventions_and_nobody_in_their_labels() {
             Duration::from_millis(500),
         );
         figures::operation(&crm, "deprovision", None, Duration::from_secs(2));
-        let counts = QueueCounts {
+        let counts = Backlog {
             provisioning_queued: 7,
             deprovisioning_queued: 3,
             deprovisioning_failed: 1,
             oldest_deprovision_at: Some(start() - TimeDelta::seconds(90)),
-            ..QueueCounts::default()
+            ..Backlog::default()
         };
         figures::queue(&crm, &counts, start());
         figures::state(&crm, Tier::Degraded);

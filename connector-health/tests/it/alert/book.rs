@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
 use connector_health::alert::{
-    Alert, AlertBook, AlertRules, AlertState, Occasion, Priority, QueueCounts, Remedy, ReplayTotals,
+    Alert, AlertBook, AlertRules, AlertState, Occasion, Priority, Backlog, Remedy, ReplayTotals,
 };
 use connector_health::monitor::{FailureClass, Observation};
 use connector_health::{Tier, monitor::Dimension};
@@ -50,13 +50,13 @@ fn says_everything_that_is_needed_to_act() {
     let worked_at = watched.bench.now;
     watched.bench.pass(60).see(Observation::authentication_failed("401 for ann@example.com"));
     let failed_at = watched.bench.now;
-    watched.queue = QueueCounts {
+    watched.queue = Backlog {
         provisioning_queued: 7,
         provisioning_failed: 2,
         deprovisioning_queued: 3,
         deprovisioning_failed: 1,
         oldest_deprovision_at: Some(watched.bench.now - TimeDelta::seconds(90)),
-        ..QueueCounts::default()
+        ..Backlog::default()
     };
     let alert = watched.update().pop().unwrap();
     assert_eq!(alert.remedy, Remedy::RotateCredential);
@@ -100,7 +100,7 @@ fn priority_rises_while_an_offboarding_waits() {
     watched.bench.pass(301).tick();
     assert_eq!(watched.update()[0].priority, Priority::Urgent);
     // It falls without a word: nobody need be told in the night that it is less urgent.
-    watched.queue = QueueCounts::default();
+    watched.queue = Backlog::default();
     assert_eq!(watched.update(), []);
 }
 

@@ -1,0 +1,312 @@
+//! The outbox: takes events in durably, delivers them in a safe order, and keeps what became of each.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::event::{EventError, Lane, Order};
+use crate::id::{ConnectorId, EventId, PersonId};
+use crate::lane::{Attempt, EventRecord, LaneRecord, QueueCounts};
+use crate::observe::{Always, Gate, Observer, Silent};
+use crate::offboarding::Offboarding;
+use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
+
+mod committer;
+mod decide;
+mod deliver;
+mod intake;
+mod work;
+
+use committer::Committer;
+pub use decide::Exception;
+pub use intake::{Accepted, MassLeaverGuard};
+pub use work::Worked;
+
+/// How often a write is tried again after somebody else wrote first.
+const CONFLICTS_MAX: usize = 256;
+
+/// How an outbox works.
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) concurrency: usize,
+    pub(crate) connector_concurrency: usize,
+    pub(crate) leaver_reserve: usize,
+    pub(crate) operation_timeout: Duration,
+    pub(crate) backoff: (TimeDelta, TimeDelta),
+    pub(crate) leaver_retry: TimeDelta,
+    pub(crate) attempts_max: u32,
+    pub(crate) failures_to_stop: u32,
+    pub(crate) clock_skew_max: TimeDelta,
+    pub(crate) guard: MassLeaverGuard,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            concurrency: 256,
+            connector_concurrency: 8,
+            leaver_reserve: 2,
+            operation_timeout: Duration::from_secs(60),
+            backoff: (TimeDelta::seconds(5), TimeDelta::minutes(15)),
+            leaver_retry: TimeDelta::seconds(5),
+            attempts_max: 20,
+            failures_to_stop: 3,
+            clock_skew_max: TimeDelta::minutes(5),
+            guard: MassLeaverGuard::default(),
+            gate: Arc::new(Always),
+            observer: Arc::new(Silent),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Most operations at a time: over all connectors (256), and at each of them (8).
+    #[must_use]
+    pub fn concurrency(self, all: usize, each: usize) -> Self {
+        Self { concurrency: all.max(1), connector_concurrency: each.max(1), ..self }
+    }
+
+    /// Operations that a connector may have beyond that for leavers alone, so that these do not wait for what hangs (2).
+    #[must_use]
+    pub fn leaver_reserve(self, operations: usize) -> Self {
+        Self { leaver_reserve: operations, ..self }
+    }
+
+    /// Time after which an operation is given up, its outcome unknown (60 s).
+    #[must_use]
+    pub fn operation_timeout(self, timeout: Duration) -> Self {
+        Self { operation_timeout: timeout, ..self }
+    }
+
+    /// First and longest time after which a failed event is tried again; doubled each time (5 s, 15 min).
+    #[must_use]
+    pub fn backoff(self, first: TimeDelta, longest: TimeDelta) -> Self {
+        Self { backoff: (first, longest), ..self }
+    }
+
+    /// Attempts after which a person has to look (20). Does not hold for leavers, nor where the whole connector fails.
+    #[must_use]
+    pub fn attempts_max(self, attempts: u32) -> Self {
+        Self { attempts_max: attempts.max(1), ..self }
+    }
+
+    /// How far in the future an event may lie (5 min). One from further ahead is refused: it would outweigh a leaver to come.
+    #[must_use]
+    pub fn clock_skew_max(self, skew: TimeDelta) -> Self {
+        Self { clock_skew_max: skew, ..self }
+    }
+
+    /// When an unusual number of leavers is held.
+    #[must_use]
+    pub fn guard(self, guard: MassLeaverGuard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// Who says which connectors may be used.
+    #[must_use]
+    pub fn gate(self, gate: impl Gate + 'static) -> Self {
+        Self { gate: Arc::new(gate), ..self }
+    }
+
+    /// Who is told what happens.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer + 'static) -> Self {
+        Self { observer: Arc::new(observer), ..self }
+    }
+}
+
+/// Why the outbox did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutboxError {
+    /// Storage failed. Whatever was asked for may have been written, or not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Too many wrote at the same time.
+    #[error("`{0}` is being written by others all the time")]
+    Contended(Lane),
+    /// No event has that name, or it is not in a state for this.
+    #[error("no event `{0}` is in a state for this")]
+    NoSuchEvent(EventId),
+    /// An exception needs an owner, a reason, and an end in the future.
+    #[error("an exception needs an owner, a reason, and an end in the future")]
+    Exception,
+}
+
+/// Why an event was not accepted. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// It is not within the limits.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Another event has its name.
+    #[error("`{0}` names another event already")]
+    Different(EventId),
+    /// It lies further in the future than clocks differ.
+    #[error("the event lies in the future: {0}")]
+    InFuture(DateTime<Utc>),
+    /// Too much waits or is known in its lane.
+    #[error("the lane of {0} is full")]
+    LaneFull(Lane),
+    /// The outbox failed.
+    #[error(transparent)]
+    Outbox(Arc<OutboxError>),
+}
+
+/// A durable queue in front of applications. Several may share a store that several processes can open.
+///
+/// Cancellation: any future may be dropped. What was being sent then counts as sent, with an unknown outcome.
+pub struct Outbox<S> {
+    store: Arc<S>,
+    committer: Arc<Committer<S>>,
+    options: Options,
+    worker: u128,
+    pass: tokio::sync::Mutex<()>,
+    /// A leaver was accepted, and a pass that runs is to look at once.
+    leaver: tokio::sync::Notify,
+    /// Connectors that failed as a whole when last used: a probe goes first.
+    suspects: Mutex<BTreeSet<ConnectorId>>,
+}
+
+impl<S> fmt::Debug for Outbox<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<S: OutboxStore> Outbox<S> {
+    /// Over this store. What an earlier process was sending is resolved when its lane's turn comes.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn open(store: S) -> Result<Self, OutboxError> {
+        Self::open_with(store, Options::default()).await
+    }
+
+    /// With options.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn open_with(store: S, options: Options) -> Result<Self, OutboxError> {
+        // Fails now rather than at the first leaver where the store is unusable.
+        store.reserve(0).await?;
+        let store = Arc::new(store);
+        Ok(Self {
+            committer: Committer::new(Arc::clone(&store)),
+            store,
+            options,
+            worker: Uuid::now_v7().as_u128(),
+            pass: tokio::sync::Mutex::new(()),
+            leaver: tokio::sync::Notify::new(),
+            suspects: Mutex::default(),
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// What waits at a connector; reads one sum.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn counts(&self, connector: &ConnectorId) -> Result<QueueCounts, OutboxError> {
+        Ok(self.store.counts(connector).await?)
+    }
+
+    /// An event and what became of it.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn event(&self, id: &EventId) -> Result<Option<EventRecord>, OutboxError> {
+        Ok(self.store.event(id).await?)
+    }
+
+    /// Attempts at an event, in order; the first 10,000.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn attempts(&self, record: &EventRecord) -> Result<Vec<Attempt>, OutboxError> {
+        Ok(self.store.attempts(record.order.seq, 0, crate::lane::ATTEMPTS_MAX as usize).await?)
+    }
+
+    /// What became of somebody's access everywhere they ever had any.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn offboarding(&self, person: &PersonId) -> Result<Offboarding, OutboxError> {
+        let mut systems = Vec::new();
+        for record in self.store.lanes_of(person).await? {
+            systems.push(self.last_leaver(record).await?);
+        }
+        Ok(Offboarding::new(person.clone(), systems))
+    }
+
+    /// A lane, its last leaver event that was accepted or is held, and the attempts at it.
+    async fn last_leaver(
+        &self,
+        record: LaneRecord,
+    ) -> Result<(LaneRecord, Option<(EventRecord, Vec<Attempt>)>), OutboxError> {
+        let held = if record.held > 0 {
+            let mut found = None;
+            let mut after = 0;
+            loop {
+                let page = self.store.held(&record.lane.connector, after, 256).await?;
+                let Some(last) = page.last() else { break };
+                after = last.order.seq;
+                found = page.into_iter().rfind(|event| *event.event.lane() == record.lane).or(found);
+            }
+            found
+        } else {
+            None
+        };
+        let leaver = match (held, record.intended.last_deprovision()) {
+            (Some(held), _) => Some(held),
+            (None, Some(order)) => self.at(&record.lane, order).await?,
+            (None, None) => None,
+        };
+        let Some(leaver) = leaver else { return Ok((record, None)) };
+        let attempts = self.attempts(&leaver).await?;
+        Ok((record, Some((leaver, attempts))))
+    }
+
+    /// The event at a place.
+    async fn at(&self, lane: &Lane, order: Order) -> Result<Option<EventRecord>, StoreError> {
+        let before = Order { seq: order.seq.saturating_sub(1), ..order };
+        let found = self.store.history(lane, Some(before), 1).await?;
+        Ok(found.into_iter().find(|event| event.order == order))
+    }
+
+    /// Reads a lane, changes it and writes it, again where somebody else wrote first.
+    async fn change<T, E: From<OutboxError>>(
+        &self,
+        lane: &Lane,
+        mut make: impl FnMut(Loaded) -> Result<(Batch, T), E>,
+    ) -> Result<T, E> {
+        for _ in 0..CONFLICTS_MAX {
+            let loaded = self.store.load(lane).await.map_err(OutboxError::from)?;
+            let loaded = loaded
+                .unwrap_or_else(|| Loaded { record: LaneRecord::new(lane.clone()), open: Vec::new() });
+            let (batch, made) = make(loaded)?;
+            match self.committer.commit(batch).await.map_err(OutboxError::from)? {
+                Committed::Done => return Ok(made),
+                Committed::Conflict => {}
+            }
+        }
+        Err(OutboxError::Contended(lane.clone()).into())
+    }
+}

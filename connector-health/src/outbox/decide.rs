@@ -1,0 +1,162 @@
+//! What people decide: approvals, exceptions, giving up.
+
+use chrono::{DateTime, Utc};
+
+use super::intake::enqueue;
+use super::{Outbox, OutboxError};
+use crate::evidence;
+use crate::id::{ConnectorId, EventId};
+use crate::lane::{EventRecord, EventState, LaneRecord, Place};
+use crate::replay;
+use crate::store::{Batch, Loaded, OutboxStore};
+
+/// Held events that are read at a time.
+const HELD_PAGE: usize = 256;
+
+/// That something may stay as it is for a while, and who answers for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exception {
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Until when; the event is tried again then.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl<S: OutboxStore> Outbox<S> {
+    /// Leavers held at a connector, oldest first, after this number.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn held(
+        &self,
+        connector: &ConnectorId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, OutboxError> {
+        Ok(self.store.held(connector, after, limit).await?)
+    }
+
+    /// Lets all leavers go on that are held at a connector, and answers how many.
+    ///
+    /// # Errors
+    /// Where the store fails; those that went on until then do.
+    pub async fn approve(&self, connector: &ConnectorId) -> Result<u64, OutboxError> {
+        let (mut approved, mut after) = (0_u64, 0);
+        loop {
+            let page = self.store.held(connector, after, HELD_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(approved) };
+            after = last.order.seq;
+            for held in page {
+                let is_done = self.change(held.event.lane(), |loaded| Ok(release(loaded, &held))).await;
+                is_done.map_err(|error: OutboxError| error)?;
+                approved = approved.saturating_add(1);
+            }
+        }
+    }
+
+    /// Says that a held leaver was wrong. Nothing happens to the account.
+    ///
+    /// # Errors
+    /// Where it is not held, or where the store fails.
+    pub async fn reject(
+        &self,
+        id: &EventId,
+        by: &str,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), OutboxError> {
+        let held = self.store.event(id).await?;
+        let held = held.filter(|held| matches!(held.state, EventState::Held { .. }));
+        let held = held.ok_or_else(|| OutboxError::NoSuchEvent(id.clone()))?;
+        let state = EventState::Rejected { at: now, by: by.to_owned(), reason: reason.to_owned() };
+        self.change(held.event.lane(), |Loaded { mut record, .. }| {
+            let mut event = held.clone();
+            record.held = record.held.saturating_sub(1);
+            record.count_standing();
+            evidence::close(&mut event, state.clone(), &mut record.evidence_hash);
+            Ok((Batch { lanes: vec![record], events: vec![event], ..Batch::default() }, ()))
+        })
+        .await
+    }
+
+    /// Tries an event again now, a blocked or excepted one too.
+    ///
+    /// # Errors
+    /// Where no event of that name waits, or where the store fails.
+    pub async fn retry(&self, id: &EventId, now: DateTime<Utc>) -> Result<(), OutboxError> {
+        self.decide(id, |event, _| event.state = EventState::RetryAt { retry_at: now }).await
+    }
+
+    /// Has an event wait until the exception ends.
+    ///
+    /// # Errors
+    /// Where the exception says too little, where no event of that name waits, or where the store fails.
+    pub async fn except(
+        &self,
+        id: &EventId,
+        exception: &Exception,
+        now: DateTime<Utc>,
+    ) -> Result<(), OutboxError> {
+        if exception.owner.is_empty() || exception.reason.is_empty() || exception.expires_at <= now {
+            return Err(OutboxError::Exception);
+        }
+        let Exception { owner, reason, expires_at } = exception.clone();
+        let state = EventState::Excepted { owner, reason, expires_at, since: now };
+        self.decide(id, |event, _| event.state = state.clone()).await
+    }
+
+    /// Gives an event up: it never happens, and what comes after it in its lane goes on.
+    ///
+    /// # Errors
+    /// Where no event of that name waits, or where the store fails.
+    pub async fn abandon(
+        &self,
+        id: &EventId,
+        by: &str,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), OutboxError> {
+        let state = EventState::Dead { at: now, by: by.to_owned(), reason: reason.to_owned() };
+        self.decide(id, |event, record| evidence::close(event, state.clone(), &mut record.evidence_hash)).await
+    }
+
+    /// Changes an event that waits and is not being sent.
+    async fn decide(
+        &self,
+        id: &EventId,
+        change: impl Fn(&mut EventRecord, &mut LaneRecord),
+    ) -> Result<(), OutboxError> {
+        let missing = || OutboxError::NoSuchEvent(id.clone());
+        let known = self.store.event(id).await?.ok_or_else(missing)?;
+        self.change(known.event.lane(), |Loaded { mut record, mut open }| {
+            let at = open.iter().position(|event| event.event.id() == id).ok_or_else(missing)?;
+            let mut event = open.remove(at);
+            if record.in_flight.is_some_and(|in_flight| in_flight.order == event.order) {
+                return Err(missing());
+            }
+            change(&mut event, &mut record);
+            if !event.state.is_closed() {
+                open.insert(at, event.clone());
+            }
+            record.recount(&open);
+            // Its next claim finds out what there is to do.
+            let class = replay::class(event.event.intent());
+            let class = record.place.map_or(class, |place| place.class.min(class));
+            record.place = Some(Place { class, order: event.order, due_at: None });
+            Ok((Batch { lanes: vec![record], events: vec![event], ..Batch::default() }, ()))
+        })
+        .await
+    }
+}
+
+fn release(loaded: Loaded, held: &EventRecord) -> (Batch, ()) {
+    let Loaded { mut record, .. } = loaded;
+    let event = EventRecord { state: EventState::Pending, ..held.clone() };
+    record.held = record.held.saturating_sub(1);
+    record.intended.apply(event.order, event.event.intent());
+    enqueue(&mut record, &event);
+    record.count_standing();
+    (Batch { lanes: vec![record], events: vec![event], ..Batch::default() }, ())
+}

@@ -1,0 +1,447 @@
+//! One step of one lane: written down, sent, confirmed, written down.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use super::{CONFLICTS_MAX, Outbox, OutboxError};
+use crate::connector::{Confirmation, Connector, Disposition, Effect, Failure, FailureKind, Found, Operation};
+use crate::event::{Attribute, Lane, Order};
+use crate::evidence;
+use crate::intended::Standing;
+use crate::lane::{
+    ATTEMPTS_MAX, Attempt, AttemptResult, Class, EventRecord, EventState, InFlight, LaneRecord, Place, Waiters,
+};
+use crate::observe::Attempted;
+use crate::replay::{self, Need, Open, Plan, Step};
+use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
+
+/// Lanes that are woken at a time.
+const WAKE_PAGE: usize = 256;
+
+/// Time that goes on while a pass runs.
+#[derive(Clone, Copy)]
+pub(super) struct Clock {
+    started_at: DateTime<Utc>,
+    started: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(now: DateTime<Utc>) -> Self {
+        Self { started_at: now, started: Instant::now() }
+    }
+
+    pub(super) fn start(&self) -> DateTime<Utc> {
+        self.started_at
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        let gone = TimeDelta::from_std(self.started.elapsed()).unwrap_or(TimeDelta::MAX);
+        self.started_at.checked_add_signed(gone).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) delivered: u64,
+    pub(super) superseded: u64,
+    pub(super) failure: Option<Failure>,
+}
+
+struct Prepared {
+    step: Step,
+    attempt: Attempt,
+}
+
+impl<S: OutboxStore> Outbox<S> {
+    /// Has a claimed lane do what is next, if anything is due.
+    pub(super) async fn step(
+        &self,
+        lane: &Lane,
+        connector: &dyn Connector,
+        clock: Clock,
+    ) -> Result<Ended, OutboxError> {
+        let mut ended = Ended::default();
+        let Some(prepared) = self.prepare(lane, clock, &mut ended).await? else { return Ok(ended) };
+        let started = Instant::now();
+        let answer = self.send(connector, &prepared.step.operation).await;
+        self.options.observer.attempted(&Attempted {
+            connector: &lane.connector,
+            operation: prepared.step.operation.name(),
+            at: clock.now(),
+            duration: started.elapsed(),
+            failure: answer.as_ref().err(),
+        });
+        if self.finish(lane, &prepared, &answer, clock.now()).await? && answer.is_ok() {
+            ended.delivered = 1;
+        }
+        ended.failure = answer.err();
+        Ok(ended)
+    }
+
+    async fn send(&self, connector: &dyn Connector, operation: &Operation) -> Result<Confirmation, Failure> {
+        let ensured = AssertUnwindSafe(connector.ensure(operation)).catch_unwind();
+        match tokio::time::timeout(self.options.operation_timeout, ensured).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Failure::new(FailureKind::Server, "the connector panicked").perhaps_effective()),
+            Err(_) => Err(Failure::unknown("no answer in time")),
+        }
+    }
+
+    /// Decides what is next and writes it down before it is sent.
+    async fn prepare(
+        &self,
+        lane: &Lane,
+        clock: Clock,
+        ended: &mut Ended,
+    ) -> Result<Option<Prepared>, OutboxError> {
+        for _ in 0..CONFLICTS_MAX {
+            let Some(Loaded { mut record, mut open }) = self.store.load(lane).await? else { return Ok(None) };
+            let now = clock.now();
+            let mut batch = Batch::default();
+            record.waits_for = None;
+            self.recover(&mut record, &mut open, &mut batch, now).await?;
+            self.wake(&mut record, &mut batch).await?;
+            let Plan { superseded, step } = planned(&record, &open);
+            let count = superseded.len() as u64;
+            self.supersede(&mut record, &mut open, &mut batch, superseded, now).await?;
+            let mut prepared = None;
+            if let Some(step) = step {
+                match self.ready(&mut record, &open, &mut batch, step, clock).await? {
+                    Some(step) => prepared = Some(begin(&mut record, &mut open, &mut batch, step, now)),
+                    None => record.in_flight = None,
+                }
+            }
+            record.recount(&open);
+            if prepared.is_none() {
+                if record.waits_for.is_none() {
+                    record.place = next_place(&record, &open, now);
+                }
+                batch.released.push(lane.clone());
+            }
+            batch.lanes.push(record);
+            if self.committer.commit(batch).await? == Committed::Done {
+                ended.superseded = ended.superseded.saturating_add(count);
+                return Ok(prepared);
+            }
+        }
+        Err(OutboxError::Contended(lane.clone()))
+    }
+
+    /// What a process that died was sending has an unknown outcome.
+    async fn recover(
+        &self,
+        record: &mut LaneRecord,
+        open: &mut [EventRecord],
+        batch: &mut Batch,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let Some(in_flight) = record.in_flight.take() else { return Ok(()) };
+        let Some(event) = open.iter_mut().find(|event| event.order == in_flight.order) else { return Ok(()) };
+        event.state = EventState::Unknown { retry_at: now };
+        event.failure_started_at.get_or_insert(now);
+        batch.events.push(event.clone());
+        let before = in_flight.attempt.saturating_sub(1);
+        for mut attempt in self.store.attempts(in_flight.order.seq, before, 1).await? {
+            attempt.result = AttemptResult::Interrupted;
+            batch.attempts.push((in_flight.order.seq, attempt));
+        }
+        Ok(())
+    }
+
+    /// Has lanes look again that wait for this one.
+    async fn wake(&self, record: &mut LaneRecord, batch: &mut Batch) -> Result<(), StoreError> {
+        if record.waiters != Waiters::Wake {
+            return Ok(());
+        }
+        let waiting = self.store.waiting(&record.lane, WAKE_PAGE).await?;
+        if waiting.len() < WAKE_PAGE {
+            record.waiters = Waiters::None;
+        }
+        for lane in waiting {
+            let Some(Loaded { record: mut waiter, open }) = self.store.load(&lane).await? else { continue };
+            waiter.waits_for = None;
+            if let Some(first) = open.first() {
+                waiter.place.get_or_insert(Place { class: Class::Other, order: first.order, due_at: None });
+            }
+            batch.lanes.push(waiter);
+        }
+        Ok(())
+    }
+
+    async fn supersede(
+        &self,
+        record: &mut LaneRecord,
+        open: &mut Vec<EventRecord>,
+        batch: &mut Batch,
+        superseded: Vec<(Order, Order)>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        for (order, by) in superseded {
+            let superseder = match open.iter().find(|event| event.order == by) {
+                Some(event) => Some(event.event.id().clone()),
+                None => match batch.events.iter().find(|event| event.order == by) {
+                    Some(event) => Some(event.event.id().clone()),
+                    None => self.at(&record.lane, by).await?.map(|event| event.event.id().clone()),
+                },
+            };
+            let Some(at) = open.iter().position(|event| event.order == order) else { continue };
+            let mut event = open.remove(at);
+            let id = superseder.unwrap_or_else(|| event.event.id().clone());
+            replay::absorb(&mut record.delivered, order, event.event.intent(), by);
+            let state = EventState::Superseded { at: now, by: id, order: by };
+            evidence::close(&mut event, state, &mut record.evidence_hash);
+            put(batch, event);
+            wakes(record);
+        }
+        Ok(())
+    }
+
+    /// The step, where it is due and what it needs has happened.
+    async fn ready(
+        &self,
+        record: &mut LaneRecord,
+        open: &[EventRecord],
+        batch: &mut Batch,
+        mut step: Step,
+        clock: Clock,
+    ) -> Result<Option<Step>, OutboxError> {
+        let due = open.iter().find(|event| event.order == step.order).and_then(|event| event.state.due());
+        // What failed in this pass waits for the next one.
+        if due.is_none_or(|due| due.is_some_and(|at| at > clock.start())) {
+            return Ok(None);
+        }
+        for need in step.needs.clone() {
+            if let Some(mut on) = self.unmet(&record.lane, &need, &mut step).await? {
+                record.waits_for = Some(on.lane.clone());
+                record.place = None;
+                // Written although nothing may change: what was read of it must still be so.
+                if let Some(known) = batch.lanes.iter_mut().find(|lane| lane.lane == on.lane) {
+                    notify(known);
+                } else {
+                    notify(&mut on);
+                    batch.lanes.push(on);
+                }
+                return Ok(None);
+            }
+        }
+        Ok(Some(step))
+    }
+
+    /// The lane that has to do something first.
+    async fn unmet(
+        &self,
+        lane: &Lane,
+        need: &Need,
+        step: &mut Step,
+    ) -> Result<Option<LaneRecord>, OutboxError> {
+        let (others, is_unique) = match need {
+            Need::Unique(name, value) => (self.store.holders(&lane.connector, name, value).await?, true),
+            Need::Person(person) => (vec![Lane::person(&lane.connector, person)], false),
+            Need::Group(group) => (vec![Lane::group(&lane.connector, group)], false),
+        };
+        for other in others.into_iter().filter(|other| other != lane) {
+            let Some(Loaded { record, open }) = self.store.load(&other).await? else { continue };
+            if let Need::Person(person) = need
+                && [&record.intended, &record.delivered]
+                    .iter()
+                    .any(|state| matches!(state.standing(), Standing::Deprovisioned(_)))
+            {
+                leave_out(&mut step.operation, &Attribute::Person(person.clone()));
+                continue;
+            }
+            let mut earlier = open.iter().filter(|event| event.order < step.order);
+            let waits = if is_unique {
+                earlier.any(|event| event.event.intent().touches_unique())
+            } else {
+                let is_blocked = open.iter().any(|event| matches!(event.state, EventState::Blocked { .. }));
+                earlier.next().is_some() && !is_blocked
+            };
+            if waits {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes down how it ended. Not so where another worker has taken the lane over.
+    async fn finish(
+        &self,
+        lane: &Lane,
+        prepared: &Prepared,
+        answer: &Result<Confirmation, Failure>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, OutboxError> {
+        let order = prepared.step.order;
+        let mine = InFlight { order, attempt: prepared.attempt.number };
+        self.change(lane, |Loaded { mut record, mut open }| {
+            let mut batch = Batch { released: vec![lane.clone()], ..Batch::default() };
+            let at = open.iter().position(|event| event.order == order);
+            let (Some(at), true) = (at, record.in_flight == Some(mine)) else {
+                return Ok((batch, false));
+            };
+            record.in_flight = None;
+            let mut attempt = Attempt { ended_at: Some(now), ..prepared.attempt.clone() };
+            let mut event = open.remove(at);
+            match answer {
+                Ok(confirmation) => {
+                    attempt.result = AttemptResult::Confirmed(confirmation.clone());
+                    if event.failure_started_at.is_some() {
+                        event.failure_ended_at = Some(now);
+                        event.replayed_at = Some(prepared.attempt.started_at);
+                    }
+                    let state =
+                        EventState::Succeeded { confirmed_at: now, confirmation: confirmation.clone() };
+                    evidence::close(&mut event, state, &mut record.evidence_hash);
+                    record.delivered.apply(order, event.event.intent());
+                    if let Some(account) = &confirmation.account {
+                        record.account = Some(account.clone());
+                    } else if confirmation.found == Found::Absent
+                        && matches!(prepared.step.operation, Operation::Deprovision { .. })
+                    {
+                        record.account = None;
+                    }
+                    wakes(&mut record);
+                }
+                Err(failure) => {
+                    attempt.result = AttemptResult::Failed(failure.clone());
+                    event.failure_started_at.get_or_insert(now);
+                    event.last_failure = Some(failure.clone());
+                    event.state = self.failed(&event, prepared.step.class, failure, now);
+                    if matches!(event.state, EventState::Blocked { .. }) {
+                        wakes(&mut record);
+                    }
+                    open.insert(at, event.clone());
+                }
+            }
+            record.recount(&open);
+            record.place = next_place(&record, &open, now);
+            batch.events.push(event);
+            batch.attempts.push((order.seq, attempt));
+            batch.lanes.push(record);
+            Ok((batch, true))
+        })
+        .await
+    }
+
+    fn failed(&self, event: &EventRecord, class: Class, failure: &Failure, now: DateTime<Utc>) -> EventState {
+        let (first, longest) = self.options.backoff;
+        let doubled = 1_i32.checked_shl(event.attempts.saturating_sub(1).min(20)).unwrap_or(i32::MAX);
+        let backoff = first.checked_mul(doubled).unwrap_or(longest).min(longest);
+        let is_leaver = class == Class::Leaver;
+        let after = |wait: TimeDelta| now.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let of_connector = matches!(
+            failure.kind(),
+            FailureKind::Connectivity | FailureKind::Authentication | FailureKind::RateLimited
+        );
+        let tried = !of_connector && event.attempts >= self.options.attempts_max;
+        if failure.disposition() == Disposition::Block || (tried && !is_leaver) {
+            // A leaver is never left to a person alone.
+            return EventState::Blocked { since: now, retry_at: is_leaver.then(|| after(longest)) };
+        }
+        let retry_at = match failure.disposition() {
+            // The connector is what waits.
+            Disposition::Wait(asked) => {
+                let asked = asked.unwrap_or(Duration::ZERO);
+                after(TimeDelta::from_std(asked).unwrap_or(longest).clamp(first, longest.max(first)))
+            }
+            _ if of_connector && is_leaver => after(self.options.leaver_retry),
+            _ => after(backoff),
+        };
+        match failure.effect() {
+            Effect::Unknown => EventState::Unknown { retry_at },
+            Effect::None => EventState::RetryAt { retry_at },
+        }
+    }
+}
+
+fn planned(record: &LaneRecord, open: &[EventRecord]) -> Plan {
+    let events: Vec<_> =
+        open.iter().map(|event| Open { order: event.order, intent: event.event.intent() }).collect();
+    replay::plan(&record.lane, record.account.as_ref(), &record.delivered, &events)
+}
+
+/// Where a lane stands now.
+fn next_place(record: &LaneRecord, open: &[EventRecord], now: DateTime<Utc>) -> Option<Place> {
+    let first = open.first().map_or(Order { occurred_at: now, seq: 0 }, |event| event.order);
+    let chore = Some(Place { class: Class::Other, order: first, due_at: None });
+    if record.waiters == Waiters::Wake {
+        return chore;
+    }
+    let plan = planned(record, open);
+    let Some(step) = plan.step else {
+        return if plan.superseded.is_empty() { None } else { chore };
+    };
+    let event = open.iter().find(|event| event.order == step.order)?;
+    let due_at = event.state.due()?;
+    // The leaver who waits longest counts, where several events say that they left.
+    let oldest = open.iter().find(|event| event.is_deprovision()).map(|event| event.order);
+    let order = if step.class == Class::Leaver { oldest.unwrap_or(step.order) } else { step.order };
+    Some(Place { class: step.class, order, due_at })
+}
+
+/// The step is being sent from when this is durable.
+fn begin(
+    record: &mut LaneRecord,
+    open: &mut [EventRecord],
+    batch: &mut Batch,
+    step: Step,
+    now: DateTime<Utc>,
+) -> Prepared {
+    let mut number = 1;
+    if let Some(event) = open.iter_mut().find(|event| event.order == step.order) {
+        event.attempts = event.attempts.saturating_add(1);
+        event.state = EventState::InFlight;
+        number = event.attempts.min(ATTEMPTS_MAX);
+        put(batch, event.clone());
+    }
+    record.in_flight = Some(InFlight { order: step.order, attempt: number });
+    let attempt = Attempt {
+        number,
+        operation: step.operation.name().to_owned(),
+        attributes: step.operation.attribute_names(),
+        started_at: now,
+        ended_at: None,
+        result: AttemptResult::Running,
+    };
+    batch.attempts.push((step.order.seq, attempt.clone()));
+    Prepared { step, attempt }
+}
+
+fn wakes(record: &mut LaneRecord) {
+    if record.waiters == Waiters::Some {
+        record.waiters = Waiters::Wake;
+    }
+}
+
+/// Tells a lane that another waits for it.
+fn notify(record: &mut LaneRecord) {
+    if record.waiters == Waiters::None {
+        record.waiters = Waiters::Some;
+    }
+}
+
+fn put(batch: &mut Batch, event: EventRecord) {
+    batch.events.retain(|other| other.order != event.order);
+    batch.events.push(event);
+}
+
+/// A reference to somebody who has left is left out; also where they come back later.
+fn leave_out(operation: &mut Operation, reference: &Attribute) {
+    match operation {
+        Operation::Account { attributes, .. } => attributes.retain(|_, value| value != reference),
+        Operation::Attributes { changes, .. } => {
+            for value in changes.values_mut().filter(|value| value.as_ref() == Some(reference)) {
+                *value = None;
+            }
+        }
+        Operation::Deprovision { .. }
+        | Operation::Entitlement { .. }
+        | Operation::Strip { .. }
+        | Operation::Group { .. } => {}
+    }
+}

@@ -1,0 +1,339 @@
+//! A pass over all that is due: leavers first, a few at a time everywhere, and no hammering at what is down.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
+
+use super::deliver::{Clock, Ended};
+use super::{Outbox, OutboxError};
+use crate::connector::{Connector, Connectors, Disposition, Failure, FailureKind};
+use crate::event::Lane;
+use crate::id::ConnectorId;
+use crate::lane::Class;
+use crate::observe::{Admission, Attempted, Cycle, Left};
+use crate::store::{Claim, OutboxStore};
+
+/// After so long a connector that failed as a whole is tried again.
+const SUSPECT_RETRY: TimeDelta = TimeDelta::seconds(5);
+
+/// What a pass did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Worked {
+    /// Events that were confirmed.
+    pub delivered: u64,
+    /// Events that another one made needless.
+    pub superseded: u64,
+    /// Attempts that failed, probes included.
+    pub failed: u64,
+    /// When something is next due; not before the time at which the pass ended. `None` until something is accepted.
+    pub next_at: Option<DateTime<Utc>>,
+}
+
+/// A connector during a pass.
+struct Pass {
+    connector: Arc<dyn Connector>,
+    phase: Phase,
+    claimed: VecDeque<Lane>,
+    running: usize,
+    leavers: usize,
+    failures_in_row: u32,
+    delivered: u64,
+    superseded: u64,
+    failed: u64,
+    is_suspect: bool,
+    was_due: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Probing,
+    /// There may be more to claim.
+    Open,
+    /// Nothing was to be claimed; a step that ends may bring more.
+    Drained,
+    /// Not in this pass any more.
+    Stopped,
+}
+
+enum Done {
+    Probe(Result<(), Failure>),
+    Step(Slot, Result<Ended, OutboxError>),
+}
+
+#[derive(Clone, Copy)]
+enum Slot {
+    Any,
+    Reserve,
+}
+
+type Running<'a> = FuturesUnordered<BoxFuture<'a, (ConnectorId, Done)>>;
+
+impl<S: OutboxStore> Outbox<S> {
+    /// Delivers what is due until nothing is, leavers first; what fails is left for a later pass. Passes of one outbox go one after the
+    /// other. Memory does not grow with the queue.
+    ///
+    /// # Errors
+    /// Where the store fails; nothing is lost by it.
+    pub async fn work(&self, connectors: &Connectors, now: DateTime<Utc>) -> Result<Worked, OutboxError> {
+        let _pass = self.pass.lock().await;
+        // Of a pass that was dropped.
+        self.store.release(self.worker).await?;
+        let clock = Clock::new(now);
+        let mut passes = BTreeMap::new();
+        let mut running: Running<'_> = FuturesUnordered::new();
+        for (id, connector) in connectors.iter() {
+            let admission = self.options.gate.admission(id, now);
+            if admission == Admission::Stop {
+                continue;
+            }
+            let was_due = self.store.next_due(id).await?.is_some_and(|due| due <= now);
+            let probes = admission == Admission::Probe || (was_due && self.is_suspect(id));
+            if !probes && !was_due {
+                continue;
+            }
+            let phase = if probes { Phase::Probing } else { Phase::Open };
+            if probes {
+                running.push(self.probe(id.clone(), Arc::clone(connector), clock).boxed());
+            }
+            passes.insert(id.clone(), Pass::new(Arc::clone(connector), phase, was_due));
+        }
+        for (id, pass) in &mut passes {
+            self.fill(id, pass, clock, &mut running).await?;
+        }
+        while !running.is_empty() {
+            let was_full = running.len() >= self.options.concurrency;
+            let done = tokio::select! {
+                done = running.next() => done,
+                () = self.leaver.notified() => {
+                    for (id, pass) in &mut passes {
+                        self.fill_reserve(id, pass, clock, &mut running).await?;
+                    }
+                    continue;
+                }
+            };
+            let Some((id, done)) = done else { break };
+            let Some(pass) = passes.get_mut(&id) else { continue };
+            match done {
+                Done::Probe(answer) => pass.probed(answer),
+                Done::Step(slot, ended) => pass.stepped(slot, ended?, self.options.failures_to_stop),
+            }
+            self.fill(&id, pass, clock, &mut running).await?;
+            if was_full {
+                for (id, pass) in &mut passes {
+                    self.fill(id, pass, clock, &mut running).await?;
+                }
+            }
+        }
+        drop(running);
+        self.store.release(self.worker).await?;
+        self.end(passes, connectors, clock).await
+    }
+
+    fn is_suspect(&self, id: &ConnectorId) -> bool {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    async fn probe(&self, id: ConnectorId, connector: Arc<dyn Connector>, clock: Clock) -> (ConnectorId, Done) {
+        let started = Instant::now();
+        let answer = tokio::time::timeout(self.options.operation_timeout, connector.probe()).await;
+        let answer = answer.unwrap_or_else(|_| Err(Failure::unknown("no answer in time")));
+        self.options.observer.attempted(&Attempted {
+            connector: &id,
+            operation: crate::observe::PROBE,
+            at: clock.now(),
+            duration: started.elapsed(),
+            failure: answer.as_ref().err(),
+        });
+        (id, Done::Probe(answer))
+    }
+
+    /// Starts as many steps as there are slots.
+    async fn fill<'a>(
+        &'a self,
+        id: &ConnectorId,
+        pass: &mut Pass,
+        clock: Clock,
+        running: &mut Running<'a>,
+    ) -> Result<(), OutboxError> {
+        let options = &self.options;
+        while matches!(pass.phase, Phase::Open | Phase::Drained)
+            && pass.running < options.connector_concurrency
+            && running.len() < options.concurrency
+        {
+            if pass.claimed.is_empty() && pass.phase == Phase::Open {
+                let limit = options.connector_concurrency;
+                let lanes = self.claim(id, Class::Other, limit, clock).await?;
+                if lanes.len() < limit {
+                    pass.phase = Phase::Drained;
+                }
+                pass.claimed.extend(lanes);
+            }
+            let Some(lane) = pass.claimed.pop_front() else { break };
+            pass.running = pass.running.saturating_add(1);
+            running.push(self.start(id.clone(), lane, Slot::Any, pass, clock));
+        }
+        Ok(())
+    }
+
+    /// Starts leavers beyond what else a connector may do at a time, so that they do not wait for what hangs.
+    async fn fill_reserve<'a>(
+        &'a self,
+        id: &ConnectorId,
+        pass: &mut Pass,
+        clock: Clock,
+        running: &mut Running<'a>,
+    ) -> Result<(), OutboxError> {
+        let free = self.options.leaver_reserve.saturating_sub(pass.leavers);
+        if matches!(pass.phase, Phase::Open | Phase::Drained) && free > 0 {
+            for lane in self.claim(id, Class::Leaver, free, clock).await? {
+                pass.leavers = pass.leavers.saturating_add(1);
+                running.push(self.start(id.clone(), lane, Slot::Reserve, pass, clock));
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(
+        &self,
+        connector: &ConnectorId,
+        class: Class,
+        limit: usize,
+        clock: Clock,
+    ) -> Result<Vec<Lane>, OutboxError> {
+        let now = clock.now();
+        // Longer than the operation can last, with the wait for a slot and what is written around it.
+        let lease = TimeDelta::from_std(self.options.operation_timeout.saturating_mul(4));
+        let until = now.checked_add_signed(lease.unwrap_or(TimeDelta::MAX));
+        let claim = Claim {
+            connector: connector.clone(),
+            worker: self.worker,
+            class,
+            due: clock.start(),
+            now,
+            until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+            limit,
+        };
+        Ok(self.store.claim(claim).await?)
+    }
+
+    fn start<'a>(
+        &'a self,
+        id: ConnectorId,
+        lane: Lane,
+        slot: Slot,
+        pass: &Pass,
+        clock: Clock,
+    ) -> BoxFuture<'a, (ConnectorId, Done)> {
+        let connector = Arc::clone(&pass.connector);
+        async move {
+            let ended = self.step(&lane, connector.as_ref(), clock).await;
+            (id, Done::Step(slot, ended))
+        }
+        .boxed()
+    }
+
+    async fn end(
+        &self,
+        passes: BTreeMap<ConnectorId, Pass>,
+        connectors: &Connectors,
+        clock: Clock,
+    ) -> Result<Worked, OutboxError> {
+        let mut worked = Worked::default();
+        let now = clock.now();
+        for (id, pass) in &passes {
+            let left = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
+            let left_due = left || (pass.failed > 0);
+            let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+            if pass.is_suspect {
+                suspects.insert(id.clone());
+            } else {
+                suspects.remove(id);
+            }
+            drop(suspects);
+            worked.delivered = worked.delivered.saturating_add(pass.delivered);
+            worked.superseded = worked.superseded.saturating_add(pass.superseded);
+            worked.failed = worked.failed.saturating_add(pass.failed);
+            self.options.observer.cycle(&Cycle {
+                connector: id,
+                started_at: clock.start(),
+                ended_at: now,
+                delivered: pass.delivered,
+                superseded: pass.superseded,
+                failed: pass.failed,
+                left_due: if left_due { Left::Some } else { Left::Nothing },
+                counts: self.store.counts(id).await?,
+            });
+        }
+        for (id, _) in connectors.iter() {
+            let Some(due) = self.store.next_due(id).await? else { continue };
+            let is_stopped = self.is_suspect(id) || !passes.contains_key(id);
+            let soonest = if is_stopped { now.checked_add_signed(SUSPECT_RETRY).unwrap_or(now) } else { now };
+            let next = due.max(soonest);
+            worked.next_at = Some(worked.next_at.map_or(next, |known| known.min(next)));
+        }
+        Ok(worked)
+    }
+}
+
+impl Pass {
+    fn new(connector: Arc<dyn Connector>, phase: Phase, was_due: bool) -> Self {
+        Self {
+            connector,
+            phase,
+            claimed: VecDeque::new(),
+            running: 0,
+            leavers: 0,
+            failures_in_row: 0,
+            delivered: 0,
+            superseded: 0,
+            failed: 0,
+            is_suspect: false,
+            was_due,
+        }
+    }
+
+    fn probed(&mut self, answer: Result<(), Failure>) {
+        match answer {
+            Ok(()) if self.was_due => self.phase = Phase::Open,
+            Ok(()) => self.phase = Phase::Drained,
+            Err(_) => {
+                self.failed = self.failed.saturating_add(1);
+                self.is_suspect = true;
+                self.phase = Phase::Stopped;
+            }
+        }
+    }
+
+    fn stepped(&mut self, slot: Slot, ended: Ended, failures_to_stop: u32) {
+        match slot {
+            Slot::Reserve => self.leavers = self.leavers.saturating_sub(1),
+            Slot::Any => self.running = self.running.saturating_sub(1),
+        }
+        self.delivered = self.delivered.saturating_add(ended.delivered);
+        self.superseded = self.superseded.saturating_add(ended.superseded);
+        if self.phase == Phase::Drained {
+            self.phase = Phase::Open;
+        }
+        let Some(failure) = ended.failure else {
+            if ended.delivered > 0 {
+                self.failures_in_row = 0;
+            }
+            return;
+        };
+        self.failed = self.failed.saturating_add(1);
+        if failure.kind() == FailureKind::Connectivity {
+            self.failures_in_row = self.failures_in_row.saturating_add(1);
+        }
+        let stops = matches!(failure.disposition(), Disposition::Stop | Disposition::Wait(_));
+        if stops || self.failures_in_row >= failures_to_stop {
+            self.is_suspect = true;
+            self.phase = Phase::Stopped;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Where an outbox is kept: the storage trait, and an implementation in memory.
+
+use std::error::Error;
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+
+use crate::event::{Lane, Order};
+use crate::id::{ConnectorId, EventId, PersonId};
+use crate::lane::{Attempt, Class, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
+
+mod memory;
+#[cfg(feature = "redb")]
+mod redb;
+mod rows;
+
+pub use memory::{Cut, MemoryStore};
+#[cfg(feature = "redb")]
+pub use redb::RedbStore;
+
+/// Records of lanes, their events and attempts.
+///
+/// An implementor promises:
+/// * **Atomicity** – a [`Batch`] is written whole or not at all, after a crash as well.
+/// * **Durability** – what [`commit`](Self::commit) has answered survives a power cut. A wrong answer here forgets leavers that were
+///   accepted, and what was sent already.
+/// * **Isolation** – a batch is refused with [`Committed::Conflict`] where a record in it is not of the version that is stored, or
+///   where an event's name belongs to another place already. A wrong answer here overwrites what another worker wrote.
+/// * **Leases** – [`claim`](Self::claim) gives a lane to one worker at a time, until its lease is released or runs out. In a table that
+///   is `SELECT … FOR UPDATE SKIP LOCKED`; where only one process opens the store, leases may lie in memory. A wrong answer here sends
+///   an operation twice, which is harmless, and sends operations of one lane side by side, which is not.
+/// * **Cost** – opening reads nothing that grows with the number of events, and no call reads more than it answers (sums included).
+/// * **Cancellation** – a commit whose future is dropped may or may not happen, and happens whole if it does.
+///
+/// After an error of `commit` nothing is known of its batches; the outbox reads again before it goes on.
+pub trait OutboxStore: Send + Sync + 'static {
+    /// First of `count` numbers that grow and that nobody else gets. There may be gaps.
+    fn reserve(&self, count: u64) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Writes batches, each by itself whole or not at all, in this order. All are durable on return; writing them together costs one
+    /// wait for the disk.
+    fn commit(
+        &self,
+        batches: Vec<Batch>,
+    ) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
+
+    /// Lanes that are due and not leased, ordered by [`Place`](crate::lane::Place): class, then time.
+    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
+
+    /// Gives back all leases of a worker, which no longer works on any.
+    fn release(&self, worker: u128) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A lane and all of its events that wait, in order.
+    fn load(&self, lane: &Lane) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
+
+    /// An event by its name.
+    fn event(&self, id: &EventId) -> impl Future<Output = Result<Option<EventRecord>, StoreError>> + Send;
+
+    /// Events of a lane, closed and held ones too, in order, after this one.
+    fn history(
+        &self,
+        lane: &Lane,
+        after: Option<Order>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<EventRecord>, StoreError>> + Send;
+
+    /// Attempts at an event, in order, after this one.
+    fn attempts(
+        &self,
+        seq: u64,
+        after: u32,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Attempt>, StoreError>> + Send;
+
+    /// Every lane that this person ever had.
+    fn lanes_of(&self, person: &PersonId) -> impl Future<Output = Result<Vec<LaneRecord>, StoreError>> + Send;
+
+    /// Lanes of a connector, in a fixed order, after this one.
+    fn lanes(
+        &self,
+        connector: &ConnectorId,
+        after: Option<&Lane>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<LaneRecord>, StoreError>> + Send;
+
+    /// Lanes that have this unique value in [`LaneRecord::holds`].
+    fn holders(
+        &self,
+        connector: &ConnectorId,
+        name: &str,
+        value: &str,
+    ) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
+
+    /// Lanes that wait for this one.
+    fn waiting(&self, on: &Lane, limit: usize) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
+
+    /// Lanes with leavers that wait, those that wait longest first.
+    fn leavers(
+        &self,
+        connector: &ConnectorId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
+
+    /// Sum over the lanes of a connector.
+    fn counts(
+        &self,
+        connector: &ConnectorId,
+    ) -> impl Future<Output = Result<QueueCounts, StoreError>> + Send;
+
+    /// What intake knows of a connector.
+    fn connector(
+        &self,
+        connector: &ConnectorId,
+    ) -> impl Future<Output = Result<Option<ConnectorRecord>, StoreError>> + Send;
+
+    /// Events held at intake, oldest first, after this number.
+    fn held(
+        &self,
+        connector: &ConnectorId,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<EventRecord>, StoreError>> + Send;
+
+    /// When a lane of this connector is next due: a time that may be past, or `None` where nothing is queued.
+    fn next_due(
+        &self,
+        connector: &ConnectorId,
+    ) -> impl Future<Output = Result<Option<DateTime<Utc>>, StoreError>> + Send;
+}
+
+/// What is written together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Lanes, each as read with its changes made: the version is the one that was read, and one higher afterwards.
+    pub lanes: Vec<LaneRecord>,
+    /// Events, in place of what is stored of them.
+    pub events: Vec<EventRecord>,
+    /// Attempts by the number of their event, in place of the one of that number.
+    pub attempts: Vec<(u64, Attempt)>,
+    /// What intake knows, as read with its changes made.
+    pub connectors: Vec<ConnectorRecord>,
+    /// Leases to give back.
+    pub released: Vec<Lane>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Committed {
+    /// It is durable.
+    Done,
+    /// Nothing of it was written: somebody else wrote first.
+    Conflict,
+}
+
+/// Asks for lanes to work on.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Whose.
+    pub connector: ConnectorId,
+    /// Who asks: a name that no other worker has.
+    pub worker: u128,
+    /// Places up to this class.
+    pub class: Class,
+    /// Due at this time.
+    pub due: DateTime<Utc>,
+    /// Now, for leases that ran out.
+    pub now: DateTime<Utc>,
+    /// How long the lease lasts.
+    pub until: DateTime<Utc>,
+    /// Most lanes.
+    pub limit: usize,
+}
+
+/// A lane and its events that wait.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The lane.
+    pub record: LaneRecord,
+    /// In order.
+    pub open: Vec<EventRecord>,
+}
+
+/// Why a store did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("the outbox is open in another process")]
+    Locked,
+    /// What is stored cannot be read.
+    #[error("a record of the outbox cannot be read")]
+    Unreadable(#[source] Box<dyn Error + Send + Sync>),
+    /// It was written by a newer version.
+    #[error("the outbox has format version {0}, which is newer than this program")]
+    NewerFormat(u64),
+    /// Storage failed.
+    #[error("the outbox cannot be stored")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// Storage failed for several who wrote together.
+    #[error(transparent)]
+    Together(std::sync::Arc<StoreError>),
+    /// Storage failed earlier, or the process is to seem dead.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+impl StoreError {
+    pub(crate) fn unreadable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unreadable(error.into())
+    }
+
+    #[cfg(feature = "redb")]
+    pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
+}

@@ -1,0 +1,303 @@
+use std::fs::OpenOptions;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageError,
+    Table, TableDefinition, WriteTransaction,
+};
+
+use super::rows::{self, Go, Leases, Rows, RowsMut};
+use super::{Batch, Claim, Committed, Loaded, OutboxStore, StoreError};
+use crate::event::{Lane, Order};
+use crate::id::{ConnectorId, EventId, PersonId};
+use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
+
+const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("outbox");
+const CACHE_BYTES: usize = 64 << 20;
+
+/// A store in one file of a local disk, which one process opens at a time. Attributes lie in it in the clear; the file is made
+/// readable by its owner alone.
+///
+/// Commits are durable on return, in two phases, and with what a quick repair needs: a file of a killed process opens at once, however
+/// large it is. After an error of storage the store has stopped, for nothing is known of the disk any more; open it again.
+#[derive(Clone, Debug)]
+pub struct RedbStore(Arc<Shared>);
+
+struct Shared {
+    database: Database,
+    next: Mutex<u64>,
+    leases: Mutex<Leases>,
+    has_stopped: AtomicBool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl RedbStore {
+    /// Opens a file, or creates it. Blocks for some milliseconds, whatever the file holds.
+    ///
+    /// # Errors
+    /// Where another process has it, where it is of a newer format, or where storage fails.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        drop(options.open(path.as_ref()).map_err(StoreError::failed)?);
+        let database = Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
+            other => StoreError::failed(other),
+        })?;
+        let transaction = begin(&database, Durability::Immediate)?;
+        let next = rows::open(&mut Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?))?;
+        transaction.commit().map_err(StoreError::failed)?;
+        Ok(Self(Arc::new(Shared {
+            database,
+            next: Mutex::new(next),
+            leases: Mutex::default(),
+            has_stopped: AtomicBool::new(false),
+        })))
+    }
+
+    /// Runs on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || {
+            if shared.has_stopped.load(Ordering::Acquire) {
+                return Err(StoreError::Stopped);
+            }
+            let done = run(&shared);
+            if matches!(done, Err(StoreError::Failed(_))) {
+                shared.has_stopped.store(true, Ordering::Release);
+            }
+            done
+        });
+        done.await.unwrap_or_else(|error| Err(StoreError::failed(error)))
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Rows) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.blocking(|shared| read(&reading(&shared.database)?)).await
+    }
+}
+
+fn begin(database: &Database, durability: Durability) -> Result<WriteTransaction, StoreError> {
+    let mut transaction = database.begin_write().map_err(StoreError::failed)?;
+    transaction.set_quick_repair(matches!(durability, Durability::Immediate));
+    transaction.set_durability(durability).map_err(StoreError::failed)?;
+    Ok(transaction)
+}
+
+fn reading(database: &Database) -> Result<Reading, StoreError> {
+    let transaction = database.begin_read().map_err(StoreError::failed)?;
+    transaction.open_table(ROWS).map(Reading).map_err(StoreError::failed)
+}
+
+struct Reading(ReadOnlyTable<&'static [u8], &'static [u8]>);
+
+struct Writing<'t>(Table<'t, &'static [u8], &'static [u8]>);
+
+fn scan(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
+) -> Result<(), StoreError> {
+    let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+    for row in table.range::<&[u8]>((from, Bound::Unbounded)).map_err(StoreError::failed)? {
+        let (key, value) = row.map_err(StoreError::failed)?;
+        if !key.value().starts_with(prefix) || each(key.value(), value.value())? == Go::Stop {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn get(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let found: Result<_, StorageError> = table.get(key);
+    Ok(found.map_err(StoreError::failed)?.map(|value| value.value().to_vec()))
+}
+
+impl Rows for Reading {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        get(&self.0, key)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
+    ) -> Result<(), StoreError> {
+        scan(&self.0, prefix, after, each)
+    }
+}
+
+impl Rows for Writing<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        get(&self.0, key)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
+    ) -> Result<(), StoreError> {
+        scan(&self.0, prefix, after, each)
+    }
+}
+
+impl RowsMut for Writing<'_> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.0.insert(key, value).map(drop).map_err(StoreError::failed)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        self.0.remove(key).map(drop).map_err(StoreError::failed)
+    }
+}
+
+impl OutboxStore for RedbStore {
+    async fn reserve(&self, count: u64) -> Result<u64, StoreError> {
+        let mut next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = *next;
+        *next = first.saturating_add(count);
+        Ok(first)
+    }
+
+    async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Committed>, StoreError> {
+        self.blocking(move |shared| {
+            let transaction = begin(&shared.database, Durability::Immediate)?;
+            let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
+            // A batch that is refused has written nothing yet; one that fails takes the whole transaction with it.
+            let done = batches.iter().map(|batch| rows::commit(&mut table, batch));
+            let done = done.collect::<Result<Vec<_>, _>>()?;
+            drop(table);
+            transaction.commit().map_err(StoreError::failed)?;
+            let mut leases = shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            batches.iter().flat_map(|batch| &batch.released).for_each(|lane| leases.release(lane));
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lane>, StoreError> {
+        self.blocking(move |shared| {
+            if rows::is_promotion_due(&reading(&shared.database)?, &claim)? {
+                let transaction = begin(&shared.database, Durability::None)?;
+                let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
+                rows::promote(&mut table, &claim)?;
+                drop(table);
+                transaction.commit().map_err(StoreError::failed)?;
+            }
+            let mut leases = shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            rows::claim(&reading(&shared.database)?, &mut leases, &claim)
+        })
+        .await
+    }
+
+    async fn release(&self, worker: u128) -> Result<(), StoreError> {
+        self.0.leases.lock().unwrap_or_else(PoisonError::into_inner).release_all(worker);
+        Ok(())
+    }
+
+    async fn load(&self, lane: &Lane) -> Result<Option<Loaded>, StoreError> {
+        let lane = lane.clone();
+        self.read(move |rows| rows::load(rows, &lane)).await
+    }
+
+    async fn event(&self, id: &EventId) -> Result<Option<EventRecord>, StoreError> {
+        let id = id.clone();
+        self.read(move |rows| rows::event(rows, &id)).await
+    }
+
+    async fn history(
+        &self,
+        lane: &Lane,
+        after: Option<Order>,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let lane = lane.clone();
+        self.read(move |rows| rows::history(rows, &lane, after, limit)).await
+    }
+
+    async fn attempts(&self, seq: u64, after: u32, limit: usize) -> Result<Vec<Attempt>, StoreError> {
+        self.read(move |rows| rows::attempts(rows, seq, after, limit)).await
+    }
+
+    async fn lanes_of(&self, person: &PersonId) -> Result<Vec<LaneRecord>, StoreError> {
+        let person = person.clone();
+        self.read(move |rows| rows::lanes_of(rows, &person)).await
+    }
+
+    async fn lanes(
+        &self,
+        connector: &ConnectorId,
+        after: Option<&Lane>,
+        limit: usize,
+    ) -> Result<Vec<LaneRecord>, StoreError> {
+        let (connector, after) = (connector.clone(), after.cloned());
+        self.read(move |rows| rows::lanes(rows, &connector, after.as_ref(), limit)).await
+    }
+
+    async fn holders(
+        &self,
+        connector: &ConnectorId,
+        name: &str,
+        value: &str,
+    ) -> Result<Vec<Lane>, StoreError> {
+        let (connector, name, value) = (connector.clone(), name.to_owned(), value.to_owned());
+        self.read(move |rows| rows::holders(rows, &connector, &name, &value)).await
+    }
+
+    async fn waiting(&self, on: &Lane, limit: usize) -> Result<Vec<Lane>, StoreError> {
+        let on = on.clone();
+        self.read(move |rows| rows::waiting(rows, &on, limit)).await
+    }
+
+    async fn leavers(&self, connector: &ConnectorId, limit: usize) -> Result<Vec<Lane>, StoreError> {
+        let connector = connector.clone();
+        self.read(move |rows| rows::leavers(rows, &connector, limit)).await
+    }
+
+    async fn counts(&self, connector: &ConnectorId) -> Result<QueueCounts, StoreError> {
+        let connector = connector.clone();
+        self.read(move |rows| rows::counts(rows, &connector)).await
+    }
+
+    async fn connector(&self, connector: &ConnectorId) -> Result<Option<ConnectorRecord>, StoreError> {
+        let connector = connector.clone();
+        self.read(move |rows| rows::connector(rows, &connector)).await
+    }
+
+    async fn held(
+        &self,
+        connector: &ConnectorId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let connector = connector.clone();
+        self.read(move |rows| rows::held(rows, &connector, after, limit)).await
+    }
+
+    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let connector = connector.clone();
+        self.read(move |rows| rows::next_due(rows, &connector)).await
+    }
+}

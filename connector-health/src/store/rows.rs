@@ -1,0 +1,540 @@
+//! The records of an outbox as rows with ordered keys, for stores that have such.
+//!
+//! Identifiers hold no control characters, so that a zero byte ends each part of a key.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Batch, Claim, Committed, Loaded, StoreError};
+use crate::event::{Lane, Order, Subject};
+use crate::id::{ConnectorId, EntitlementId, EventId, PersonId};
+use crate::lane::{Attempt, Class, ConnectorRecord, EventRecord, EventState, LaneRecord, Place, QueueCounts};
+
+/// First byte of a key.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Table {
+    Meta,
+    Lanes,
+    /// Events that wait: read whenever their lane is.
+    Open,
+    /// The others.
+    Closed,
+    Ids,
+    Attempts,
+    /// Due now, in the order in which they are to go.
+    Ready,
+    /// Due later, by when.
+    Later,
+    Persons,
+    Holders,
+    Waiting,
+    Counts,
+    Leavers,
+    Connectors,
+    Held,
+}
+
+/// Reads rows.
+pub(super) trait Rows {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Rows with this prefix and after this key, in order, until `each` says no.
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
+    ) -> Result<(), StoreError>;
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Go {
+    On,
+    Stop,
+}
+
+/// Writes rows.
+pub(super) trait RowsMut: Rows {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError>;
+    fn remove(&mut self, key: &[u8]) -> Result<(), StoreError>;
+}
+
+/// Leases of a store that only this process opens.
+#[derive(Debug, Default)]
+pub(super) struct Leases(HashMap<Lane, (u128, DateTime<Utc>)>);
+
+impl Leases {
+    fn holds(&self, lane: &Lane, now: DateTime<Utc>) -> bool {
+        self.0.get(lane).is_some_and(|(_, until)| *until > now)
+    }
+
+    pub(super) fn release_all(&mut self, worker: u128) {
+        self.0.retain(|_, (of, _)| *of != worker);
+    }
+
+    pub(super) fn release(&mut self, lane: &Lane) {
+        self.0.remove(lane);
+    }
+}
+
+struct Key(Vec<u8>);
+
+impl Key {
+    fn new(table: Table) -> Self {
+        Self(vec![table as u8])
+    }
+
+    fn text(mut self, text: &str) -> Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(0);
+        self
+    }
+
+    fn number(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+
+    fn time(mut self, at: DateTime<Utc>) -> Self {
+        // Times before 1970 go before those after it.
+        let seconds = (at.timestamp() as u64) ^ (1 << 63);
+        self.0.extend_from_slice(&seconds.to_be_bytes());
+        self.0.extend_from_slice(&at.timestamp_subsec_nanos().to_be_bytes());
+        self
+    }
+
+    fn order(self, order: Order) -> Self {
+        self.time(order.occurred_at).number(order.seq)
+    }
+
+    fn byte(mut self, byte: u8) -> Self {
+        self.0.push(byte);
+        self
+    }
+
+    fn lane(self, lane: &Lane) -> Self {
+        let key = self.text(lane.connector.as_str());
+        match &lane.subject {
+            Subject::Person(person) => key.byte(b'p').text(person.as_str()),
+            Subject::Group(group) => key.byte(b'g').text(group.as_str()),
+        }
+    }
+}
+
+/// A lane at the end of a key.
+fn lane_at(key: &[u8], at: usize) -> Result<Lane, StoreError> {
+    let bad = || StoreError::unreadable("a key names no lane");
+    let text = key.get(at..).and_then(|rest| std::str::from_utf8(rest).ok()).ok_or_else(bad)?;
+    let mut parts = text.split('\0');
+    let connector = ConnectorId::new(parts.next().ok_or_else(bad)?).map_err(StoreError::unreadable)?;
+    let subject = parts.next().ok_or_else(bad)?;
+    let subject = if let Some(person) = subject.strip_prefix('p') {
+        Subject::Person(PersonId::new(person).map_err(StoreError::unreadable)?)
+    } else if let Some(group) = subject.strip_prefix('g') {
+        Subject::Group(EntitlementId::new(group).map_err(StoreError::unreadable)?)
+    } else {
+        return Err(bad());
+    };
+    Ok(Lane { connector, subject })
+}
+
+fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(value).map_err(StoreError::unreadable)
+}
+
+fn write(rows: &mut dyn RowsMut, key: &Key, value: &impl Serialize) -> Result<(), StoreError> {
+    rows.put(&key.0, &serde_json::to_vec(value).map_err(StoreError::unreadable)?)
+}
+
+fn one<T: DeserializeOwned>(rows: &dyn Rows, key: &Key) -> Result<Option<T>, StoreError> {
+    rows.get(&key.0)?.map(|value| read(&value)).transpose()
+}
+
+fn many<T>(
+    rows: &dyn Rows,
+    prefix: &Key,
+    after: Option<&Key>,
+    limit: usize,
+    make: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    if limit > 0 {
+        rows.scan(&prefix.0, after.map(|key| key.0.as_slice()), &mut |key, value| {
+            found.push(make(key, value)?);
+            Ok(if found.len() < limit { Go::On } else { Go::Stop })
+        })?;
+    }
+    Ok(found)
+}
+
+const FORMAT: u64 = 0;
+
+/// Begins an empty store, or refuses one that is newer. Answers the next number of an event.
+pub(super) fn open(rows: &mut dyn RowsMut) -> Result<u64, StoreError> {
+    match one::<u64>(rows, &Key::new(Table::Meta).text("format"))? {
+        None => write(rows, &Key::new(Table::Meta).text("format"), &FORMAT)?,
+        Some(FORMAT) => {}
+        Some(newer) => return Err(StoreError::NewerFormat(newer)),
+    }
+    Ok(one(rows, &Key::new(Table::Meta).text("seq"))?.unwrap_or(1))
+}
+
+pub(super) fn commit(rows: &mut dyn RowsMut, batch: &Batch) -> Result<Committed, StoreError> {
+    let mut before = Vec::with_capacity(batch.lanes.len());
+    for lane in &batch.lanes {
+        let stored: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(&lane.lane))?;
+        if stored.as_ref().map_or(0, |stored| stored.version) != lane.version {
+            return Ok(Committed::Conflict);
+        }
+        before.push(stored);
+    }
+    for connector in &batch.connectors {
+        let key = Key::new(Table::Connectors).text(connector.connector.as_str());
+        let stored: Option<ConnectorRecord> = one(rows, &key)?;
+        if stored.map_or(0, |stored| stored.version) != connector.version {
+            return Ok(Committed::Conflict);
+        }
+    }
+    let mut places = Vec::with_capacity(batch.events.len());
+    for event in &batch.events {
+        let place = (event.event.lane().clone(), event.order);
+        let stored: Option<(Lane, Order)> = one(rows, &Key::new(Table::Ids).text(event.event.id().as_str()))?;
+        match stored {
+            Some(stored) if stored != place => return Ok(Committed::Conflict),
+            stored => places.push(stored),
+        }
+    }
+    for (event, stored) in batch.events.iter().zip(places) {
+        put_event(rows, event, stored.is_none())?;
+    }
+    for (lane, stored) in batch.lanes.iter().zip(before) {
+        put_lane(rows, stored, lane)?;
+    }
+    for (seq, attempt) in &batch.attempts {
+        write(rows, &Key::new(Table::Attempts).number(*seq).number(attempt.number.into()), attempt)?;
+    }
+    for connector in &batch.connectors {
+        let key = Key::new(Table::Connectors).text(connector.connector.as_str());
+        let version = connector.version.saturating_add(1);
+        write(rows, &key, &ConnectorRecord { version, ..connector.clone() })?;
+    }
+    Ok(Committed::Done)
+}
+
+fn put_event(rows: &mut dyn RowsMut, event: &EventRecord, is_new: bool) -> Result<(), StoreError> {
+    let lane = event.event.lane();
+    if is_new {
+        let id = Key::new(Table::Ids).text(event.event.id().as_str());
+        write(rows, &id, &(lane, event.order))?;
+        let next = Key::new(Table::Meta).text("seq");
+        let stored: u64 = one(rows, &next)?.unwrap_or(1);
+        write(rows, &next, &stored.max(event.order.seq.saturating_add(1)))?;
+    }
+    let open = Key::new(Table::Open).lane(lane).order(event.order);
+    let held = Key::new(Table::Held).text(lane.connector.as_str()).number(event.order.seq);
+    if !is_new {
+        rows.remove(&open.0)?;
+        rows.remove(&held.0)?;
+    }
+    match &event.state {
+        EventState::Held { .. } => {
+            write(rows, &held, event)?;
+            write(rows, &Key::new(Table::Closed).lane(lane).order(event.order), event)
+        }
+        state if state.is_closed() => write(rows, &Key::new(Table::Closed).lane(lane).order(event.order), event),
+        _ => {
+            if !is_new {
+                rows.remove(&Key::new(Table::Closed).lane(lane).order(event.order).0)?;
+            }
+            write(rows, &open, event)
+        }
+    }
+}
+
+fn ready(lane: &Lane, place: &Place) -> Key {
+    let key = Key::new(Table::Ready).text(lane.connector.as_str()).byte(place.class as u8);
+    key.order(place.order).lane(lane)
+}
+
+/// Bytes of a time in a key, and of a place in the order.
+const TIME_BYTES: usize = 12;
+const ORDER_BYTES: usize = 20;
+
+fn later(lane: &Lane, place: &Place, due_at: DateTime<Utc>) -> Key {
+    let key = Key::new(Table::Later).text(lane.connector.as_str()).time(due_at);
+    key.byte(place.class as u8).order(place.order).lane(lane)
+}
+
+fn put_lane(rows: &mut dyn RowsMut, before: Option<LaneRecord>, lane: &LaneRecord) -> Result<(), StoreError> {
+    let name = &lane.lane;
+    let version = lane.version.saturating_add(1);
+    write(rows, &Key::new(Table::Lanes).lane(name), &LaneRecord { version, ..lane.clone() })?;
+    let old = before.as_ref();
+    if old.and_then(|old| old.place) != lane.place {
+        if let Some(place) = old.and_then(|old| old.place) {
+            rows.remove(&ready(name, &place).0)?;
+            if let Some(due_at) = place.due_at {
+                rows.remove(&later(name, &place, due_at).0)?;
+            }
+        }
+        match &lane.place {
+            Some(place) => match place.due_at {
+                Some(due_at) => rows.put(&later(name, place, due_at).0, &[])?,
+                None => rows.put(&ready(name, place).0, &[])?,
+            },
+            None => {}
+        }
+    }
+    if old.is_none() && let Subject::Person(person) = &name.subject {
+        rows.put(&Key::new(Table::Persons).text(person.as_str()).lane(name).0, &[])?;
+    }
+    let holder = |(attribute, value): &(String, String)| {
+        let key = Key::new(Table::Holders).text(name.connector.as_str());
+        key.text(attribute).text(value).lane(name)
+    };
+    if let Some(old) = old {
+        for gone in old.holds.difference(&lane.holds) {
+            rows.remove(&holder(gone).0)?;
+        }
+    }
+    for held in &lane.holds {
+        if old.is_none_or(|old| !old.holds.contains(held)) {
+            rows.put(&holder(held).0, &[])?;
+        }
+    }
+    if old.and_then(|old| old.waits_for.as_ref()) != lane.waits_for.as_ref() {
+        if let Some(on) = old.and_then(|old| old.waits_for.as_ref()) {
+            rows.remove(&Key::new(Table::Waiting).lane(on).lane(name).0)?;
+        }
+        if let Some(on) = &lane.waits_for {
+            rows.put(&Key::new(Table::Waiting).lane(on).lane(name).0, &[])?;
+        }
+    }
+    count(rows, name, old.map(|old| old.counts).unwrap_or_default(), lane.counts)
+}
+
+fn count(rows: &mut dyn RowsMut, lane: &Lane, old: QueueCounts, new: QueueCounts) -> Result<(), StoreError> {
+    if old == new {
+        return Ok(());
+    }
+    if old.oldest_deprovision != new.oldest_deprovision {
+        let key = |at| Key::new(Table::Leavers).text(lane.connector.as_str()).time(at).lane(lane);
+        if let Some(at) = old.oldest_deprovision {
+            rows.remove(&key(at).0)?;
+        }
+        if let Some(at) = new.oldest_deprovision {
+            rows.put(&key(at).0, &[])?;
+        }
+    }
+    let key = Key::new(Table::Counts).text(lane.connector.as_str());
+    let sum: QueueCounts = one(rows, &key)?.unwrap_or_default();
+    let shift = |sum: u64, old: u64, new: u64| sum.saturating_sub(old).saturating_add(new);
+    let sum = QueueCounts {
+        provisioning_queued: shift(sum.provisioning_queued, old.provisioning_queued, new.provisioning_queued),
+        provisioning_failed: shift(sum.provisioning_failed, old.provisioning_failed, new.provisioning_failed),
+        deprovisioning_queued: shift(
+            sum.deprovisioning_queued,
+            old.deprovisioning_queued,
+            new.deprovisioning_queued,
+        ),
+        deprovisioning_failed: shift(
+            sum.deprovisioning_failed,
+            old.deprovisioning_failed,
+            new.deprovisioning_failed,
+        ),
+        held: shift(sum.held, old.held, new.held),
+        active: shift(sum.active, old.active, new.active),
+        // Read from the index of leavers when asked.
+        oldest_deprovision: None,
+    };
+    write(rows, &key, &sum)
+}
+
+/// Whether lanes became due that are not among those that are ready.
+pub(super) fn is_promotion_due(rows: &dyn Rows, claim: &Claim) -> Result<bool, StoreError> {
+    Ok(!due_later(rows, claim, 1)?.is_empty())
+}
+
+fn due_later(rows: &dyn Rows, claim: &Claim, limit: usize) -> Result<Vec<Lane>, StoreError> {
+    let prefix = Key::new(Table::Later).text(claim.connector.as_str());
+    let last = Key::new(Table::Later).text(claim.connector.as_str()).time(claim.due);
+    let lane_from = prefix.0.len().saturating_add(TIME_BYTES + 1 + ORDER_BYTES);
+    let mut found = Vec::new();
+    rows.scan(&prefix.0, None, &mut |key, _| {
+        let due = key.get(..last.0.len()).unwrap_or(key);
+        if due > last.0.as_slice() {
+            return Ok(Go::Stop);
+        }
+        found.push(lane_at(key, lane_from)?);
+        Ok(if found.len() < limit { Go::On } else { Go::Stop })
+    })?;
+    Ok(found)
+}
+
+/// Moves lanes that became due to those that are ready. Nothing depends on its being durable.
+pub(super) fn promote(rows: &mut dyn RowsMut, claim: &Claim) -> Result<(), StoreError> {
+    for lane in due_later(rows, claim, 4096)? {
+        let stored: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(&lane))?;
+        let Some(place) = stored.and_then(|stored| stored.place) else { continue };
+        if let Some(due_at) = place.due_at {
+            rows.remove(&later(&lane, &place, due_at).0)?;
+            rows.put(&ready(&lane, &place).0, &[])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Result<Vec<Lane>, StoreError> {
+    let prefix = Key::new(Table::Ready).text(claim.connector.as_str());
+    let lane_from = prefix.0.len().saturating_add(1 + ORDER_BYTES);
+    let mut found = Vec::new();
+    if claim.limit > 0 {
+        rows.scan(&prefix.0, None, &mut |key, _| {
+            if key.get(prefix.0.len()).is_none_or(|class| *class > claim.class as u8) {
+                return Ok(Go::Stop);
+            }
+            let lane = lane_at(key, lane_from)?;
+            if !leases.holds(&lane, claim.now) {
+                found.push(lane);
+            }
+            Ok(if found.len() < claim.limit { Go::On } else { Go::Stop })
+        })?;
+    }
+    for lane in &found {
+        leases.0.insert(lane.clone(), (claim.worker, claim.until));
+    }
+    Ok(found)
+}
+
+pub(super) fn load(rows: &dyn Rows, lane: &Lane) -> Result<Option<Loaded>, StoreError> {
+    let Some(record) = one(rows, &Key::new(Table::Lanes).lane(lane))? else { return Ok(None) };
+    let open = many(rows, &Key::new(Table::Open).lane(lane), None, usize::MAX, |_, value| read(value))?;
+    Ok(Some(Loaded { record, open }))
+}
+
+pub(super) fn event(rows: &dyn Rows, id: &EventId) -> Result<Option<EventRecord>, StoreError> {
+    let Some((lane, order)) = one::<(Lane, Order)>(rows, &Key::new(Table::Ids).text(id.as_str()))? else {
+        return Ok(None);
+    };
+    match one(rows, &Key::new(Table::Open).lane(&lane).order(order))? {
+        Some(event) => Ok(Some(event)),
+        None => one(rows, &Key::new(Table::Closed).lane(&lane).order(order)),
+    }
+}
+
+pub(super) fn history(
+    rows: &dyn Rows,
+    lane: &Lane,
+    after: Option<Order>,
+    limit: usize,
+) -> Result<Vec<EventRecord>, StoreError> {
+    let mut found = Vec::new();
+    for table in [Table::Open, Table::Closed] {
+        let prefix = Key::new(table).lane(lane);
+        let after = after.map(|order| Key::new(table).lane(lane).order(order));
+        found.extend(many(rows, &prefix, after.as_ref(), limit, |_, value| read::<EventRecord>(value))?);
+    }
+    found.sort_by_key(|event| event.order);
+    found.truncate(limit);
+    Ok(found)
+}
+
+pub(super) fn attempts(
+    rows: &dyn Rows,
+    seq: u64,
+    after: u32,
+    limit: usize,
+) -> Result<Vec<Attempt>, StoreError> {
+    let prefix = Key::new(Table::Attempts).number(seq);
+    let after = Key::new(Table::Attempts).number(seq).number(after.into());
+    many(rows, &prefix, Some(&after), limit, |_, value| read(value))
+}
+
+pub(super) fn lanes_of(rows: &dyn Rows, person: &PersonId) -> Result<Vec<LaneRecord>, StoreError> {
+    let prefix = Key::new(Table::Persons).text(person.as_str());
+    let names = many(rows, &prefix, None, usize::MAX, |key, _| lane_at(key, prefix.0.len()))?;
+    let lanes = names.iter().map(|lane| one(rows, &Key::new(Table::Lanes).lane(lane)));
+    Ok(lanes.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+pub(super) fn lanes(
+    rows: &dyn Rows,
+    connector: &ConnectorId,
+    after: Option<&Lane>,
+    limit: usize,
+) -> Result<Vec<LaneRecord>, StoreError> {
+    let after = after.map(|lane| Key::new(Table::Lanes).lane(lane));
+    let prefix = Key::new(Table::Lanes).text(connector.as_str());
+    many(rows, &prefix, after.as_ref(), limit, |_, value| read(value))
+}
+
+pub(super) fn holders(
+    rows: &dyn Rows,
+    connector: &ConnectorId,
+    name: &str,
+    value: &str,
+) -> Result<Vec<Lane>, StoreError> {
+    let prefix = Key::new(Table::Holders).text(connector.as_str()).text(name).text(value);
+    many(rows, &prefix, None, usize::MAX, |key, _| lane_at(key, prefix.0.len()))
+}
+
+pub(super) fn waiting(rows: &dyn Rows, on: &Lane, limit: usize) -> Result<Vec<Lane>, StoreError> {
+    let prefix = Key::new(Table::Waiting).lane(on);
+    many(rows, &prefix, None, limit, |key, _| lane_at(key, prefix.0.len()))
+}
+
+pub(super) fn leavers(
+    rows: &dyn Rows,
+    connector: &ConnectorId,
+    limit: usize,
+) -> Result<Vec<Lane>, StoreError> {
+    let prefix = Key::new(Table::Leavers).text(connector.as_str());
+    let lane_from = prefix.0.len().saturating_add(TIME_BYTES);
+    many(rows, &prefix, None, limit, |key, _| lane_at(key, lane_from))
+}
+
+pub(super) fn counts(rows: &dyn Rows, connector: &ConnectorId) -> Result<QueueCounts, StoreError> {
+    let sum: Option<QueueCounts> = one(rows, &Key::new(Table::Counts).text(connector.as_str()))?;
+    let mut sum = sum.unwrap_or_default();
+    if let Some(lane) = leavers(rows, connector, 1)?.first() {
+        let oldest: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(lane))?;
+        sum.oldest_deprovision = oldest.and_then(|oldest| oldest.counts.oldest_deprovision);
+    }
+    Ok(sum)
+}
+
+pub(super) fn connector(
+    rows: &dyn Rows,
+    connector: &ConnectorId,
+) -> Result<Option<ConnectorRecord>, StoreError> {
+    one(rows, &Key::new(Table::Connectors).text(connector.as_str()))
+}
+
+pub(super) fn held(
+    rows: &dyn Rows,
+    connector: &ConnectorId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<EventRecord>, StoreError> {
+    let prefix = Key::new(Table::Held).text(connector.as_str());
+    let after = Key::new(Table::Held).text(connector.as_str()).number(after);
+    many(rows, &prefix, Some(&after), limit, |_, value| read(value))
+}
+
+pub(super) fn next_due(rows: &dyn Rows, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let ready = Key::new(Table::Ready).text(connector.as_str());
+    if !many(rows, &ready, None, 1, |_, _| Ok(()))?.is_empty() {
+        return Ok(Some(DateTime::<Utc>::MIN_UTC));
+    }
+    let prefix = Key::new(Table::Later).text(connector.as_str());
+    let lane_from = prefix.0.len().saturating_add(TIME_BYTES + 1 + ORDER_BYTES);
+    let first = many(rows, &prefix, None, 1, |key, _| lane_at(key, lane_from))?;
+    let Some(lane) = first.first() else { return Ok(None) };
+    let record: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(lane))?;
+    Ok(record.and_then(|record| record.place).and_then(|place| place.due_at))
+}
+
+const _: () = assert!((Class::Leaver as u8) < (Class::Removal as u8) && (Class::Removal as u8) < (Class::Other as u8));

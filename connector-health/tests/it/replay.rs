@@ -1,0 +1,313 @@
+//! After any outage, the application is as if nothing had been down, and nobody who left is active.
+
+use chrono::TimeDelta;
+use connector_health::connector::{Access, Leaving, MemoryConnector, Mode};
+use connector_health::outbox::Outbox;
+use connector_health::store::{Cut, MemoryStore};
+use connector_health::{Connectors, Event, Operation};
+
+use crate::company::{
+    Company, at, crm, has_one_outcome_each, history, moods, options, run, until_done, who, work_out,
+};
+
+fn rounds() -> u64 {
+    let rounds = std::env::var("SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    rounds.unwrap_or(50)
+}
+
+fn seed() -> u64 {
+    std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+fn application(dice: &mut fastrand::Rng) -> (MemoryConnector, Leaving, bool) {
+    let leaving = if dice.bool() { Leaving::Deletes } else { Leaving::Disables };
+    let has_groups = dice.bool();
+    let application = MemoryConnector::new().leaving(leaving).recording();
+    (if has_groups { application.with_groups() } else { application }, leaving, has_groups)
+}
+
+/// P2: nobody is made active again whose last intent is to leave, once that is accepted.
+fn no_leaver_was_activated(requests: &[Operation], events: &[Event], when: &str) {
+    for operation in requests {
+        if let Operation::Account { target, .. } = operation {
+            let last = events.iter().rfind(|event| {
+                event.lane().subject == connector_health::event::Subject::Person(target.person.clone())
+            });
+            let leaves = last.is_some_and(|last| last.intent().action() == "deprovision");
+            assert!(!leaves, "{when}: {} is activated, who left", target.person);
+        }
+    }
+}
+
+#[test]
+fn soak_replay_equals_what_would_have_happened_in_time() {
+    for round in 0..rounds() * 20 {
+        let mut dice = fastrand::Rng::with_seed(seed().wrapping_mul(1_000_003).wrapping_add(round));
+        let (application, leaving, has_groups) = application(&mut dice);
+        let length = dice.usize(1..14);
+        let (events, company) = history(&mut dice, 3, length, leaving, has_groups);
+        run(async {
+            let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+            let connectors = Connectors::new().with(crm(), application.clone());
+            // Some events are delivered as they happen, answers being lost now and then; the rest piles up.
+            let live = dice.usize(..=events.len());
+            let mut now = at(100);
+            for event in &events[..live] {
+                outbox.accept(event.clone(), now).await.unwrap();
+                application.next(moods(&mut dice, 2));
+                outbox.work(&connectors, now).await.unwrap();
+                now += TimeDelta::seconds(1);
+            }
+            let before = application.requests().len();
+            let mut late = events[live..].to_vec();
+            if dice.bool() {
+                // Feeds of different sources come in any order.
+                dice.shuffle(&mut late);
+            }
+            for event in &late {
+                outbox.accept(event.clone(), now).await.unwrap();
+            }
+            application.next(moods(&mut dice, 10));
+            work_out(&outbox, &connectors, now).await.unwrap();
+            let what = format!("round {round}, {leaving:?}: {events:#?}\nlive {live}, {late:#?}");
+            assert_eq!(company.differs(&application), None, "{what}\n{:#?}", application.requests());
+            no_leaver_was_activated(&application.requests()[before..], &events, &what);
+            has_one_outcome_each(&outbox, &events).await;
+        });
+    }
+}
+
+#[test]
+fn soak_crashes_at_random_writes_change_nothing_in_the_end() {
+    for round in 0..rounds() * 10 {
+        let mut dice = fastrand::Rng::with_seed(seed().wrapping_mul(2_000_003).wrapping_add(round));
+        let (application, leaving, has_groups) = application(&mut dice);
+        let length = dice.usize(1..10);
+        let (events, company) = history(&mut dice, 2, length, leaving, has_groups);
+        let count = dice.usize(1..6);
+        let cuts: Vec<Cut> = (0..count)
+            .map(|_| if dice.bool() { Cut::Before(dice.u64(..25)) } else { Cut::After(dice.u64(..25)) })
+            .collect();
+        application.next(moods(&mut dice, 12));
+        run(async {
+            let mut store = MemoryStore::new();
+            let outbox = until_done(&mut store, &application, &events, &cuts, at(100)).await;
+            let what = format!("round {round}, {cuts:?}: {events:#?}");
+            assert_eq!(company.differs(&application), None, "{what}");
+            has_one_outcome_each(&outbox, &events).await;
+        });
+    }
+}
+
+/// Two people, two names, two rights, a manager: every lawful history of this many events. In `naive`, what is wrong with a strategy.
+const EXHAUSTIVE_LENGTH: usize = 5;
+
+fn every_history(length: usize, leaving: Leaving, each: &mut impl FnMut(&[Event], &Company)) {
+    fn go(
+        company: &Company,
+        events: &mut Vec<Event>,
+        left: usize,
+        leaving: Leaving,
+        each: &mut impl FnMut(&[Event], &Company),
+    ) {
+        if left == 0 {
+            each(events, company);
+            return;
+        }
+        // Names and rights are alike: of each kind, two are enough. Titles tell nothing that names do not.
+        let lawful = company.lawful(2, leaving).into_iter().filter(|event| {
+            let text = serde_json::to_string(event).unwrap();
+            !text.contains("miller") && !text.contains("g1") && !text.contains("title")
+        });
+        for event in lawful {
+            let event = event.named(connector_health::EventId::new(format!("e{}", events.len())).unwrap());
+            let mut next = company.clone();
+            next.happen(&event);
+            events.push(event);
+            go(&next, events, left - 1, leaving, each);
+            events.pop();
+        }
+    }
+    go(&Company::default(), &mut Vec::new(), length, leaving, each);
+}
+
+/// Of `count` creates, which had their answers lost.
+fn lossy(number: u32, count: u32) -> impl Iterator<Item = Mode> {
+    (0..count).map(move |bit| if number >> bit & 1 == 1 { Mode::LostResponse } else { Mode::Ok })
+}
+
+#[test]
+fn soak_every_short_history_ends_as_it_should() {
+    let length = if rounds() >= 1000 { EXHAUSTIVE_LENGTH } else { EXHAUSTIVE_LENGTH - 1 };
+    let mut histories = 0_u64;
+    for leaving in [Leaving::Deletes, Leaving::Disables] {
+        every_history(length, leaving, &mut |events, company| {
+            histories += 1;
+            // The first is delivered live, its answer lost or not; the others pile up, and the next answer is lost or not.
+            for lost in 0..4 {
+                let application = MemoryConnector::new().leaving(leaving);
+                run(async {
+                    let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+                    let connectors = Connectors::new().with(crm(), application.clone());
+                    application.next(lossy(lost, 2));
+                    outbox.accept(events[0].clone(), at(100)).await.unwrap();
+                    outbox.work(&connectors, at(100)).await.unwrap();
+                    for event in &events[1..] {
+                        outbox.accept(event.clone(), at(100)).await.unwrap();
+                    }
+                    work_out(&outbox, &connectors, at(101)).await.unwrap();
+                    assert_eq!(company.differs(&application), None, "{leaving:?} {lost:b} {events:#?}");
+                    has_one_outcome_each(&outbox, events).await;
+                });
+            }
+        });
+    }
+    assert!(histories > 300, "{histories}");
+}
+
+#[test]
+fn every_write_may_be_the_last_one_of_its_process() {
+    let mut dice = fastrand::Rng::with_seed(7);
+    for _ in 0..6 {
+        let (events, company) = history(&mut dice, 2, 7, Leaving::Deletes, true);
+        let writes = run(async {
+            let application = MemoryConnector::new().with_groups();
+            let mut store = MemoryStore::new();
+            until_done(&mut store, &application, &events, &[], at(100)).await;
+            store.commits()
+        });
+        for write in 0..writes {
+            for cut in [Cut::Before(write), Cut::After(write)] {
+                run(async {
+                    let application = MemoryConnector::new().with_groups();
+                    application.next([Mode::LostResponse, Mode::Ok, Mode::LostResponse]);
+                    let mut store = MemoryStore::new();
+                    let outbox = until_done(&mut store, &application, &events, &[cut], at(100)).await;
+                    assert_eq!(company.differs(&application), None, "{cut:?} {events:#?}");
+                    has_one_outcome_each(&outbox, &events).await;
+                });
+            }
+        }
+    }
+}
+
+/// Strategies that look right, run over the same histories and judged in the same way: the harness must catch them.
+#[derive(Clone, Copy, Debug)]
+enum Naive {
+    /// All deprovisions, then everything else, in the order of time.
+    LeaversFirst,
+    /// A create and a deprovision of one person cancel each other out.
+    CancelPairs,
+}
+
+#[test]
+fn naive_strategies_are_found_to_leave_people_active() {
+    for naive in [Naive::LeaversFirst, Naive::CancelPairs] {
+        let (mut left_active, mut differs) = (0, 0);
+        every_history(4, Leaving::Deletes, &mut |events, company| {
+            let application = MemoryConnector::new();
+            run(async {
+                let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+                let connectors = Connectors::new().with(crm(), application.clone());
+                // The answer to the first create is lost.
+                application.next([Mode::LostResponse]);
+                outbox.accept(events[0].clone(), at(100)).await.unwrap();
+                outbox.work(&connectors, at(100)).await.unwrap();
+                // What the strategy would send, one by one, each by an outbox that knows nothing of the others.
+                let mut queue: Vec<&Event> = events.iter().collect();
+                match naive {
+                    Naive::LeaversFirst => queue.sort_by_key(|event| event.intent().action() != "deprovision"),
+                    Naive::CancelPairs => {
+                        while let Some(leaves) =
+                            queue.iter().position(|event| event.intent().action() == "deprovision")
+                        {
+                            let gone = who(queue[leaves]);
+                            let joins = queue[..leaves].iter().rposition(|event| {
+                                who(event) == gone && ["provision", "reactivate"].contains(&event.intent().action())
+                            });
+                            let from = joins.unwrap_or(leaves);
+                            let mut number = 0;
+                            queue.retain(|event| {
+                                number += 1;
+                                !(number > from && number <= leaves + 1 && who(event) == gone)
+                            });
+                        }
+                    }
+                }
+                for (number, event) in queue.into_iter().enumerate() {
+                    let alone = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+                    let id = connector_health::EventId::new(format!("n{number}")).unwrap();
+                    alone.accept(event.clone().named(id), at(200)).await.unwrap();
+                    alone.work(&connectors, at(200)).await.unwrap();
+                }
+            });
+            if let Some(wrong) = company.differs(&application) {
+                differs += 1;
+                left_active += usize::from(wrong.starts_with("LEFT ACTIVE"));
+            }
+        });
+        assert!(left_active > 10 && differs > left_active, "{naive:?}: {left_active} of {differs}");
+    }
+}
+
+#[test]
+fn leavers_go_before_all_else_in_the_order_in_which_they_left() {
+    let application = MemoryConnector::new().recording();
+    run(async {
+        let outbox = Outbox::open_with(MemoryStore::new(), options().concurrency(1, 1)).await.unwrap();
+        let connectors = Connectors::new().with(crm(), application.clone());
+        let mut events = Vec::new();
+        for number in 0..20 {
+            let name = format!("name{number}");
+            let joins = Event::provision(&crm(), &crate::company::person(number), crate::company::named(&name));
+            events.push(joins.occurred_at(at(number as i64)));
+            if number % 3 == 0 {
+                let leaves = Event::deprovision(&crm(), &crate::company::person(number));
+                events.push(leaves.occurred_at(at(100 - number as i64)));
+            }
+        }
+        fastrand::Rng::with_seed(3).shuffle(&mut events);
+        for accepted in outbox.accept_all(events.clone(), at(200)).await {
+            accepted.unwrap();
+        }
+        work_out(&outbox, &connectors, at(200)).await.unwrap();
+        let requests = application.requests();
+        let (leavers, others) = requests.split_at(7);
+        let left: Vec<_> = leavers
+            .iter()
+            .map(|operation| match operation {
+                Operation::Deprovision { target } => target.person.as_str(),
+                other => panic!("{other:?} went before a leaver"),
+            })
+            .collect();
+        assert_eq!(left, ["p18", "p15", "p12", "p9", "p6", "p3", "p0"]);
+        assert!(others.iter().all(|operation| matches!(operation, Operation::Account { .. })));
+        assert_eq!(others.len(), 13);
+        has_one_outcome_each(&outbox, &events).await;
+    });
+}
+
+#[test]
+fn a_live_leaver_takes_over_once_what_is_in_flight_is_resolved() {
+    let application = MemoryConnector::new().recording();
+    run(async {
+        let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+        let connectors = Connectors::new().with(crm(), application.clone());
+        let who = crate::company::person(0);
+        let joins = Event::provision(&crm(), &who, crate::company::named("smith")).occurred_at(at(1));
+        outbox.accept(joins.clone(), at(1)).await.unwrap();
+        application.next([Mode::Hangs]);
+        // Sent, and never answered: given up after a minute of virtual time. The leaver comes while it hangs.
+        let leaves = Event::deprovision(&crm(), &who).occurred_at(at(2));
+        let (worked, accepted) = tokio::join!(outbox.work(&connectors, at(1)), async {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            outbox.accept(leaves.clone(), at(3)).await
+        });
+        accepted.unwrap();
+        assert_eq!(worked.unwrap().failed, 1);
+        let names: Vec<_> = application.requests().iter().map(Operation::name).collect();
+        assert_eq!(names, ["ensure_account", "ensure_deprovisioned"], "in the same pass, and nothing in between");
+        assert!(application.accounts_of(&who).iter().all(|account| account.access == Access::Disabled));
+        has_one_outcome_each(&outbox, &[joins, leaves]).await;
+    });
+}
