@@ -20,6 +20,7 @@ use crate::trace::Trace;
 use crate::transport::Transport;
 
 mod answer;
+mod bulk;
 mod csrf;
 mod discovery;
 mod endpoint;
@@ -33,6 +34,7 @@ mod receive;
 mod seen;
 
 pub use answer::{Answer, EntityTag};
+pub use bulk::{BULK_BYTES_MAX, BULK_OPERATIONS_MAX, Bulk, BulkDone, BulkOutcome, BulkReport, NotAttempted};
 pub use endpoint::{Call, Endpoint, Me};
 pub use listing::{LISTED_MAX, Order, Query};
 pub use pager::PAGES_MAX;

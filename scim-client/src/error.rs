@@ -127,6 +127,23 @@ impl Error {
         self.was_sent() && self.advice() == Advice::ResolveByReading
     }
 
+    /// The same for one more operation that it ended. What caused it is told with the first.
+    #[must_use]
+    pub(crate) fn again(&self) -> Self {
+        let inner = &*self.0;
+        Self(Box::new(Inner {
+            kind: inner.kind.clone(),
+            method: inner.method.clone(),
+            path: inner.path.clone(),
+            status: inner.status,
+            detail: inner.detail.clone(),
+            sent: inner.sent,
+            drifts: inner.drifts.clone(),
+            exchange: inner.exchange.clone(),
+            source: None,
+        }))
+    }
+
     /// Of this class instead; what it was is kept for people.
     #[must_use]
     pub(crate) fn turned_into(mut self, kind: ErrorKind) -> Self {

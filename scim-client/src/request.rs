@@ -56,11 +56,12 @@ impl Base {
 
     /// The address of what a path of segments names below the base, such as `Users` or `/Users/.search`.
     pub(crate) fn at(&self, path: &str) -> Result<Address, Error> {
-        let mut url = self.url.clone();
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            push_segment(&mut url, segment)?;
-        }
-        Ok(Address { url, query: false })
+        self.below(path.split('/').filter(|segment| !segment.is_empty()))
+    }
+
+    /// The address that these segments name below the base.
+    pub(crate) fn below<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Address, Error> {
+        Ok(Address { url: format!("{}{}", self.url, path(segments)?), query: false })
     }
 
     /// The address of one resource.
@@ -74,6 +75,15 @@ impl Base {
     pub(crate) fn is_origin_of(&self, other: &Url) -> bool {
         Url::parse(&self.url).is_ok_and(|base| base.origin() == other.origin())
     }
+}
+
+/// The path of these segments: `/Users/2819c223`.
+pub(crate) fn path<'a>(segments: impl IntoIterator<Item = &'a str>) -> Result<String, Error> {
+    let mut path = String::new();
+    for segment in segments {
+        push_segment(&mut path, segment)?;
+    }
+    Ok(path)
 }
 
 /// Adds a segment. Slashes and percent signs in it are escaped; `.` and `..` cannot be: whoever handles a URL on its
@@ -109,7 +119,8 @@ impl Address {
         self.url.len()
     }
 
-    fn uri(&self) -> Result<Uri, Error> {
+    /// As HTTP has it.
+    pub(crate) fn uri(&self) -> Result<Uri, Error> {
         if self.url.len() > URI_BYTES_MAX {
             return Err(Error::new(ErrorKind::Invalid)
                 .detail(format!("a URI of {} bytes, more than {URI_BYTES_MAX}", self.url.len())));

@@ -17,7 +17,6 @@ use crate::error::{Error, ErrorKind};
 use crate::message::{PatchOp, PatchOperation};
 use crate::request::{self, Address};
 use crate::resource::{DynamicResource, Resource, ResourceId};
-use crate::transport::Connectivity;
 
 /// The resources of one kind.
 ///
@@ -74,7 +73,7 @@ impl<R: Resource> Endpoint<R> {
         let mut call =
             Call::new(&self.client, Method::PUT, address, json(resource), move |client, received| {
                 Box::pin(async move {
-                    done(&received)?;
+                    received.check_done()?;
                     if received.is_empty() {
                         return read_again(client, &endpoint, &id, received).await;
                     }
@@ -92,7 +91,7 @@ impl<R: Resource> Endpoint<R> {
             if patch.operations.iter().all(is_about_members) { self.at(id) } else { self.at_whole(id) };
         Call::new(&self.client, Method::PATCH, address, json(patch), |client, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 if received.is_empty() {
                     return Ok(received.answer(None, None));
                 }
@@ -110,7 +109,7 @@ impl<R: Resource> Endpoint<R> {
     pub fn delete(&self, id: &ResourceId) -> Call<Answer<()>> {
         Call::new(&self.client, Method::DELETE, self.at_whole(id), Ok(Bytes::new()), |_, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 Ok(received.answer((), None))
             })
         })
@@ -133,14 +132,17 @@ impl<R: Resource> Endpoint<R> {
     fn at_whole(&self, id: &ResourceId) -> Result<Address, Error> {
         let fixed = self.client.shared.dialect.membership_only;
         if self.path == "Groups" && fixed.iter().any(|prefix| id.as_str().starts_with(prefix)) {
-            return Err(Error::new(ErrorKind::Unsupported)
-                .detail("of this group only the members can be changed, by PATCH"));
+            return Err(only_members());
         }
         self.at(id)
     }
 }
 
-fn is_about_members(operation: &PatchOperation) -> bool {
+pub(super) fn only_members() -> Error {
+    Error::new(ErrorKind::Unsupported).detail("of this group only the members can be changed, by PATCH")
+}
+
+pub(super) fn is_about_members(operation: &PatchOperation) -> bool {
     operation.path.as_ref().is_some_and(|path| path.attribute.name.eq_ignore_ascii_case("members"))
 }
 
@@ -183,7 +185,7 @@ impl<R: Resource> Me<R> {
     pub fn replace(&self, resource: &R) -> Call<Answer<R>> {
         let mut call = Call::new(&self.client, Method::PUT, self.at(), json(resource), |_, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 read_one(received)
             })
         });
@@ -195,7 +197,7 @@ impl<R: Resource> Me<R> {
     pub fn patch(&self, patch: &PatchOp) -> Call<Answer<Option<R>>> {
         Call::new(&self.client, Method::PATCH, self.at(), json(patch), |_, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 if received.is_empty() {
                     return Ok(received.answer(None, None));
                 }
@@ -209,7 +211,7 @@ impl<R: Resource> Me<R> {
     pub fn delete(&self) -> Call<Answer<()>> {
         Call::new(&self.client, Method::DELETE, self.at(), Ok(Bytes::new()), |_, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 Ok(received.answer((), None))
             })
         })
@@ -341,17 +343,6 @@ fn json(value: &impl Serialize) -> Result<Bytes, Error> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| Error::new(ErrorKind::Invalid).because(error))
 }
 
-/// A server that has only taken note has not done it: whether it will is for a reading to say.
-fn done(received: &Received) -> Result<(), Error> {
-    match received.status {
-        StatusCode::ACCEPTED => Err(received.error(
-            Error::new(ErrorKind::UnknownOutcome(Connectivity::Timeout))
-                .detail("the server took note of it and will see to it later"),
-        )),
-        _ => Ok(()),
-    }
-}
-
 fn read_one<R: Resource>(received: Received) -> Result<Answer<R>, Error> {
     let resource: R = received.read_resource()?;
     if resource.id().is_none_or(|id| id.as_str().is_empty()) {
@@ -366,7 +357,7 @@ async fn created<R: Resource>(
     endpoint: Endpoint<R>,
     received: Received,
 ) -> Result<Answer<R>, Error> {
-    done(&received)?;
+    received.check_done()?;
     let shown = if received.is_empty() { None } else { Some(received.read_resource::<R>()?) };
     match shown {
         Some(resource) if resource.id().is_some_and(|id| !id.as_str().is_empty()) => {

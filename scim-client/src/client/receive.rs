@@ -15,7 +15,7 @@ use crate::read::{self, ReadLimits};
 use crate::resource::Resource;
 use crate::response::{self, REFUSAL_BYTES_MAX};
 use crate::trace::Exchange;
-use crate::transport::{Body, TransportError};
+use crate::transport::{Body, Connectivity, TransportError};
 
 /// Redirects of one request that are followed: reads, to the same origin.
 const REDIRECTS_MAX: usize = 3;
@@ -203,6 +203,17 @@ impl Received {
             .about(self.method.clone(), self.path.clone())
             .status(self.status.as_u16())
             .after(self.exchange.clone())
+    }
+
+    /// A server that has only taken note has not done it: whether it will is for a reading to say.
+    pub(crate) fn check_done(&self) -> Result<(), Error> {
+        match self.status {
+            StatusCode::ACCEPTED => Err(self.error(
+                Error::new(ErrorKind::UnknownOutcome(Connectivity::Timeout))
+                    .detail("the server took note of it and will see to it later"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether there is nothing in the body.

@@ -19,14 +19,14 @@ use crate::fakes::{Fake, TOKEN};
 use crate::judges::served;
 use crate::suite::{Hasty, id_of, resource};
 
-fn client(proxy: &FaultProxy, path: &str, token: &str) -> Client {
+pub(crate) fn client(proxy: &FaultProxy, path: &str, token: &str) -> Client {
     let base = format!("http://{}{path}", proxy.addr());
     let client = Client::over(&base, ReqwestTransport::new().unwrap()).unwrap();
     client.auth(Bearer::new(token)).clock(Hasty::new()).timeout(Duration::from_secs(2))
 }
 
 /// Every way to fail in which a server may or may not have acted.
-fn faults() -> Vec<Fault> {
+pub(crate) fn faults() -> Vec<Fault> {
     vec![
         Fault::after(Reply::Reset),
         Fault::after(Reply::EndInHead),
