@@ -82,4 +82,10 @@ ids! {
     PersonId;
     /// A right in an application: a group, a role, a licence.
     EntitlementId;
+    /// A risk of separation of duty: rights that one person must not have together.
+    RiskId;
+    /// A function of separation of duty: what some rights let a person do.
+    FunctionId;
+    /// A campaign of access review.
+    CampaignId;
 }

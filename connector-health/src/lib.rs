@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod cell;
 pub mod id;
+pub mod mistake;
+pub mod reconcile;
 
-pub use id::{ConnectorId, EntitlementId, PersonId};
+pub use id::{CampaignId, ConnectorId, EntitlementId, FunctionId, PersonId, RiskId};
