@@ -4,6 +4,7 @@
 
 mod cell;
 pub mod id;
+pub mod lifecycle;
 pub mod mistake;
 pub mod reconcile;
 
