@@ -7,5 +7,6 @@ pub mod id;
 pub mod lifecycle;
 pub mod mistake;
 pub mod reconcile;
+pub mod sod;
 
 pub use id::{CampaignId, ConnectorId, EntitlementId, FunctionId, PersonId, RiskId};

@@ -4,3 +4,4 @@
 mod id;
 mod lifecycle;
 mod reconcile;
+mod sod;
