@@ -89,3 +89,18 @@ ids! {
     /// A campaign of access review.
     CampaignId;
 }
+
+/// A right on a connector.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Right {
+    /// Where.
+    pub connector: ConnectorId,
+    /// Which.
+    pub entitlement: EntitlementId,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.entitlement, self.connector)
+    }
+}

@@ -7,6 +7,7 @@ pub mod id;
 pub mod lifecycle;
 pub mod mistake;
 pub mod reconcile;
+pub mod review;
 pub mod sod;
 
-pub use id::{CampaignId, ConnectorId, EntitlementId, FunctionId, PersonId, RiskId};
+pub use id::{CampaignId, ConnectorId, EntitlementId, FunctionId, PersonId, Right, RiskId};

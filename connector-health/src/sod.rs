@@ -14,8 +14,6 @@ mod lint;
 mod parse;
 mod rules;
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +21,7 @@ pub use check::{FunctionHit, Remediation, Standing, Verdict, Violation};
 pub use lint::Warning;
 pub use rules::{Function, Mitigation, MitigationError, Remedy, Risk, SodRules};
 
-use crate::id::{ConnectorId, EntitlementId};
+use crate::id::Right;
 
 /// Most bytes of the text of rules.
 pub const RULES_BYTES_MAX: usize = 32 << 20;
@@ -37,21 +35,6 @@ pub const RISK_FUNCTIONS_MAX: usize = 16;
 pub const FUNCTION_RIGHTS_MAX: usize = 10_000;
 /// Most mitigations.
 pub const MITIGATIONS_MAX: usize = 200_000;
-
-/// A right on a connector.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Right {
-    /// Where.
-    pub connector: ConnectorId,
-    /// Which.
-    pub entitlement: EntitlementId,
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.entitlement, self.connector)
-    }
-}
 
 /// A right that a person has, or is about to have.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

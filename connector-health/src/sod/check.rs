@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Function, Holding, HoldingState, Level, Mitigation, Remedy, Right, Risk, SodRules};
-use crate::id::{FunctionId, PersonId, RiskId};
+use super::{Function, Holding, HoldingState, Level, Mitigation, Remedy, Risk, SodRules};
+use crate::id::{FunctionId, PersonId, Right, RiskId};
 
 /// A risk that a person has all functions of.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]

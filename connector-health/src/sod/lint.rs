@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use super::{Function, Right, Risk, SodRules};
-use crate::id::{FunctionId, RiskId};
+use super::{Function, Risk, SodRules};
+use crate::id::{FunctionId, Right, RiskId};
 
 /// Something that rules say and probably do not mean.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -9,9 +9,9 @@ use toml::de::{DeTable, DeValue};
 use super::rules::{Function, Mitigation, Remedy, Risk, SodRules};
 use super::{
     FUNCTION_RIGHTS_MAX, FUNCTIONS_MAX, Level, MITIGATIONS_MAX, RISK_FUNCTIONS_MAX, RISKS_MAX,
-    RULES_BYTES_MAX, Right,
+    RULES_BYTES_MAX,
 };
-use crate::id::{ConnectorId, EntitlementId, FunctionId, IdError, PersonId, RiskId};
+use crate::id::{ConnectorId, EntitlementId, FunctionId, IdError, PersonId, Right, RiskId};
 use crate::mistake::{MISTAKES_MAX, Mistake, TextError, mistake};
 
 type Node<'a> = Spanned<DeValue<'a>>;

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::lint::{self, Warning};
-use super::{Level, MITIGATIONS_MAX, Right, parse};
-use crate::id::{FunctionId, PersonId, RiskId};
+use super::{Level, MITIGATIONS_MAX, parse};
+use crate::id::{FunctionId, PersonId, Right, RiskId};
 use crate::mistake::TextError;
 
 /// What some rights let a person do: all of `all`, and, where `any` has any, at least one of it.

@@ -4,4 +4,5 @@
 mod id;
 mod lifecycle;
 mod reconcile;
+mod review;
 mod sod;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use connector_health::sod::*;
-use connector_health::{ConnectorId, EntitlementId, PersonId, RiskId};
+use connector_health::{ConnectorId, EntitlementId, PersonId, Right, RiskId};
 
 const RULES: &str = r#"
 version = 1
