@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod alert;
+mod cell;
 pub mod connector;
 pub mod event;
 pub mod evidence;
@@ -10,13 +11,18 @@ pub mod fleet;
 pub mod id;
 pub mod intended;
 pub mod lane;
+pub mod lifecycle;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+pub mod mistake;
 pub mod monitor;
 pub mod observe;
 pub mod offboarding;
 pub mod outbox;
+pub mod reconcile;
 pub mod replay;
+pub mod review;
+pub mod sod;
 pub mod store;
 
 pub use connector::{
@@ -24,7 +30,9 @@ pub use connector::{
 };
 pub use event::{Attribute, Event, Intent};
 pub use fleet::Fleet;
-pub use id::{AccountId, ConnectorId, EntitlementId, EventId, PersonId};
+pub use id::{
+    AccountId, CampaignId, ConnectorId, EntitlementId, EventId, FunctionId, PersonId, Right, RiskId,
+};
 pub use monitor::{Monitor, Observation, Thresholds, Tier};
 pub use outbox::{Options, Outbox};
 #[cfg(feature = "redb")]

@@ -5,7 +5,11 @@ mod alert;
 mod company;
 mod id;
 mod intended;
+mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod monitor;
+mod reconcile;
 mod replay;
+mod review;
+mod sod;

@@ -1,6 +1,7 @@
 //! The command line. Each verb has its own file beside this one; what it takes stands there.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -20,6 +21,12 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Start three applications on loopback, show what becomes of somebody who leaves while two of them are ill, and keep serving
+    Demo {
+        /// Where to keep outbox, audit log and keys; stays when the demo ends
+        #[arg(long, value_name = "DIR", default_value = "provisioner-demo")]
+        data_dir: PathBuf,
+    },
     /// Ask one SCIM service: what it supports, who is in it; change one resource
     Scim(Box<scim::args::Arguments>),
 }

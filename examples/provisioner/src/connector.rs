@@ -262,6 +262,8 @@ impl ScimConnector {
 #[async_trait]
 impl Connector for ScimConnector {
     async fn probe(&self) -> Result<(), Failure> {
+        // How often a refused credential is shown is for whoever asks for probes to say.
+        self.client.forgive();
         // `ServiceProviderConfig` is shown to anyone by some services; a list is not.
         self.client.users().list().page_size(1).stream().try_next().await.map_err(failure)?;
         Ok(())

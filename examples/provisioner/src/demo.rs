@@ -57,7 +57,7 @@ pub(crate) async fn run(data_dir: &Path, as_json: bool) -> Result<(), Failure> {
             .dialect(Dialect::rfc7644())
             .timeout(std::time::Duration::from_secs(5))
             // What fails is for the outbox to try again, which knows what else waits.
-            .retry(Retry::none());
+            .retry(Retry::never());
         let mapping = Mapping::from_toml(PLAIN_MAPPING).map_err(Failure::stopped)?;
         let id = ConnectorId::new(name).map_err(Failure::stopped)?;
         connectors = connectors.with(id, ScimConnector::new(client, mapping, Deprovision::Disable));

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Usage { what: String, mistake: Option<Mistake> },
     /// The service, or the way to it.
     Service { base: String, error: Box<Error>, cause: Cause, hint: Option<String> },
+    /// Something that the provisioner needs for itself.
+    Stopped(String),
     /// Standard output failed. A reader that went away (`| head`) is no failure: see [`Failure::report`].
     Output(io::Error),
 }
@@ -117,6 +119,11 @@ impl Failure {
         }
     }
 
+    /// The provisioner itself cannot go on.
+    pub(crate) fn stopped(why: impl std::fmt::Display) -> Self {
+        Self::Stopped(why.to_string())
+    }
+
     /// The service at `base` is at fault; `hint` says what to try.
     pub(crate) fn service(base: &str, error: Error, cause: Cause, hint: Option<String>) -> Self {
         Self::Service { base: base.to_owned(), error: Box::new(error), cause, hint }
@@ -154,7 +161,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => USAGE,
             Self::Service { cause, .. } => cause.status(),
-            Self::Output(_) => 1,
+            Self::Stopped(_) | Self::Output(_) => 1,
         }
     }
 
@@ -178,6 +185,9 @@ impl Failure {
                     members.insert("hint".into(), hint.as_str().into());
                 }
             }
+            Self::Stopped(_) => {
+                members.insert("cause".into(), "stopped".into());
+            }
             Self::Output(_) => {
                 members.insert("cause".into(), "output".into());
             }
@@ -189,6 +199,7 @@ impl Failure {
         match self {
             Self::Usage { what, .. } => what.clone(),
             Self::Service { base, error, cause, .. } => service_sentence(base, error, *cause),
+            Self::Stopped(why) => why.clone(),
             Self::Output(error) => format!("cannot write to standard output: {error}"),
         }
     }

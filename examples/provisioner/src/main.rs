@@ -4,9 +4,15 @@
 //! for each group of verbs (`scim`) does what was asked, `table` and `json` show it, `terminal` sees to it that nothing a
 //! server says acts on a terminal, and `failure` says why something was not done, with the exit status.
 
+mod api;
 mod args;
+mod connector;
+mod demo;
+mod engine;
 mod failure;
+mod files;
 mod json;
+mod people;
 mod progress;
 mod scim;
 mod table;
@@ -37,6 +43,7 @@ fn main() -> ExitCode {
         Answer { out: BufWriter::new(io::stdout()), json: arguments.json, palette: Palette::of_stdout() };
     let outcome = runtime.block_on(async {
         match &arguments.command {
+            Command::Demo { data_dir } => demo::run(data_dir, answer.json).await.map(|()| 0),
             Command::Scim(arguments) => scim::run(arguments, &mut answer).await,
         }
     });
