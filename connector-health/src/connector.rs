@@ -71,6 +71,9 @@ pub enum Right {
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// No access: every account of the person is disabled or absent and has no rights.
+    ///
+    /// Where the account stays, it takes the unique values of the target *after* it was disabled, as far as they are free: a rename may
+    /// have been superseded by this, and its old name is somebody else's now. That they are not free is no failure.
     Deprovision {
         /// Whose.
         target: Target,
@@ -134,7 +137,9 @@ impl Operation {
     pub fn attribute_names(&self) -> Vec<String> {
         match self {
             Self::Account { attributes, .. } => attributes.keys().cloned().collect(),
-            Self::Attributes { changes, .. } | Self::Group { changes, .. } => changes.keys().cloned().collect(),
+            Self::Attributes { changes, .. } | Self::Group { changes, .. } => {
+                changes.keys().cloned().collect()
+            }
             Self::Deprovision { .. } | Self::Entitlement { .. } | Self::Strip { .. } => Vec::new(),
         }
     }

@@ -116,7 +116,9 @@ impl Evidence {
             EventState::Rejected { at, .. } => ("blocked", *at),
             EventState::Held { since } | EventState::Excepted { since, .. } => ("blocked", *since),
             EventState::Blocked { since, .. } => ("blocked", *since),
-            EventState::RetryAt { .. } => ("failure", record.failure_started_at.unwrap_or(record.accepted_at)),
+            EventState::RetryAt { .. } => {
+                ("failure", record.failure_started_at.unwrap_or(record.accepted_at))
+            }
             EventState::Pending | EventState::InFlight | EventState::Unknown { .. } => {
                 ("unknown", record.accepted_at)
             }

@@ -155,7 +155,8 @@ impl Intended {
 
     /// Who wrote last what this event would have written.
     pub(crate) fn overwriter(&self, changes: &Changes) -> Option<Order> {
-        let writers = changes.keys().filter_map(|name| self.attributes.get(name)).map(|written| written.order);
+        let writers =
+            changes.keys().filter_map(|name| self.attributes.get(name)).map(|written| written.order);
         writers.max().max(self.activation)
     }
 

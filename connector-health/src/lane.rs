@@ -355,7 +355,8 @@ impl LaneRecord {
 impl LaneRecord {
     pub(crate) fn count_standing(&mut self) {
         self.counts.held = self.held.into();
-        self.counts.active = u64::from(matches!(self.intended.standing(), crate::intended::Standing::Active(_)));
+        self.counts.active =
+            u64::from(matches!(self.intended.standing(), crate::intended::Standing::Active(_)));
     }
 }
 
@@ -382,7 +383,10 @@ pub struct QueueCounts {
 impl QueueCounts {
     pub(crate) fn add(&mut self, record: &EventRecord) {
         let failed = u64::from(record.state.is_failing());
-        if matches!(record.event.intent(), crate::event::Intent::Deprovision | crate::event::Intent::Revoke(_)) {
+        if matches!(
+            record.event.intent(),
+            crate::event::Intent::Deprovision | crate::event::Intent::Revoke(_)
+        ) {
             self.deprovisioning_queued = self.deprovisioning_queued.saturating_add(1);
             self.deprovisioning_failed = self.deprovisioning_failed.saturating_add(failed);
         } else {

@@ -4,9 +4,12 @@
 
 pub mod alert;
 mod cell;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod connector;
 pub mod event;
 pub mod evidence;
+pub mod export;
 pub mod fleet;
 pub mod id;
 pub mod intended;

@@ -160,11 +160,9 @@ impl System {
                 time_to_revoke_ms = Some(time.num_milliseconds());
                 Status::Confirmed { at: *confirmed_at }
             }
-            (EventState::Excepted { owner, reason, expires_at, .. }, _) => Status::Excepted {
-                owner: owner.clone(),
-                reason: reason.clone(),
-                expires_at: *expires_at,
-            },
+            (EventState::Excepted { owner, reason, expires_at, .. }, _) => {
+                Status::Excepted { owner: owner.clone(), reason: reason.clone(), expires_at: *expires_at }
+            }
             (EventState::Dead { by, reason, .. } | EventState::Rejected { by, reason, .. }, _) => {
                 Status::Given { by: by.clone(), reason: reason.clone() }
             }
@@ -172,7 +170,9 @@ impl System {
                 let failure = event.last_failure.as_ref();
                 Status::Failing { failure: failure.map_or("interrupted".to_owned(), ToString::to_string) }
             }
-            (EventState::Pending | EventState::InFlight | EventState::Superseded { .. }, _) => Status::Waiting,
+            (EventState::Pending | EventState::InFlight | EventState::Superseded { .. }, _) => {
+                Status::Waiting
+            }
         };
         let gap = gap(&event, &attempts);
         Self {
@@ -194,9 +194,9 @@ impl System {
 /// What happened between the first failure and now, in a sentence.
 fn gap(event: &EventRecord, attempts: &[Attempt]) -> Option<String> {
     let since = event.failure_started_at?;
-    let failures = attempts.iter().filter(|attempt| {
-        matches!(attempt.result, AttemptResult::Failed(_) | AttemptResult::Interrupted)
-    });
+    let failures = attempts
+        .iter()
+        .filter(|attempt| matches!(attempt.result, AttemptResult::Failed(_) | AttemptResult::Interrupted));
     let count = failures.clone().count();
     let first = failures.clone().find_map(|attempt| match &attempt.result {
         AttemptResult::Failed(failure) => Some(failure.to_string()),

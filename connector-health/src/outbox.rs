@@ -299,8 +299,8 @@ impl<S: OutboxStore> Outbox<S> {
     ) -> Result<T, E> {
         for _ in 0..CONFLICTS_MAX {
             let loaded = self.store.load(lane).await.map_err(OutboxError::from)?;
-            let loaded = loaded
-                .unwrap_or_else(|| Loaded { record: LaneRecord::new(lane.clone()), open: Vec::new() });
+            let loaded =
+                loaded.unwrap_or_else(|| Loaded { record: LaneRecord::new(lane.clone()), open: Vec::new() });
             let (batch, made) = make(loaded)?;
             match self.committer.commit(batch).await.map_err(OutboxError::from)? {
                 Committed::Done => return Ok(made),

@@ -72,9 +72,11 @@ pub(crate) fn class(intent: &Intent) -> Class {
     match intent {
         Intent::Deprovision => Class::Leaver,
         Intent::Revoke(_) => Class::Removal,
-        Intent::Provision(_) | Intent::Reactivate(_) | Intent::Update(_) | Intent::Grant(_) | Intent::Group(_) => {
-            Class::Other
-        }
+        Intent::Provision(_)
+        | Intent::Reactivate(_)
+        | Intent::Update(_)
+        | Intent::Grant(_)
+        | Intent::Group(_) => Class::Other,
     }
 }
 
@@ -107,7 +109,9 @@ impl Planner<'_> {
         let mut rest = Vec::with_capacity(open.len());
         for event in open {
             let by = match event.intent {
-                Intent::Grant(right) | Intent::Revoke(right) => last.get(right).filter(|by| **by > event.order),
+                Intent::Grant(right) | Intent::Revoke(right) => {
+                    last.get(right).filter(|by| **by > event.order)
+                }
                 _ => None,
             };
             match by {
@@ -170,7 +174,9 @@ impl Planner<'_> {
                 needs.extend(rights.iter().cloned().map(Need::Group));
                 step(Class::Other, Operation::Account { target, attributes, rights }, needs)
             }
-            (Intent::Provision(_) | Intent::Reactivate(_), standing) => Err(standing.since().unwrap_or(order)),
+            (Intent::Provision(_) | Intent::Reactivate(_), standing) => {
+                Err(standing.since().unwrap_or(order))
+            }
             (Intent::Update(_), Standing::Deprovisioned(by)) => Err(by),
             (Intent::Update(changes), Standing::Unknown | Standing::Active(_)) => {
                 let left = state.written_by(order);
@@ -198,7 +204,11 @@ impl Planner<'_> {
                     }
                     _ => {
                         let right = Right::Revoked;
-                        step(Class::Removal, Operation::Entitlement { target, entitlement, right }, Vec::new())
+                        step(
+                            Class::Removal,
+                            Operation::Entitlement { target, entitlement, right },
+                            Vec::new(),
+                        )
                     }
                 }
             }

@@ -39,10 +39,7 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Writes batches, each by itself whole or not at all, in this order. All are durable on return; writing them together costs one
     /// wait for the disk.
-    fn commit(
-        &self,
-        batches: Vec<Batch>,
-    ) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
+    fn commit(&self, batches: Vec<Batch>) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
 
     /// Lanes that are due and not leased, ordered by [`Place`](crate::lane::Place): class, then time.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
@@ -73,7 +70,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Attempt>, StoreError>> + Send;
 
     /// Every lane that this person ever had.
-    fn lanes_of(&self, person: &PersonId) -> impl Future<Output = Result<Vec<LaneRecord>, StoreError>> + Send;
+    fn lanes_of(&self, person: &PersonId)
+    -> impl Future<Output = Result<Vec<LaneRecord>, StoreError>> + Send;
 
     /// Lanes of a connector, in a fixed order, after this one.
     fn lanes(
@@ -102,10 +100,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
 
     /// Sum over the lanes of a connector.
-    fn counts(
-        &self,
-        connector: &ConnectorId,
-    ) -> impl Future<Output = Result<QueueCounts, StoreError>> + Send;
+    fn counts(&self, connector: &ConnectorId)
+    -> impl Future<Output = Result<QueueCounts, StoreError>> + Send;
 
     /// What intake knows of a connector.
     fn connector(

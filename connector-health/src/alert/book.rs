@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Alert, AlertId, AlertState, Occasion, Priority, Backlog, Remedy, ReplayTotals, Resolution};
+use super::{Alert, AlertId, AlertState, Backlog, Occasion, Priority, Remedy, ReplayTotals, Resolution};
 use crate::ConnectorId;
 use crate::monitor::moment::{Elapsed, Moment};
 use crate::monitor::{Dimension, FailureClass, Monitor, Tier};

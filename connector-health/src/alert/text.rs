@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Alert, AlertId, AlertState, Occasion, Priority, Backlog, Remedy, ReplayTotals, Resolution};
+use super::{Alert, AlertId, AlertState, Backlog, Occasion, Priority, Remedy, ReplayTotals, Resolution};
 use crate::ConnectorId;
 use crate::monitor::explain::span;
 use crate::monitor::{Dimension, FailureClass, Tier};

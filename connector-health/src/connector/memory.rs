@@ -136,7 +136,9 @@ impl Application {
         match (of_person.next(), of_person.next()) {
             (None, _) => Ok(None),
             (Some((id, _)), None) => Ok(Some(id.clone())),
-            (Some(_), Some(_)) => Err(Failure::new(FailureKind::Ambiguous, "the person has several accounts")),
+            (Some(_), Some(_)) => {
+                Err(Failure::new(FailureKind::Ambiguous, "the person has several accounts"))
+            }
         }
     }
 
@@ -179,9 +181,16 @@ impl Application {
                     self.accounts.remove(&id);
                     return Ok(Confirmation::read(Found::Changed));
                 }
+                let names = target.unique.iter();
+                let mut names: Attributes =
+                    names.map(|(name, value)| (name.clone(), Attribute::Unique(value.clone()))).collect();
+                names.retain(|name, value| {
+                    self.check(Some(&id), &Attributes::from([(name.clone(), value.clone())])).is_ok()
+                });
                 self.write(id, |account| {
                     account.access = Access::Disabled;
                     account.rights.clear();
+                    account.attributes.extend(names);
                 })
             }
             Operation::Account { target, attributes, rights } => {
@@ -313,7 +322,8 @@ impl Connector for MemoryConnector {
             let was_so = accounts == application.accounts && groups == application.groups;
             application.accounts = accounts;
             application.groups = groups;
-            let lied = || Failure::new(FailureKind::Divergent, "200, and nothing changed").perhaps_effective();
+            let lied =
+                || Failure::new(FailureKind::Divergent, "200, and nothing changed").perhaps_effective();
             return if was_so { Ok(confirmation) } else { Err(lied()) };
         }
         let ensured = application.ensure(operation);

@@ -119,7 +119,8 @@ impl<S: OutboxStore> Outbox<S> {
         now: DateTime<Utc>,
     ) -> Result<(), OutboxError> {
         let state = EventState::Dead { at: now, by: by.to_owned(), reason: reason.to_owned() };
-        self.decide(id, |event, record| evidence::close(event, state.clone(), &mut record.evidence_hash)).await
+        self.decide(id, |event, record| evidence::close(event, state.clone(), &mut record.evidence_hash))
+            .await
     }
 
     /// Changes an event that waits and is not being sent.

@@ -8,12 +8,15 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::{CONFLICTS_MAX, Outbox, OutboxError};
-use crate::connector::{Confirmation, Connector, Disposition, Effect, Failure, FailureKind, Found, Operation};
+use crate::connector::{
+    Confirmation, Connector, Disposition, Effect, Failure, FailureKind, Found, Operation,
+};
 use crate::event::{Attribute, Lane, Order};
 use crate::evidence;
 use crate::intended::Standing;
 use crate::lane::{
-    ATTEMPTS_MAX, Attempt, AttemptResult, Class, EventRecord, EventState, InFlight, LaneRecord, Place, Waiters,
+    ATTEMPTS_MAX, Attempt, AttemptResult, Class, EventRecord, EventState, InFlight, LaneRecord, Place,
+    Waiters,
 };
 use crate::observe::Attempted;
 use crate::replay::{self, Need, Open, Plan, Step};
@@ -87,7 +90,9 @@ impl<S: OutboxStore> Outbox<S> {
         let ensured = AssertUnwindSafe(connector.ensure(operation)).catch_unwind();
         match tokio::time::timeout(self.options.operation_timeout, ensured).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Failure::new(FailureKind::Server, "the connector panicked").perhaps_effective()),
+            Ok(Err(_)) => {
+                Err(Failure::new(FailureKind::Server, "the connector panicked").perhaps_effective())
+            }
             Err(_) => Err(Failure::unknown("no answer in time")),
         }
     }
@@ -247,9 +252,8 @@ impl<S: OutboxStore> Outbox<S> {
         for other in others.into_iter().filter(|other| other != lane) {
             let Some(Loaded { record, open }) = self.store.load(&other).await? else { continue };
             if let Need::Person(person) = need
-                && [&record.intended, &record.delivered]
-                    .iter()
-                    .any(|state| matches!(state.standing(), Standing::Deprovisioned(_)))
+                && (matches!(record.intended.standing(), Standing::Deprovisioned(_))
+                    || record.intended.last_deprovision().is_some_and(|left| left > step.order))
             {
                 leave_out(&mut step.operation, &Attribute::Person(person.clone()));
                 continue;
@@ -263,6 +267,11 @@ impl<S: OutboxStore> Outbox<S> {
             };
             if waits {
                 return Ok(Some(record));
+            }
+            if let Need::Person(person) = need
+                && matches!(record.delivered.standing(), Standing::Deprovisioned(_))
+            {
+                leave_out(&mut step.operation, &Attribute::Person(person.clone()));
             }
         }
         Ok(None)

@@ -41,7 +41,7 @@ impl Default for MassLeaverGuard {
 impl MassLeaverGuard {
     /// Holds nothing, however many leave.
     pub fn off() -> Self {
-        Self { leavers_max: u64::MAX, percent_max: 100, ..Self::default() }
+        Self { leavers_max: u64::MAX, always_allowed: u64::MAX, ..Self::default() }
     }
 
     /// Whether so many leavers more may go on, `active` people having access.
@@ -99,7 +99,9 @@ impl<S: OutboxStore> Outbox<S> {
             Ok(first) => first,
             Err(error) => {
                 let error = Arc::new(OutboxError::from(error));
-                return std::iter::repeat_with(|| Err(AcceptError::Outbox(Arc::clone(&error)))).take(count).collect();
+                return std::iter::repeat_with(|| Err(AcceptError::Outbox(Arc::clone(&error))))
+                    .take(count)
+                    .collect();
             }
         };
         let mut answers = BTreeMap::new();
@@ -152,7 +154,8 @@ impl<S: OutboxStore> Outbox<S> {
     ) -> Result<BTreeMap<ConnectorId, u64>, StoreError> {
         let mut leavers: BTreeMap<&ConnectorId, u64> = BTreeMap::new();
         for (lane, events) in lanes {
-            for (_, event) in events.iter().filter(|(_, event)| matches!(event.intent(), Intent::Deprovision)) {
+            for (_, event) in events.iter().filter(|(_, event)| matches!(event.intent(), Intent::Deprovision))
+            {
                 if self.store.event(event.id()).await?.is_none() {
                     let known = self.store.load(lane).await?;
                     let has_left = |standing| matches!(standing, Standing::Deprovisioned(_));

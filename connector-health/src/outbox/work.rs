@@ -139,7 +139,12 @@ impl<S: OutboxStore> Outbox<S> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
-    async fn probe(&self, id: ConnectorId, connector: Arc<dyn Connector>, clock: Clock) -> (ConnectorId, Done) {
+    async fn probe(
+        &self,
+        id: ConnectorId,
+        connector: Arc<dyn Connector>,
+        clock: Clock,
+    ) -> (ConnectorId, Done) {
         let started = Instant::now();
         let answer = tokio::time::timeout(self.options.operation_timeout, connector.probe()).await;
         let answer = answer.unwrap_or_else(|_| Err(Failure::unknown("no answer in time")));

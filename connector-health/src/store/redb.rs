@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageError,
-    Table, TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    StorageError, Table, TableDefinition, WriteTransaction,
 };
 
 use super::rows::{self, Go, Leases, Rows, RowsMut};
@@ -51,10 +51,11 @@ impl RedbStore {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         drop(options.open(path.as_ref()).map_err(StoreError::failed)?);
-        let database = Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
-            other => StoreError::failed(other),
-        })?;
+        let database =
+            Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
+                other => StoreError::failed(other),
+            })?;
         let transaction = begin(&database, Durability::Immediate)?;
         let next = rows::open(&mut Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?))?;
         transaction.commit().map_err(StoreError::failed)?;

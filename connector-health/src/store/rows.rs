@@ -244,7 +244,9 @@ fn put_event(rows: &mut dyn RowsMut, event: &EventRecord, is_new: bool) -> Resul
             write(rows, &held, event)?;
             write(rows, &Key::new(Table::Closed).lane(lane).order(event.order), event)
         }
-        state if state.is_closed() => write(rows, &Key::new(Table::Closed).lane(lane).order(event.order), event),
+        state if state.is_closed() => {
+            write(rows, &Key::new(Table::Closed).lane(lane).order(event.order), event)
+        }
         _ => {
             if !is_new {
                 rows.remove(&Key::new(Table::Closed).lane(lane).order(event.order).0)?;
@@ -288,7 +290,9 @@ fn put_lane(rows: &mut dyn RowsMut, before: Option<LaneRecord>, lane: &LaneRecor
             None => {}
         }
     }
-    if old.is_none() && let Subject::Person(person) = &name.subject {
+    if old.is_none()
+        && let Subject::Person(person) = &name.subject
+    {
         rows.put(&Key::new(Table::Persons).text(person.as_str()).lane(name).0, &[])?;
     }
     let holder = |(attribute, value): &(String, String)| {
@@ -524,7 +528,10 @@ pub(super) fn held(
     many(rows, &prefix, Some(&after), limit, |_, value| read(value))
 }
 
-pub(super) fn next_due(rows: &dyn Rows, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
+pub(super) fn next_due(
+    rows: &dyn Rows,
+    connector: &ConnectorId,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
     let ready = Key::new(Table::Ready).text(connector.as_str());
     if !many(rows, &ready, None, 1, |_, _| Ok(()))?.is_empty() {
         return Ok(Some(DateTime::<Utc>::MIN_UTC));
@@ -537,4 +544,5 @@ pub(super) fn next_due(rows: &dyn Rows, connector: &ConnectorId) -> Result<Optio
     Ok(record.and_then(|record| record.place).and_then(|place| place.due_at))
 }
 
-const _: () = assert!((Class::Leaver as u8) < (Class::Removal as u8) && (Class::Removal as u8) < (Class::Other as u8));
+const _: () =
+    assert!((Class::Leaver as u8) < (Class::Removal as u8) && (Class::Removal as u8) < (Class::Other as u8));

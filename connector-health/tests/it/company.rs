@@ -88,10 +88,12 @@ struct Member {
 pub(crate) const NAMES: [&str; 3] = ["smith", "jones", "miller"];
 
 impl Company {
-    fn is_free(&self, name: &str, leaving: Leaving) -> bool {
+    /// Whether nobody else has this name. An account that was only disabled keeps its own.
+    fn is_free(&self, name: &str, of: &PersonId, leaving: Leaving) -> bool {
         let taken = Attribute::Unique(name.to_owned());
         let keeps = |member: &Member| member.is_active || leaving == Leaving::Disables;
-        !self.people.values().any(|member| keeps(member) && member.attributes.get("userName") == Some(&taken))
+        let mut others = self.people.iter().filter(|(other, _)| *other != of);
+        !others.any(|(_, other)| keeps(other) && other.attributes.get("userName") == Some(&taken))
     }
 
     /// All that may happen next to these people.
@@ -103,7 +105,7 @@ impl Company {
             let member = self.people.get(&who).cloned().unwrap_or_default();
             if member.is_active {
                 events.push(Event::deprovision(&crm(), &who).occurred_at(when));
-                for name in NAMES.iter().filter(|name| self.is_free(name, leaving)) {
+                for name in NAMES.iter().filter(|name| self.is_free(name, &who, leaving)) {
                     events.push(Event::rename(&crm(), &who, "userName", name).occurred_at(when));
                 }
                 let title = Attribute::from(self.second);
@@ -116,7 +118,8 @@ impl Company {
                         events.push(Event::update(&crm(), &who, changes).occurred_at(when));
                     }
                 }
-                let known = (0..2).map(group).filter(|group| !self.has_groups || self.groups.contains_key(group));
+                let known =
+                    (0..2).map(group).filter(|group| !self.has_groups || self.groups.contains_key(group));
                 for right in known {
                     if member.rights.contains(&right) {
                         events.push(Event::revoke(&crm(), &who, &right).occurred_at(when));
@@ -125,10 +128,7 @@ impl Company {
                     }
                 }
             } else {
-                for name in NAMES.iter().filter(|name| {
-                    self.is_free(name, leaving)
-                        || member.attributes.get("userName") == Some(&Attribute::Unique((**name).to_owned()))
-                }) {
+                for name in NAMES.iter().filter(|name| self.is_free(name, &who, leaving)) {
                     let draft = if self.people.contains_key(&who) {
                         Event::reactivate(&crm(), &who, named(name))
                     } else {
@@ -153,7 +153,10 @@ impl Company {
         if let connector_health::event::Subject::Group(group) = &event.lane().subject {
             if let Intent::Group(changes) = event.intent() {
                 for (name, value) in changes {
-                    self.groups.entry(group.clone()).or_default().insert(name.clone(), value.clone().unwrap());
+                    self.groups
+                        .entry(group.clone())
+                        .or_default()
+                        .insert(name.clone(), value.clone().unwrap());
                 }
             }
             return;
@@ -196,7 +199,9 @@ impl Company {
             }
             let account = accounts.first();
             if !member.is_active {
-                if account.is_some_and(|account| account.access == Access::Active || !account.rights.is_empty()) {
+                if account
+                    .is_some_and(|account| account.access == Access::Active || !account.rights.is_empty())
+                {
                     return Some(format!("LEFT ACTIVE: {who} {account:?}"));
                 }
                 continue;
@@ -252,6 +257,34 @@ pub(crate) fn history(
         events.push(event);
     }
     (events, company)
+}
+
+/// Events, one a line.
+pub(crate) fn story(events: &[Event]) -> String {
+    let lines = events.iter().map(|event| {
+        let intent = serde_json::to_string(event.intent()).unwrap();
+        format!("\n  {} {} {} {intent}", event.id(), event.time().timestamp() - 1_700_000_000, event.lane())
+    });
+    lines.collect()
+}
+
+/// What is not done, for a failing test to show.
+pub(crate) async fn waiting<S: OutboxStore>(outbox: &Outbox<S>, events: &[Event]) -> String {
+    let mut shown = String::new();
+    for event in events {
+        let record = outbox.event(event.id()).await.unwrap().unwrap();
+        if !record.state.is_closed() {
+            let lane = outbox.store().load(event.lane()).await.unwrap().unwrap().record;
+            let (place, waits_for) = (lane.place, lane.waits_for);
+            shown += &format!(
+                "{} {:?} {:?} {place:?} {waits_for:?}\n",
+                event.id(),
+                record.state,
+                record.last_failure
+            );
+        }
+    }
+    shown
 }
 
 /// P4: every event has exactly one outcome, and the lane's chain of evidence counts each once.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use connector_health::EntitlementId;
 use connector_health::event::{Attribute, Changes, Intent, Order};
 use connector_health::intended::{Intended, Standing};
-use connector_health::EntitlementId;
 use proptest::prelude::*;
 
 /// Applied one after the other in the order of time, without any cleverness.

@@ -3,9 +3,17 @@
 
 mod alert;
 mod company;
+#[cfg(all(feature = "conformance", feature = "redb"))]
+mod conformance;
+mod export;
 mod id;
+mod intake;
 mod intended;
+#[cfg(feature = "redb")]
+mod killed;
 mod lifecycle;
+#[cfg(feature = "redb")]
+mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod monitor;

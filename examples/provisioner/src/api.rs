@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use connector_health::export;
 use connector_health::offboarding::Offboarding;
 use connector_health::{ConnectorId, PersonId};
 use serde::Deserialize;
@@ -41,7 +42,9 @@ impl Access {
         let shown = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer ")).map(|_| value))
+            .and_then(|value| {
+                value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer ")).map(|_| value)
+            })
             .and_then(|value| value.get(7..));
         let Some(shown) = shown else { return false };
         let shown: [u8; 32] = Sha256::digest(shown.trim().as_bytes()).into();
@@ -133,7 +136,9 @@ async fn events(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
     };
     let happenings = match people::read(text) {
         Ok(happenings) => happenings,
-        Err(mistakes) => return shown(StatusCode::BAD_REQUEST, &json!({"accepted": 0, "mistakes": mistakes})),
+        Err(mistakes) => {
+            return shown(StatusCode::BAD_REQUEST, &json!({"accepted": 0, "mistakes": mistakes}));
+        }
     };
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for (number, happening) in happenings.iter().enumerate() {
@@ -188,9 +193,11 @@ async fn offboarding(
             Ok(value) => shown(StatusCode::OK, &value),
             Err(error) => failed(&error),
         },
-        Some("csv") => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], offboarding.to_csv()).into_response(),
+        Some("csv") => {
+            ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], export::csv([&offboarding])).into_response()
+        }
         Some("html") => {
-            ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], offboarding.to_html()).into_response()
+            ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], export::html(&offboarding)).into_response()
         }
         Some(_) => said(StatusCode::BAD_REQUEST, "`format` is `json`, `csv` or `html`"),
     })
@@ -273,13 +280,17 @@ async fn metrics(State(engine): State<Arc<Engine>>) -> Result<Response, EngineEr
         "connector_queue_depth",
         "Changes that wait",
         "gauge",
-        depth("provisioning", "provisioning_queued").chain(depth("deprovisioning", "deprovisioning_queued")).collect(),
+        depth("provisioning", "provisioning_queued")
+            .chain(depth("deprovisioning", "deprovisioning_queued"))
+            .collect(),
     );
     family(
         "connector_queue_failed",
         "Changes that wait and whose last attempt failed",
         "gauge",
-        depth("provisioning", "provisioning_failed").chain(depth("deprovisioning", "deprovisioning_failed")).collect(),
+        depth("provisioning", "provisioning_failed")
+            .chain(depth("deprovisioning", "deprovisioning_failed"))
+            .collect(),
     );
     family(
         "connector_queue_oldest_age_seconds",

@@ -96,7 +96,11 @@ impl ScimConnector {
         self.ensure(&target, desired).await
     }
 
-    async fn ensure(&self, target: &Target, mut desired: Map<String, Value>) -> Result<Confirmation, Failure> {
+    async fn ensure(
+        &self,
+        target: &Target,
+        mut desired: Map<String, Value>,
+    ) -> Result<Confirmation, Failure> {
         desired.insert("externalId".to_owned(), Value::from(target.person.as_str()));
         desired.entry("schemas").or_insert_with(|| Value::from(vec![User::SCHEMA]));
         let desired: User = serde_json::from_value(Value::Object(desired))
@@ -138,13 +142,16 @@ impl ScimConnector {
         let Some(user) = self.find(target).await? else {
             return Ok(Confirmation::read(Found::Absent));
         };
-        let found =
-            if self.strip_account(&user, keep).await? { Found::Changed } else { Found::AlreadySo };
+        let found = if self.strip_account(&user, keep).await? { Found::Changed } else { Found::AlreadySo };
         Ok(Confirmation::read(found).of(account_id(&user)?))
     }
 
     /// Takes an account out of all groups but these; whether it was in one.
-    async fn strip_account(&self, user: &ResourceId, keep: &BTreeSet<EntitlementId>) -> Result<bool, Failure> {
+    async fn strip_account(
+        &self,
+        user: &ResourceId,
+        keep: &BTreeSet<EntitlementId>,
+    ) -> Result<bool, Failure> {
         let mut changed = false;
         for (group, name) in self.groups_of(user).await? {
             if keep.iter().any(|kept| Some(kept.as_str()) == name.as_deref()) {
@@ -158,10 +165,9 @@ impl ScimConnector {
 
     async fn groups_of(&self, user: &ResourceId) -> Result<Vec<(ResourceId, Option<String>)>, Failure> {
         let in_it = |group: &Group| {
-            group
-                .members
-                .value()
-                .is_some_and(|members| members.iter().any(|member| member.value.value().map(String::as_str) == Some(user.as_str())))
+            group.members.value().is_some_and(|members| {
+                members.iter().any(|member| member.value.value().map(String::as_str) == Some(user.as_str()))
+            })
         };
         let quoted = Value::from(user.as_str());
         let asked: Result<Filter, _> = format!("members.value eq {quoted}").parse();
@@ -250,7 +256,9 @@ impl ScimConnector {
         while let Some(group) = groups.try_next().await.map_err(failure)? {
             let Some(name) = group.display_name.value() else { continue };
             let Ok(right) = EntitlementId::new(name) else { continue };
-            for member in group.members.value().into_iter().flatten().filter_map(|member| member.value.value()) {
+            for member in
+                group.members.value().into_iter().flatten().filter_map(|member| member.value.value())
+            {
                 rights.entry(member.clone()).or_default().insert(right.clone());
             }
         }
@@ -289,10 +297,7 @@ impl Connector for ScimConnector {
     }
 }
 
-fn listed(
-    user: &User,
-    rights: &HashMap<String, BTreeSet<EntitlementId>>,
-) -> Result<ListedAccount, Failure> {
+fn listed(user: &User, rights: &HashMap<String, BTreeSet<EntitlementId>>) -> Result<ListedAccount, Failure> {
     let id = user.id().ok_or_else(|| Failure::new(FailureKind::Server, "an account without an `id`"))?;
     let mut attributes: Attributes = BTreeMap::new();
     if let Some(name) = user.user_name.value() {
@@ -369,11 +374,15 @@ fn cannot_be_asked(error: &Error) -> bool {
 /// What the client says went wrong, in the words of `connector-health`.
 fn failure(error: Error) -> Failure {
     let kind = match error.kind() {
-        ErrorKind::NotSent(_) | ErrorKind::UnknownOutcome(_) | ErrorKind::BaseUrl => FailureKind::Connectivity,
+        ErrorKind::NotSent(_) | ErrorKind::UnknownOutcome(_) | ErrorKind::BaseUrl => {
+            FailureKind::Connectivity
+        }
         ErrorKind::Authentication(_) => FailureKind::Authentication,
         ErrorKind::Authorization => FailureKind::Authorization,
         ErrorKind::RateLimited { .. } => FailureKind::RateLimited,
-        ErrorKind::SchemaMismatch(_) | ErrorKind::Invalid | ErrorKind::TooLarge => FailureKind::SchemaMismatch,
+        ErrorKind::SchemaMismatch(_) | ErrorKind::Invalid | ErrorKind::TooLarge => {
+            FailureKind::SchemaMismatch
+        }
         ErrorKind::Conflict | ErrorKind::ConflictInvisible => FailureKind::Conflict,
         ErrorKind::Ambiguous { .. } | ErrorKind::OtherOwner => FailureKind::Ambiguous,
         ErrorKind::NotFound | ErrorKind::Concurrency => FailureKind::Missing,

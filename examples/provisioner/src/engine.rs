@@ -133,7 +133,8 @@ impl Engine {
             .gate(Arc::clone(&fleet) as Arc<dyn Gate>)
             .observer(Both { fleet: Arc::clone(&fleet), charts: Arc::clone(&charts) });
         let outbox = Outbox::open_with(RedbStore::open(dir.join("outbox.redb"))?, options).await?;
-        let desk = AlertDesk::open(FileAlerts::open(dir.join("alerts-pending.json"))?, settings.sinks, now).await?;
+        let desk =
+            AlertDesk::open(FileAlerts::open(dir.join("alerts-pending.json"))?, settings.sinks, now).await?;
         Ok(Self {
             outbox,
             fleet,
@@ -336,7 +337,8 @@ impl Engine {
             }
             let (latency_ms, failures) = self.charts.of(&health.connector, now);
             let backlog = health.backlog;
-            let age = backlog.oldest_deprovision_at.map(|at| now.signed_duration_since(at).num_seconds().max(0));
+            let age =
+                backlog.oldest_deprovision_at.map(|at| now.signed_duration_since(at).num_seconds().max(0));
             connectors.push(json!({
                 "id": health.connector,
                 "state": health.tier,

@@ -141,7 +141,8 @@ impl Happening {
 
     /// The same line gives the same names, so that a source may send it again.
     fn name(&self, connector: &ConnectorId, event: &Event, at: DateTime<Utc>) -> EventId {
-        let said = serde_json::to_string(&(connector, event.intent(), &self.person.id, at, self.kind)).unwrap_or_default();
+        let said = serde_json::to_string(&(connector, event.intent(), &self.person.id, at, self.kind))
+            .unwrap_or_default();
         let name = HEXLOWER.encode(&Sha256::digest(said.as_bytes()));
         // INVARIANT: a hash in hexadecimal is short and has no control characters.
         EventId::new(name).unwrap_or_else(|_| event.id().clone())

@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
 use connector_health::alert::{
-    Alert, AlertBook, AlertRules, AlertState, Occasion, Priority, Backlog, Remedy, ReplayTotals,
+    Alert, AlertBook, AlertRules, AlertState, Backlog, Occasion, Priority, Remedy, ReplayTotals,
 };
 use connector_health::monitor::{FailureClass, Observation};
 use connector_health::{Tier, monitor::Dimension};

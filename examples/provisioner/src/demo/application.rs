@@ -64,11 +64,7 @@ struct Shared {
 
 impl Application {
     /// Starts one on a free port of loopback; what it knows is kept in `dir`.
-    pub(crate) async fn start(
-        name: &'static str,
-        token: String,
-        dir: &Path,
-    ) -> Result<Self, std::io::Error> {
+    pub(crate) async fn start(name: &'static str, token: String, dir: &Path) -> Result<Self, std::io::Error> {
         let directory = Directory::open(&dir.join(format!("{name}.json")))?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -161,7 +157,8 @@ fn bind_again(address: SocketAddr) -> Result<TcpListener, std::io::Error> {
 async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     let mut fault = shared.fault.subscribe();
     let service = service_fn(|request| serve(&shared, request));
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     // A client that breaks off is its own affair.
     tokio::select! {
@@ -259,9 +256,7 @@ async fn turn(
     let (head, body) = request.into_parts();
     let mut segments = head.uri.path().trim_start_matches('/').split('/');
     let switch = match (segments.next(), segments.next(), segments.next()) {
-        (Some(shown), Some(name), None) if shown == key => {
-            switches.iter().find(|switch| switch.name == name)
-        }
+        (Some(shown), Some(name), None) if shown == key => switches.iter().find(|switch| switch.name == name),
         _ => None,
     };
     let Some(switch) = switch else { return Ok(empty(StatusCode::NOT_FOUND)) };

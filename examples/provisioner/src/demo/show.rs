@@ -17,9 +17,13 @@ const STEP_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(engine: &Engine, stage: &Stage) -> Result<(), Failure> {
     let ann = PersonId::new("emp-4711").map_err(Failure::stopped)?;
-    println!("Three applications run on loopback, each with a switch for what is wrong with it: crm, payroll, wiki.\n");
+    println!(
+        "Three applications run on loopback, each with a switch for what is wrong with it: crm, payroll, wiki.\n"
+    );
 
-    println!("1. Ann joins. An account for her is made in each application, and read again before it is believed.");
+    println!(
+        "1. Ann joins. An account for her is made in each application, and read again before it is believed."
+    );
     let person = Person {
         id: ann.clone(),
         user_name: Some("ann@example.com".to_owned()),
@@ -55,7 +59,9 @@ pub(super) async fn run(engine: &Engine, stage: &Stage) -> Result<(), Failure> {
     let open = engine.offboarding(&ann).await.map_err(Failure::stopped)?;
     println!("\n{}", indented(&open.to_string()));
 
-    println!("4. Both come back. The leaver goes out at the first good probe; the all-clear waits a little longer.");
+    println!(
+        "4. Both come back. The leaver goes out at the first good probe; the all-clear waits a little longer."
+    );
     set(stage, "payroll", Fault::Ok);
     set(stage, "wiki", Fault::Ok);
     until(engine, "the leaver was not confirmed", async || {

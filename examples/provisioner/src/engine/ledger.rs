@@ -82,9 +82,9 @@ impl AlertStore for FileAlerts {
     async fn remove(&self, sink: &str, alert: &Alert) -> Result<(), AlertStoreError> {
         let mut kept = self.kept();
         let place = place(sink, alert);
-        let same = kept.get(&place).is_some_and(|(_, known)| {
-            known.alert_id == alert.alert_id && known.sequence == alert.sequence
-        });
+        let same = kept
+            .get(&place)
+            .is_some_and(|(_, known)| known.alert_id == alert.alert_id && known.sequence == alert.sequence);
         if same {
             kept.remove(&place);
             files::keep(&self.file, &*kept).map_err(AlertStoreError::new)?;

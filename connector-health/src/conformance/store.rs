@@ -1,0 +1,201 @@
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::connector::{Connectors, MemoryConnector};
+use crate::event::{Attribute, Attributes, Event, Lane};
+use crate::id::{ConnectorId, EntitlementId, EventId, PersonId};
+use crate::lane::{Class, LaneRecord, Place};
+use crate::offboarding::State;
+use crate::outbox::{MassLeaverGuard, Options, Outbox};
+use crate::store::{Batch, Claim, Committed, OutboxStore};
+
+/// Runs every check of a store. `open` makes handles on one and the same store, which is empty at first; at most one at a time is used.
+/// Needs a tokio runtime.
+pub async fn store<S: OutboxStore>(mut open: impl AsyncFnMut() -> S) {
+    let store = open().await;
+    numbers(&store).await;
+    versions(&store).await;
+    let seq = names_of_events(&store).await;
+    claims(&store).await;
+    drop(store);
+    survives_closing(open().await, seq).await;
+    holds_an_outbox(&mut open).await;
+}
+
+fn connector() -> ConnectorId {
+    ConnectorId::new("conformance").unwrap()
+}
+
+fn person(number: u32) -> PersonId {
+    PersonId::new(format!("person-{number}")).unwrap()
+}
+
+fn lane(number: u32) -> Lane {
+    Lane::person(&connector(), &person(number))
+}
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::<Utc>::UNIX_EPOCH + TimeDelta::seconds(second)
+}
+
+async fn numbers(store: &impl OutboxStore) {
+    let first = store.reserve(3).await.unwrap();
+    let next = store.reserve(1).await.unwrap();
+    assert!(next >= first + 3, "reserved numbers belong to one caller");
+}
+
+async fn commit(store: &impl OutboxStore, batch: Batch) -> Committed {
+    let mut done = store.commit(vec![batch]).await.unwrap();
+    assert_eq!(done.len(), 1, "an answer for each batch");
+    done.remove(0)
+}
+
+async fn versions(store: &impl OutboxStore) {
+    assert!(store.load(&lane(0)).await.unwrap().is_none(), "the store is not empty at first");
+    let fresh = LaneRecord::new(lane(0));
+    let write = |record: &LaneRecord| Batch { lanes: vec![record.clone()], ..Batch::default() };
+    assert_eq!(commit(store, write(&fresh)).await, Committed::Done);
+    assert_eq!(commit(store, write(&fresh)).await, Committed::Conflict, "an old version is refused");
+    let read = store.load(&lane(0)).await.unwrap().expect("what was committed is read").record;
+    assert_eq!(read.version, 1, "the version grows");
+    // One of two is old: nothing of the batch is written, and the one after it is.
+    let both = Batch { lanes: vec![LaneRecord::new(lane(1)), fresh.clone()], ..Batch::default() };
+    let done = store.commit(vec![both, write(&LaneRecord::new(lane(2)))]).await.unwrap();
+    assert_eq!(done, [Committed::Conflict, Committed::Done], "each batch by itself, in order");
+    assert!(store.load(&lane(1)).await.unwrap().is_none(), "a batch is written whole or not at all");
+    let lanes = store.lanes(&connector(), None, 10).await.unwrap();
+    assert_eq!(lanes.len(), 2, "all lanes are listed");
+    let after = store.lanes(&connector(), Some(&lanes.first().unwrap().lane), 10).await.unwrap();
+    assert_eq!(after.as_slice(), lanes.get(1..).unwrap(), "in an order that goes on after any of them");
+    assert_eq!(store.lanes_of(&person(2)).await.unwrap().len(), 1, "a person's lanes are known");
+}
+
+async fn names_of_events(store: &impl OutboxStore) -> u64 {
+    let seq = store.reserve(2).await.unwrap();
+    use crate::lane::{EventRecord, EventState};
+    let id = EventId::new("conformance-event").unwrap();
+    let event =
+        |number| Event::deprovision(&connector(), &person(number)).occurred_at(at(5)).named(id.clone());
+    let batch = |seq, number| Batch {
+        events: vec![EventRecord::new(event(number), seq, EventState::Pending, at(6))],
+        ..Batch::default()
+    };
+    assert!(store.event(&id).await.unwrap().is_none());
+    assert_eq!(commit(store, batch(seq, 0)).await, Committed::Done);
+    assert_eq!(commit(store, batch(seq + 1, 2)).await, Committed::Conflict, "a name belongs to one event");
+    assert_eq!(store.event(&id).await.unwrap().expect("found by its name").order.seq, seq);
+    assert_eq!(store.load(&lane(0)).await.unwrap().unwrap().open.len(), 1, "and with its lane");
+    let mut closed = EventRecord::new(event(0), seq, EventState::Pending, at(6));
+    let state = EventState::Dead { at: at(7), by: "suite".to_owned(), reason: "over".to_owned() };
+    crate::evidence::close(&mut closed, state, &mut None);
+    assert_eq!(commit(store, Batch { events: vec![closed], ..Batch::default() }).await, Committed::Done);
+    assert!(store.load(&lane(0)).await.unwrap().unwrap().open.is_empty(), "a closed one waits no more");
+    assert_eq!(store.history(&lane(0), None, 10).await.unwrap().len(), 1, "and stays in the history");
+    seq
+}
+
+async fn claims(store: &impl OutboxStore) {
+    let claim = |worker, now: i64, limit| Claim {
+        connector: connector(),
+        worker,
+        class: Class::Other,
+        due: at(now),
+        now: at(now),
+        until: at(now + 60),
+        limit,
+    };
+    let place = |class, second, due_at| {
+        Some(Place { class, order: crate::event::Order { occurred_at: at(second), seq: 1 }, due_at })
+    };
+    let places = [
+        (10, place(Class::Other, 1, None)),
+        (11, place(Class::Leaver, 9, None)),
+        (12, place(Class::Leaver, 8, None)),
+        (13, place(Class::Leaver, 7, Some(at(100)))),
+        (14, None),
+        (15, place(Class::Removal, 3, None)),
+    ];
+    let lanes = places.map(|(number, place)| LaneRecord { place, ..LaneRecord::new(lane(number)) });
+    assert_eq!(commit(store, Batch { lanes: lanes.to_vec(), ..Batch::default() }).await, Committed::Done);
+    let first = store.claim(claim(1, 50, 2)).await.unwrap();
+    assert_eq!(first, [lane(12), lane(11)], "leavers first, in the order of time, as far as they are due");
+    assert_eq!(
+        store.claim(claim(2, 50, 9)).await.unwrap(),
+        [lane(15), lane(10)],
+        "what is leased is passed over"
+    );
+    assert_eq!(store.claim(claim(2, 50, 9)).await.unwrap(), [], "to its own worker, too");
+    assert_eq!(store.claim(claim(2, 100, 9)).await.unwrap(), [lane(13)], "what became due is found");
+    store.release(1).await.unwrap();
+    assert_eq!(
+        store.claim(claim(3, 100, 9)).await.unwrap(),
+        [lane(12), lane(11)],
+        "a worker's leases end together"
+    );
+    let released = Batch { released: vec![lane(11)], ..Batch::default() };
+    assert_eq!(commit(store, released).await, Committed::Done);
+    assert_eq!(store.claim(claim(1, 100, 9)).await.unwrap(), [lane(11)], "or one by one");
+    assert_eq!(store.claim(claim(4, 1000, 9)).await.unwrap().len(), 5, "or by running out");
+    for (number, _) in places {
+        let record = store.load(&lane(number)).await.unwrap().unwrap().record;
+        let done = Batch {
+            lanes: vec![LaneRecord { place: None, ..record }],
+            released: vec![lane(number)],
+            ..Batch::default()
+        };
+        assert_eq!(commit(store, done).await, Committed::Done);
+    }
+    assert_eq!(store.claim(claim(5, 9999, 9)).await.unwrap(), [], "a lane without a place is not claimed");
+    assert_eq!(store.next_due(&connector()).await.unwrap(), None);
+}
+
+async fn survives_closing(store: impl OutboxStore, seq: u64) {
+    assert_eq!(
+        store.lanes_of(&person(2)).await.unwrap().len(),
+        1,
+        "what was committed is there after opening again"
+    );
+    assert!(store.reserve(1).await.unwrap() > seq, "and numbers go on");
+}
+
+async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
+    let connector = ConnectorId::new("conformance-outbox").unwrap();
+    let application = MemoryConnector::new();
+    let connectors = Connectors::new().with(connector.clone(), application.clone());
+    let options = || Options::default().guard(MassLeaverGuard::off());
+    let right = EntitlementId::new("right").unwrap();
+    let name = |name: String| Attributes::from([("userName".to_owned(), Attribute::Unique(name))]);
+    let outbox = Outbox::open_with(open().await, options()).await.unwrap();
+    let mut events = Vec::new();
+    for number in 0..20 {
+        let who = person(number);
+        events.push(Event::provision(&connector, &who, name(number.to_string())).occurred_at(at(1)));
+        events.push(Event::grant(&connector, &who, &right).occurred_at(at(2)));
+        if number % 2 == 0 {
+            events.push(Event::deprovision(&connector, &who).occurred_at(at(3)));
+        }
+    }
+    for accepted in outbox.accept_all(events, at(10)).await {
+        accepted.unwrap();
+    }
+    let counts = outbox.counts(&connector).await.unwrap();
+    assert_eq!(
+        (counts.queued(), counts.deprovisioning_queued, counts.active),
+        (50, 10, 10),
+        "sums are right"
+    );
+    assert_eq!(counts.oldest_deprovision, Some(at(3)));
+    drop(outbox);
+    let outbox = Outbox::open_with(open().await, options()).await.unwrap();
+    let worked = outbox.work(&connectors, at(20)).await.unwrap();
+    assert_eq!((worked.delivered, worked.superseded, worked.failed), (30, 20, 0));
+    assert_eq!(outbox.counts(&connector).await.unwrap().queued(), 0, "sums go back to nothing");
+    assert_eq!(outbox.offboarding(&person(4)).await.unwrap().state, State::Complete);
+    let elsewhere = outbox.offboarding(&person(12)).await.unwrap();
+    assert_eq!(
+        (elsewhere.state, elsewhere.systems.len()),
+        (State::Open, 2),
+        "another lane of theirs knows no leaver"
+    );
+    let held = outbox.store().holders(&connector, "userName", "5").await.unwrap();
+    assert_eq!(held, [Lane::person(&connector, &person(5))], "who holds a name is known");
+}
