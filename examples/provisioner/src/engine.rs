@@ -320,14 +320,14 @@ impl Engine {
             for lane in self.outbox.store().leavers(&health.connector, LEAVERS_SHOWN_MAX).await? {
                 let Subject::Person(person) = &lane.subject else { continue };
                 let Some(loaded) = self.outbox.store().load(&lane).await? else { continue };
-                let reason = match loaded.events.iter().find_map(|event| event.last_failure.as_ref()) {
+                let reason = match loaded.open.iter().find_map(|event| event.last_failure.as_ref()) {
                     Some(failure) => failure.message().to_owned(),
                     None => "waits".to_owned(),
                 };
                 let entry = json!({"connector": health.connector, "reason": reason});
                 missing.entry(person.clone()).or_default().push(entry);
-                let left = loaded.lane.intended.last_deprovision().map_or(now, |order| order.occurred_at);
-                let name = loaded.lane.intended.attributes().get("display_name").map(|name| match name {
+                let left = loaded.record.intended.last_deprovision().map_or(now, |order| order.occurred_at);
+                let name = loaded.record.intended.attributes().get("display_name").map(|name| match name {
                     connector_health::Attribute::Plain(value) => value.clone(),
                     _ => Value::Null,
                 });
