@@ -5,6 +5,8 @@ pub mod asserted;
 pub mod auth;
 pub mod client;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod dialect;
 pub mod drift;
 pub mod ensure;

@@ -278,7 +278,7 @@ fn failure(error: &reqwest::Error) -> TransportError {
         Connectivity::Timeout
     } else if error.is_connect() {
         Connectivity::Connect
-    } else if error.is_decode() && !is_io(error) {
+    } else if is_nonsense(error) || (error.is_decode() && !is_io(error)) {
         Connectivity::Protocol
     } else {
         Connectivity::Reset
@@ -299,6 +299,11 @@ fn is_tls(error: &reqwest::Error) -> bool {
                 .and_then(std::io::Error::get_ref)
                 .is_some_and(|inner| inner.is::<rustls::Error>())
     })
+}
+
+/// What came is no HTTP.
+fn is_nonsense(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
 fn is_io(error: &reqwest::Error) -> bool {

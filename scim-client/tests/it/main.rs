@@ -4,6 +4,8 @@
 mod auth;
 mod bulk;
 mod client;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod dialects;
 mod drift;
 mod ensure;
