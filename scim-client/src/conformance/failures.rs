@@ -6,6 +6,9 @@ use super::ends;
 use super::server::{Reply, SECRET, Server, collect, discreet, nobody, ok, request, send, with_head};
 use crate::transport::{Connectivity, Stage, Transport};
 
+/// What comes instead of an answer, and its name.
+type Way = (&'static str, fn() -> Reply);
+
 /// Long enough for a request on loopback, short enough to wait for.
 const SOON: Duration = Duration::from_millis(300);
 
@@ -28,7 +31,7 @@ async fn nobody_listens(transport: &dyn Transport) {
 }
 
 async fn no_answer_comes(transport: &dyn Transport) {
-    let ways: [(&str, fn() -> Reply); 4] = [
+    let ways: [Way; 4] = [
         ("an end", || Reply::End(Vec::new())),
         ("a reset", || Reply::Reset(Vec::new())),
         ("an end within the head", || Reply::End(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec())),

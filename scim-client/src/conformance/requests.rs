@@ -142,7 +142,7 @@ async fn answers_are_not_mixed_up(transport: &dyn Transport) {
 
 async fn is_given_up_when_dropped(transport: &dyn Transport) {
     let server = Server::always(|| Reply::Hold(Vec::new())).await;
-    let mut sending = Box::pin(transport.send(request("POST", &server.url("/Users")), super::PATIENCE));
+    let mut sending = Box::pin(transport.send(request("POST", &server.url("/Users")), super::PATIENCE * 6));
     tokio::select! {
         result = &mut sending => panic!("there is no answer, and yet: {:?}", result.map(|_| "one")),
         () = server.until("the request arrives", |seen| seen.requests.len() == 1) => {}

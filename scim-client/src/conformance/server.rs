@@ -229,13 +229,13 @@ pub(super) fn request(method: &str, url: &str) -> http::Request<Bytes> {
         .expect("a request")
 }
 
-/// Sends, with all the time that it may take; no error says what is secret.
+/// Sends, with more time than anybody has here; no error says what is secret.
 pub(super) async fn send(
     transport: &dyn Transport,
     what: &str,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Body>, TransportError> {
-    let result = ends(what, transport.send(request, PATIENCE)).await;
+    let result = ends(what, transport.send(request, PATIENCE * 6)).await;
     result.map_err(|error| discreet(what, error))
 }
 

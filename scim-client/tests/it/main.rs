@@ -23,3 +23,5 @@ mod resilience;
 mod servers;
 mod stub;
 mod suite;
+#[cfg(feature = "reqwest")]
+mod tls;
