@@ -9,6 +9,7 @@ use std::fmt;
 use http::Method;
 
 use crate::drift::Drift;
+use crate::message::passwords;
 use crate::trace::{Attempt, Exchange};
 use crate::transport::{Connectivity, Stage, TransportError};
 
@@ -104,6 +105,19 @@ impl Error {
     #[must_use]
     pub fn not_sent(mut self) -> Self {
         self.0.sent = Some(false);
+        self
+    }
+
+    /// Without the passwords of the request that it is about, which there are servers that repeat.
+    #[must_use]
+    pub(crate) fn concealing(mut self, sent: &[u8]) -> Self {
+        if let Some(detail) = &mut self.0.detail
+            && let Ok(sent) = serde_json::from_slice(sent)
+        {
+            for password in passwords(&sent) {
+                *detail = detail.replace(&printable(password, DETAIL_CHARS_MAX), "…");
+            }
+        }
         self
     }
 

@@ -1,5 +1,6 @@
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
-//! Talk SCIM 2.0 to applications, and know what really happened there.
+#![deny(missing_docs)]
 
 pub mod asserted;
 pub mod auth;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::client::{Client, Endpoint, Query};
 use crate::dialect::{Dialect, Update};
 use crate::ensure::account::Account;
-use crate::ensure::{Care, FoundBy, Membership, Outcome, State};
+use crate::ensure::{Care, FoundBy, MATCHES_MAX, Membership, Outcome, State};
 use crate::error::{Error, ErrorKind, ScimType};
 use crate::filter::{CompareOp, Filter, Literal};
 use crate::message::PatchOp;
@@ -24,6 +24,30 @@ pub(super) struct Reach {
     client: Client,
     resources: Endpoint<DynamicResource>,
     trace: Trace,
+}
+
+/// What a look-up's filter holds for, as long as it is few.
+#[derive(Clone, Default)]
+pub(super) struct Matches {
+    kept: Vec<Attributes>,
+    count: usize,
+}
+
+impl Matches {
+    pub(super) fn keep(&mut self, attributes: &Attributes) {
+        self.count = self.count.saturating_add(1);
+        if self.kept.len() < MATCHES_MAX {
+            self.kept.push(attributes.clone());
+        }
+    }
+
+    /// They, or how many there are where nobody could tell whose they are.
+    pub(super) fn few(self) -> Result<Vec<Attributes>, Error> {
+        if self.count > MATCHES_MAX {
+            return Err(Error::new(ErrorKind::Ambiguous { matches: self.count }));
+        }
+        Ok(self.kept)
+    }
 }
 
 /// How a write ended.
@@ -106,14 +130,14 @@ impl Reach {
 
     /// All that a filter holds for, evaluated here: a server that ignores it gives every resource it has.
     pub(super) async fn matching(&self, filter: &Filter) -> Result<Vec<Attributes>, Error> {
-        let mut found = Vec::new();
+        let mut found = Matches::default();
         self.list(Some(filter), |attributes| {
             if filter.matches(attributes) {
-                found.push(attributes.clone());
+                found.keep(attributes);
             }
         })
         .await?;
-        Ok(found)
+        found.few()
     }
 
     /// Any one there is.

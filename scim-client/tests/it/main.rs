@@ -13,6 +13,7 @@ mod errors;
 mod fakes;
 mod faults;
 mod filter;
+mod hostile;
 mod judges;
 mod listing;
 mod mapping;
