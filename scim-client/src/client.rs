@@ -37,7 +37,7 @@ mod seen;
 
 pub use answer::{Answer, EntityTag};
 pub use bulk::{BULK_BYTES_MAX, BULK_OPERATIONS_MAX, Bulk, BulkDone, BulkOutcome, BulkReport, NotAttempted};
-pub use drift::{SCHEMAS_BELIEVED, SCHEMAS_MAX};
+pub use drift::{SCHEMA_BYTES_MAX, SCHEMAS_BELIEVED, SCHEMAS_MAX};
 pub use endpoint::{Call, Endpoint, Me};
 pub use listing::{LISTED_MAX, Order, Query};
 pub use pager::PAGES_MAX;

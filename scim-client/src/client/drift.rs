@@ -19,8 +19,10 @@ use crate::resource::{Group, User};
 /// How long schemas that were discovered for a refused write are believed; how long a failure to discover them keeps the
 /// next refused write from asking again.
 pub const SCHEMAS_BELIEVED: Duration = Duration::from_secs(5 * 60);
-/// Most schemas that are compared with a mapping.
-pub const SCHEMAS_MAX: u64 = 1_000;
+/// Most schemas of a server that are read.
+pub const SCHEMAS_MAX: u64 = 256;
+/// Most bytes of one of them.
+pub const SCHEMA_BYTES_MAX: usize = 1 << 20;
 
 /// What was discovered last, and when.
 #[derive(Default)]
@@ -117,8 +119,13 @@ impl Client {
         schemas
     }
 
-    async fn discover_schemas(&self) -> Result<Vec<Schema>, Error> {
-        let schemas = self.resources::<Schema>("Schemas").list().mode(Mode::PlainThenIndex);
+    /// They are kept, all of them: so they have limits of their own.
+    pub(super) async fn discover_schemas(&self) -> Result<Vec<Schema>, Error> {
+        let limits = self.shared.limits.with(|limits| {
+            limits.element_bytes_max = limits.element_bytes_max.min(SCHEMA_BYTES_MAX);
+        });
+        let schemas =
+            self.clone().limits(limits).resources::<Schema>("Schemas").list().mode(Mode::PlainThenIndex);
         schemas.at_most(SCHEMAS_MAX).stream().try_collect().await
     }
 }

@@ -44,8 +44,9 @@ impl Reach {
                 Err(error) if found_by != FoundBy::UserName && is_about_the_filter(&error) => continue,
                 Err(error) => return Err(error),
             };
-            let accounts = accounts.into_iter().filter_map(|found| Account::new(found, found_by)).collect();
-            match judge(identity, accounts) {
+            let accounts: Result<_, Error> =
+                accounts.into_iter().map(|found| Account::new(found, found_by)).collect();
+            match judge(identity, accounts?) {
                 Found::Nobody => {}
                 Found::Stranger(account) => stranger = stranger.or(Some(account)),
                 found => return Ok(found),
@@ -68,9 +69,9 @@ impl Reach {
         .await?;
         let mut stranger = None;
         for (found, (_, found_by)) in found.into_iter().zip(filters) {
-            let accounts = found.few()?.into_iter();
-            let accounts = accounts.filter_map(|found| Account::new(found, found_by)).collect();
-            match judge(identity, accounts) {
+            let found = found.few()?.into_iter();
+            let accounts: Result<_, Error> = found.map(|found| Account::new(found, found_by)).collect();
+            match judge(identity, accounts?) {
                 Found::Nobody => {}
                 Found::Stranger(account) => stranger = stranger.or(Some(account)),
                 found => return Ok(found),

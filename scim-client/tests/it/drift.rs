@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use scim_client::Client;
-use scim_client::client::SCHEMAS_BELIEVED;
+use scim_client::client::{SCHEMA_BYTES_MAX, SCHEMAS_BELIEVED, SCHEMAS_MAX};
 use scim_client::drift::{Drift, Severity, check};
 use scim_client::ensure::Identity;
 use scim_client::error::{Advice, Error, ErrorKind, ScimType};
@@ -367,4 +367,27 @@ async fn a_real_server_that_refuses_a_write_says_where_it_drifted() {
     assert!(matches!(error.kind(), ErrorKind::SchemaMismatch(_)), "{error}");
     let named: Vec<_> = error.drifts().iter().map(|drift| (&*drift.attribute, drift.kind.code())).collect();
     assert_eq!(named, [("active", "type"), ("shoeSize", "missing")], "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn schemas_without_end_are_not_kept() {
+    let many = |count: usize, bytes: usize| {
+        move || {
+            let schema = |n: usize| json!({"id": format!("urn:x:{n}"), "description": "x".repeat(bytes)});
+            list(&(0..count).map(schema).collect::<Vec<_>>())
+        }
+    };
+    let most = usize::try_from(SCHEMAS_MAX).unwrap();
+    for schemas in [many(most + 1, 1), many(1, SCHEMA_BYTES_MAX)] {
+        let service = Refusing::invalid_value(schemas);
+        for error in [
+            service.client.schemas().await.unwrap_err(),
+            service.client.drifts(&mapping()).await.unwrap_err(),
+        ] {
+            assert_eq!(*error.kind(), ErrorKind::TooLarge, "{error}");
+        }
+        assert!(service.refused().await.drifts().is_empty());
+    }
+    let service = Refusing::invalid_value(many(most, 1));
+    assert_eq!(service.client.schemas().await.unwrap().len(), most);
 }

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
 use scim_client::auth::{Bearer, ClientAuthentication, ClientCredentials, Credential};
 use scim_client::dialect::Paging;
-use scim_client::ensure::{Identity, MATCHES_MAX};
+use scim_client::ensure::{Deprovision, Identity, MATCHES_MAX, Membership, State};
 use scim_client::error::Authentication;
 use scim_client::message::{BulkOperation, PatchOp, PatchOperation, PatchVerb};
 use scim_client::resource::{DynamicResource, ResourceId, User};
@@ -282,4 +282,93 @@ async fn a_page_in_crumbs_is_not_hoarded() {
     users.try_next().await.unwrap().unwrap();
     let bytes = served.load(Ordering::Relaxed) * (size_of::<Bytes>() + 1);
     assert!(bytes <= 5 << 20, "{bytes} bytes are kept before the first resource is given");
+}
+
+/// What a service answers to whoever looks for `ann`: `user` to look-ups and readings, 204 to writes, which change it.
+fn service_of(user: Value) -> MemoryTransport {
+    let user = std::sync::Mutex::new(user);
+    MemoryTransport::new(move |request| {
+        let mut user = user.lock().unwrap();
+        match *request.method() {
+            Method::PATCH => {
+                user["active"] = false.into();
+                Scripted::status(204)
+            }
+            Method::GET if request.uri().path().ends_with("/Users") => {
+                let page = json!({"schemas": [scim_client::urn::LIST_RESPONSE], "totalResults": 1, "Resources": [*user]});
+                Scripted::json(200, &page)
+            }
+            _ => Scripted::json(200, &user),
+        }
+    })
+}
+
+/// There are services whose identifiers are numbers, and such as forget them.
+#[tokio::test]
+async fn an_account_whose_identifier_is_no_text_is_not_absent() {
+    let ann = Identity::named("ann");
+    let transport =
+        service_of(json!({"schemas": [User::SCHEMA], "id": 7, "userName": "ann", "active": true}));
+    let client = client(&transport).clock(Virtual::new());
+    let outcome = client.ensure_deprovisioned(&ann, Deprovision::Disable).await.unwrap();
+    assert_eq!((outcome.state, outcome.id), (State::Disabled, Some(id("7"))));
+    assert!(transport.requests().iter().any(|request| request.uri().path() == "/scim/v2/Users/7"));
+
+    for missing in [json!(null), json!(""), json!({}), json!(true)] {
+        let transport =
+            service_of(json!({"schemas": [User::SCHEMA], "id": missing, "userName": "ann", "active": true}));
+        let client = self::client(&transport).clock(Virtual::new());
+        let error = client.ensure_deprovisioned(&ann, Deprovision::Disable).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Protocol, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_whose_external_identifier_is_a_number_is_one() {
+    let transport =
+        service_of(json!({"schemas": [User::SCHEMA], "id": "7", "userName": "ann", "externalId": 8}));
+    let client = client(&transport).clock(Virtual::new());
+    let identity = Identity::external("9").with_user_name("ann");
+    let error = client.ensure_user(&identity, &User::new("ann")).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::OtherOwner, "{error}");
+    let identity = Identity::external("8").with_user_name("ann");
+    client.ensure_user(&identity, &User::new("ann")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_is_one_however_the_group_is_written() {
+    let (group, user) = (id("g"), id("7"));
+    for members in [
+        json!([{"value": "7"}]),
+        json!({"value": "7"}),
+        json!([{"value": 7}]),
+        json!("7"),
+        json!([7]),
+        json!([{"VALUE": "7"}]),
+    ] {
+        let body = json!({"schemas": ["x"], "id": "g", "displayName": "G", "members": members});
+        let transport = MemoryTransport::new(move |request| match *request.method() {
+            Method::GET => Scripted::json(200, &body),
+            _ => Scripted::status(204),
+        });
+        let client = client(&transport).clock(Virtual::new());
+        let there = client.ensure_membership(&group, &user, Membership::Member).await.unwrap();
+        assert_eq!(there.state, State::Unchanged, "{members}");
+        // The service says yes to everything and changes nothing.
+        let error = client.ensure_membership(&group, &user, Membership::NotMember).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Unconfirmed, "{members}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn another_group_than_was_asked_for_confirms_nothing() {
+    let transport = MemoryTransport::new(|_| {
+        Scripted::json(200, &json!({"schemas": ["x"], "id": "other", "members": [{"value": "7"}]}))
+    });
+    let client = client(&transport).clock(Virtual::new());
+    for wanted in [Membership::Member, Membership::NotMember] {
+        let error = client.ensure_membership(&id("g"), &id("7"), wanted).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Protocol, "{error}");
+    }
+    assert!(transport.requests().iter().all(|request| request.method() == Method::GET));
 }
