@@ -70,6 +70,8 @@ struct Shared {
     gate: Arc<Gate>,
     mappings: Vec<Arc<Mapping>>,
     dangerous_plain_http: bool,
+    /// What is asked is asked on the side: another request shows whether the credential works.
+    aside: bool,
     state: Arc<State>,
 }
 
@@ -114,6 +116,7 @@ impl Client {
                 gate: Arc::default(),
                 mappings: Vec::new(),
                 dangerous_plain_http: false,
+                aside: false,
                 state: Arc::default(),
             }),
             trace: None,
@@ -179,6 +182,13 @@ impl Client {
     pub fn limits(mut self, limits: ReadLimits) -> Self {
         Arc::make_mut(&mut self.shared).limits = limits;
         self
+    }
+
+    /// For what is asked on the side.
+    fn aside(&self) -> Self {
+        let mut client = self.clone();
+        Arc::make_mut(&mut client.shared).aside = true;
+        client
     }
 
     /// The users.

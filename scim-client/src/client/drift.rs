@@ -111,8 +111,10 @@ impl Client {
             return seen.schemas.clone();
         }
         // Whoever waits for the error of a write does not wait for a list that drips.
+        // The write was let in, so a refusal here would say nothing of the credential.
+        let client = self.aside();
         let schemas = tokio::select! {
-            schemas = self.discover_schemas() => schemas.ok().map(Arc::new),
+            schemas = client.discover_schemas() => schemas.ok().map(Arc::new),
             () = self.shared.clock.sleep(self.shared.timeout) => None,
         };
         *shown = Some(Seen { at: now, schemas: schemas.clone() });

@@ -38,7 +38,8 @@ impl Client {
     /// Sends a request and reads its answer. A refusal is an error; a 404 is one that was seen to be about the resource
     /// and not about the whole service.
     pub(crate) async fn call(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
-        match self.call_once(request).await {
+        let sent = request.body().clone();
+        match self.call_once(request).await.map_err(|error| error.concealing(&sent)) {
             Err(error) if *error.kind() == ErrorKind::NotFound => Err(self.judge_not_found(error).await),
             Ok(received) => received.check_deed().map(|()| received),
             result => result,

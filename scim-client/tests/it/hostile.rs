@@ -372,3 +372,43 @@ async fn another_group_than_was_asked_for_confirms_nothing() {
     }
     assert!(transport.requests().iter().all(|request| request.method() == Method::GET));
 }
+
+#[tokio::test]
+async fn credentials_that_a_service_repeats_are_not_passed_on() {
+    // As long as a token is, so that the explanation is cut within it.
+    for token in ["t0ken-of-some-length".to_owned(), format!("t0ken{}", "x".repeat(2_000))] {
+        let transport = MemoryTransport::new(|request| {
+            let shown = request.headers()["authorization"].to_str().unwrap();
+            Scripted::error(403, None, &format!("not for {shown}"))
+        });
+        let client = client(&transport).auth(Bearer::new(token));
+        for error in [
+            client.users().get(&id("1")).await.map(|_| ()).unwrap_err(),
+            client.users().delete(&id("1")).await.map(|_| ()).unwrap_err(),
+            client.users().list().all().await.map(|_| ()).unwrap_err(),
+        ] {
+            assert!(!all_text(&error).contains("t0ken"), "{error}");
+            assert_eq!(error.explanation(), Some("not for Bearer …"));
+        }
+    }
+}
+
+/// What a service says of itself it may say to nobody.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_to_speak_of_itself_does_not_stop_a_credential() {
+    let transport = MemoryTransport::new(|request| match request.uri().path() {
+        "/scim/v2/Schemas" | "/scim/v2/ServiceProviderConfig" => Scripted::status(401),
+        "/scim/v2/Users" if request.method() == Method::POST => {
+            Scripted::error(400, Some("invalidValue"), "no")
+        }
+        "/scim/v2/Users" => Scripted::json(200, &json!({"totalResults": 0, "Resources": []})),
+        _ => Scripted::json(200, &json!({"schemas": [User::SCHEMA], "id": "1", "userName": "a"})),
+    });
+    let mapping = "version = 1\n[source]\na = \"string\"\n[attributes]\nuserName = \"a\"";
+    let mapping = scim_client::mapping::Mapping::from_toml(mapping).unwrap();
+    let client = client(&transport).auth(Bearer::new("s3cret-enough")).clock(Virtual::new()).mapping(mapping);
+    client.check_base().await.unwrap();
+    client.users().create(&User::new("a")).await.unwrap_err();
+    assert!(transport.requests().iter().any(|request| request.uri().path().ends_with("/Schemas")));
+    client.users().get(&id("1")).await.unwrap();
+}
