@@ -186,7 +186,8 @@ impl Call<'_> {
         shared.state.latch.doubt(refused.credential);
         let there_is = auth.refused(&refused).await;
         // Some services show what they say of themselves to no one: that refusal says nothing of the credential.
-        if !(there_is && may_show) && !(shared.aside && self.is_public()) {
+        let is_asides = shared.aside && self.is_public();
+        if !(there_is && may_show || is_asides) {
             shared.state.latch.refuse(refused.credential);
         }
         there_is && may_show
