@@ -32,6 +32,7 @@ pub use assertion::{Assertions, ReadyAssertion};
 pub use header::{Basic, Bearer, SecretHeader};
 #[cfg(feature = "jwt")]
 pub use jwt::{JwtAlgorithm, JwtKey};
+pub(crate) use oauth::is_loopback;
 pub use oauth::{ClientAuthentication, ClientCredentials, TOKEN_ANSWER_BYTES_MAX, TOKEN_TIMEOUT};
 pub use secret::{Credential, Credentials, Fingerprint, Rotating, Secret, SourceError};
 pub use token::{LIFETIME_ASSUMED, LIFETIME_MAX, TOKEN_BYTES_MAX};

@@ -8,6 +8,7 @@ use http::{Method, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
+use crate::auth::is_loopback;
 use crate::error::{Error, ErrorKind};
 use crate::resource::ResourceId;
 
@@ -35,6 +36,10 @@ const QUERY_VALUE: &AsciiSet =
 pub(crate) struct Base {
     /// Without a slash at the end.
     url: String,
+    /// Of the URL.
+    path: String,
+    /// Whether others can listen.
+    exposed: bool,
 }
 
 impl Base {
@@ -51,7 +56,11 @@ impl Base {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(refused("holds a query or a fragment"));
         }
-        Ok(Self { url: url.as_str().trim_end_matches('/').to_owned() })
+        Ok(Self {
+            url: url.as_str().trim_end_matches('/').to_owned(),
+            path: url.path().trim_end_matches('/').to_owned(),
+            exposed: url.scheme() == "http" && !is_loopback(&url),
+        })
     }
 
     /// The address of what a path of segments names below the base, such as `Users` or `/Users/.search`.
@@ -69,6 +78,16 @@ impl Base {
         let mut address = self.at(path)?;
         push_segment(&mut address.url, id.as_str())?;
         Ok(address)
+    }
+
+    /// Whether what is sent there can be read on the way.
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.exposed
+    }
+
+    /// What a path of a URI names first below the base: `Users` of `/scim/v2/Users/1`.
+    pub(crate) fn place_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&self.path)?.split('/').find(|segment| !segment.is_empty())
     }
 
     /// Whether a URI is at the same scheme, host and port.

@@ -333,8 +333,15 @@ impl<T: Send + 'static> IntoFuture for Call<T> {
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
             let request = self.request()?;
-            let received = self.client.call(request).await?;
-            (self.finish)(self.client, received).await
+            let (client, sent) = (self.client, request.body().clone());
+            let result = match client.call(request).await {
+                Ok(received) => (self.finish)(client.clone(), received).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) => Err(client.explained(error.concealing(&sent)).await),
+                done => done,
+            }
         })
     }
 }
@@ -382,7 +389,6 @@ async fn read_again<R: Resource>(
     id: &ResourceId,
     written: Received,
 ) -> Result<Answer<R>, Error> {
-    let request = request::bare(Method::GET, &endpoint.at(id)?, &client.shared.user_agent)?;
     // The write has happened, whatever becomes of the reading.
     let unseen = |error: Error| {
         let status = written.status.as_u16();
@@ -393,7 +399,8 @@ async fn read_again<R: Resource>(
             .because(error)
             .after(written.exchange.clone())
     };
-    let read = client.call(request).await.map_err(unseen)?;
+    let request = endpoint.at(id).and_then(|at| request::bare(Method::GET, &at, &client.shared.user_agent));
+    let read = client.call(request.map_err(unseen)?).await.map_err(unseen)?;
     let mut answer: Answer<R> = read_one(read).map_err(unseen)?;
     let mut exchange = written.exchange.clone();
     exchange.append(std::mem::take(&mut answer.exchange));

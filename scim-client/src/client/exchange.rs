@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::auth::Authorized;
 use crate::client::Client;
@@ -185,7 +185,9 @@ impl Call<'_> {
         // From here on it is shown by one request at a time, whatever becomes of this call.
         shared.state.latch.doubt(refused.credential);
         let there_is = auth.refused(&refused).await;
-        if !(there_is && may_show) {
+        // Some services show what they say of themselves to no one: that refusal says nothing of the credential.
+        let is_asides = shared.aside && self.is_public();
+        if !(there_is && may_show || is_asides) {
             shared.state.latch.refuse(refused.credential);
         }
         there_is && may_show
@@ -201,6 +203,8 @@ impl Call<'_> {
         let place = self.client.enter(self.until).await.map_err(Failed::early)?;
         let mut request = self.request.clone();
         let shown = self.client.show(request.headers_mut(), before).await.map_err(Failed::early)?;
+        let sensitive: Vec<HeaderValue> =
+            request.headers().values().filter(|value| value.is_sensitive()).cloned().collect();
         let underway = self.record.begin();
         let answer = match shared.transport.send(request, shared.timeout).await {
             Ok(answer) => answer,
@@ -240,7 +244,10 @@ impl Call<'_> {
                 }
                 Ok(value)
             }
-            Err(error) => Err(Failed { error, outcome: Some(outcome), shown: authorized }),
+            Err(error) => {
+                let error = error.concealing_headers(&sensitive);
+                Err(Failed { error, outcome: Some(outcome), shown: authorized })
+            }
         }
     }
 
@@ -255,8 +262,11 @@ impl Call<'_> {
 
     /// Whether an answer comes only to who is let in.
     fn shows_that_it_works(&self, status: StatusCode) -> bool {
-        let is_public = self.request.uri().path().split('/').any(|segment| PUBLIC.contains(&segment));
-        (status.is_success() || status == StatusCode::NOT_MODIFIED) && !is_public
+        (status.is_success() || status == StatusCode::NOT_MODIFIED) && !self.is_public()
+    }
+
+    fn is_public(&self) -> bool {
+        self.request.uri().path().split('/').any(|segment| PUBLIC.contains(&segment))
     }
 }
 

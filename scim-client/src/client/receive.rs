@@ -38,8 +38,10 @@ impl Client {
     /// Sends a request and reads its answer. A refusal is an error; a 404 is one that was seen to be about the resource
     /// and not about the whole service.
     pub(crate) async fn call(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
-        match self.call_once(request).await {
+        let sent = request.body().clone();
+        match self.call_once(request).await.map_err(|error| error.concealing(&sent)) {
             Err(error) if *error.kind() == ErrorKind::NotFound => Err(self.judge_not_found(error).await),
+            Ok(received) => received.check_deed().map(|()| received),
             result => result,
         }
     }
@@ -80,6 +82,7 @@ impl Client {
         R: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
+        self.check_privacy()?;
         let mut request = request;
         let mut before = Exchange::default();
         let mut redirects = 0;
@@ -110,6 +113,16 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// A credential is not shown to whoever listens.
+    fn check_privacy(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        if shared.auth.is_some() && shared.base.is_exposed() && !shared.dangerous_plain_http {
+            return Err(Error::new(ErrorKind::Invalid)
+                .detail("a credential is not sent without encryption to another machine"));
+        }
+        Ok(())
     }
 
     fn resolve(&self, from: &Uri, to: &str) -> Option<(Url, Uri)> {
@@ -230,15 +243,40 @@ impl Received {
     /// The body as a resource. An error that comes with a status of success is an error nevertheless.
     pub(crate) fn read_resource<R: Resource>(&self) -> Result<R, Error> {
         let resource: R = self.read()?;
-        if resource.id().is_none()
-            && let ErrorResponse { form: ErrorForm::Scim, status: Some(status), .. } =
-                ErrorResponse::read(&self.body)
+        if resource.id().is_none() {
+            self.check_refusal()?;
+        }
+        Ok(resource)
+    }
+
+    fn check_refusal(&self) -> Result<(), Error> {
+        if let ErrorResponse { form: ErrorForm::Scim, status: Some(status), .. } =
+            ErrorResponse::read(&self.body)
             && let Ok(status) = StatusCode::from_u16(status)
             && !status.is_success()
         {
-            return Err(self.error(response::refusal(status, &self.headers, &self.body, self.at)));
+            let refusal = response::refusal(status, &self.headers, &self.body, self.at);
+            // What a service says of a request that it has answered cannot be that it never came.
+            let refusal = match refusal.kind() {
+                ErrorKind::NotSent(_) => refusal.turned_into(ErrorKind::Protocol),
+                _ => refusal,
+            };
+            return Err(self.error(refusal));
         }
-        Ok(resource)
+        Ok(())
+    }
+
+    /// Whether the answer can be one to its method at all.
+    fn check_deed(&self) -> Result<(), Error> {
+        if self.status == StatusCode::NOT_MODIFIED && self.method != Method::GET {
+            let detail = "“not modified” is no answer to a write";
+            return Err(self.error(Error::new(ErrorKind::Protocol).detail(detail)));
+        }
+        // There is nothing else to be read in it.
+        if self.method == Method::DELETE && !self.is_empty() {
+            return self.check_refusal();
+        }
+        Ok(())
     }
 
     /// The version that the head names.

@@ -4,6 +4,8 @@
 mod auth;
 mod bulk;
 mod client;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod dialects;
 mod drift;
 mod ensure;
@@ -11,6 +13,7 @@ mod errors;
 mod fakes;
 mod faults;
 mod filter;
+mod hostile;
 mod judges;
 mod listing;
 mod mapping;
@@ -21,3 +24,5 @@ mod resilience;
 mod servers;
 mod stub;
 mod suite;
+#[cfg(feature = "reqwest")]
+mod tls;

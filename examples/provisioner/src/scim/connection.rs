@@ -68,6 +68,9 @@ impl Connection {
         if let Some(auth) = &auth {
             client = client.auth(Arc::clone(auth));
         }
+        if given.plain_http {
+            client = client.dangerous_plain_http();
+        }
         Ok(Self {
             client,
             base,
