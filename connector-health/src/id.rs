@@ -86,4 +86,25 @@ ids! {
     EventId;
     /// An account, as the application itself names it.
     AccountId;
+    /// A risk of separation of duty: rights that one person must not have together.
+    RiskId;
+    /// A function of separation of duty: what some rights let a person do.
+    FunctionId;
+    /// A campaign of access review.
+    CampaignId;
+}
+
+/// A right on a connector.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Right {
+    /// Where.
+    pub connector: ConnectorId,
+    /// Which.
+    pub entitlement: EntitlementId,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.entitlement, self.connector)
+    }
 }

@@ -8,12 +8,15 @@ use crate::connector::Failure;
 use crate::id::ConnectorId;
 use crate::lane::QueueCounts;
 
+/// What a probe is called in [`Attempted::operation`].
+pub const PROBE: &str = "probe";
+
 /// An answer of an application, or none.
 #[derive(Clone, Debug)]
 pub struct Attempted<'a> {
     /// Which application.
     pub connector: &'a ConnectorId,
-    /// What was asked of it: `probe`, or the name of an operation.
+    /// What was asked of it: [`PROBE`], or the name of an operation.
     pub operation: &'static str,
     /// When it ended.
     pub at: DateTime<Utc>,

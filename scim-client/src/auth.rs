@@ -32,6 +32,7 @@ pub use assertion::{Assertions, ReadyAssertion};
 pub use header::{Basic, Bearer, SecretHeader};
 #[cfg(feature = "jwt")]
 pub use jwt::{JwtAlgorithm, JwtKey};
+pub(crate) use oauth::is_loopback;
 pub use oauth::{ClientAuthentication, ClientCredentials, TOKEN_ANSWER_BYTES_MAX, TOKEN_TIMEOUT};
 pub use secret::{Credential, Credentials, Fingerprint, Rotating, Secret, SourceError};
 pub use token::{LIFETIME_ASSUMED, LIFETIME_MAX, TOKEN_BYTES_MAX};
@@ -56,8 +57,9 @@ pub trait Authenticate: Send + Sync {
         clock: &dyn Clock,
     ) -> Result<Authorized, Error>;
 
-    /// The server answered 401 to a request that `authorized` was put on. `true` if the next
-    /// [`authorize`](Self::authorize) gives something else, so that one more try is worth it.
+    /// The server answered 401, or with a page for people, to a request that `authorized` was put on. `true` if the next
+    /// [`authorize`](Self::authorize) gives something else, so that one more try is worth it. Where it then gives the same
+    /// [`shown`](Authorized::shown), that is not sent.
     async fn refused(&self, authorized: &Authorized) -> bool {
         let _ = authorized;
         false

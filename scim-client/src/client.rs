@@ -12,17 +12,22 @@ use crate::clock::{Clock, SystemClock};
 use crate::dialect::Dialect;
 use crate::ensure::Care;
 use crate::error::{Error, ErrorKind};
+use crate::mapping::Mapping;
 use crate::read::ReadLimits;
 use crate::request::{Base, USER_AGENT};
+use crate::resilience::Latch;
 use crate::resource::{Group, Resource, User};
 use crate::trace::Trace;
 use crate::transport::Transport;
 
 mod answer;
+mod bulk;
 mod csrf;
 mod discovery;
+mod drift;
 mod endpoint;
 mod exchange;
+mod gate;
 mod listing;
 mod liveness;
 mod page;
@@ -31,12 +36,15 @@ mod receive;
 mod seen;
 
 pub use answer::{Answer, EntityTag};
+pub use bulk::{BULK_BYTES_MAX, BULK_OPERATIONS_MAX, Bulk, BulkDone, BulkOutcome, BulkReport, NotAttempted};
+pub use drift::{SCHEMA_BYTES_MAX, SCHEMAS_BELIEVED, SCHEMAS_MAX};
 pub use endpoint::{Call, Endpoint, Me};
 pub use listing::{LISTED_MAX, Order, Query};
 pub use pager::PAGES_MAX;
 
 use csrf::Csrf;
 use discovery::Discovery;
+use gate::{Gate, Settings};
 use liveness::Liveness;
 use receive::Received;
 
@@ -58,6 +66,12 @@ struct Shared {
     user_agent: HeaderValue,
     care: Care,
     limits: ReadLimits,
+    resilience: Settings,
+    gate: Arc<Gate>,
+    mappings: Vec<Arc<Mapping>>,
+    dangerous_plain_http: bool,
+    /// What is asked is asked on the side: another request shows whether the credential works.
+    aside: bool,
     state: Arc<State>,
 }
 
@@ -67,6 +81,8 @@ struct State {
     csrf: Csrf,
     discovery: Discovery,
     liveness: Liveness,
+    latch: Latch,
+    shown: drift::Shown,
     filters: seen::FilterTrust,
 }
 
@@ -96,6 +112,11 @@ impl Client {
                 user_agent: HeaderValue::from_static(USER_AGENT),
                 care: Care::default(),
                 limits: ReadLimits::default(),
+                resilience: Settings::default(),
+                gate: Arc::default(),
+                mappings: Vec::new(),
+                dangerous_plain_http: false,
+                aside: false,
                 state: Arc::default(),
             }),
             trace: None,
@@ -103,12 +124,23 @@ impl Client {
     }
 
     /// With this credential.
+    ///
+    /// It is shown over TLS, and without only to a service on this machine: with any other `http` base URL every request is
+    /// [`ErrorKind::Invalid`] and none is sent, unless [`dangerous_plain_http`](Self::dangerous_plain_http) says so.
     #[must_use]
     pub fn auth(mut self, auth: impl Authenticate + 'static) -> Self {
         let shared = Arc::make_mut(&mut self.shared);
         shared.auth = Some(Arc::new(auth));
         // A session belongs to whom it was opened by.
         shared.state = Arc::default();
+        self
+    }
+
+    /// Shows the credential without encryption where the base URL is `http` on another machine: whoever listens has it,
+    /// and whoever is in between answers in the service's place.
+    #[must_use]
+    pub fn dangerous_plain_http(mut self) -> Self {
+        Arc::make_mut(&mut self.shared).dangerous_plain_http = true;
         self
     }
 
@@ -150,6 +182,13 @@ impl Client {
     pub fn limits(mut self, limits: ReadLimits) -> Self {
         Arc::make_mut(&mut self.shared).limits = limits;
         self
+    }
+
+    /// For what is asked on the side.
+    fn aside(&self) -> Self {
+        let mut client = self.clone();
+        Arc::make_mut(&mut client.shared).aside = true;
+        client
     }
 
     /// The users.

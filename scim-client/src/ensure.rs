@@ -24,6 +24,10 @@ mod user;
 
 pub use confirm::Divergence;
 
+/// Most accounts that fit a look-up and are looked at. More of them are [`Ambiguous`](crate::ErrorKind::Ambiguous) without a look
+/// at whose they are.
+pub const MATCHES_MAX: usize = 16;
+
 /// Who an account belongs to, as this side knows it.
 ///
 /// The more is known, the surer the look-up. They are asked for in this order, and the first that finds an account ends

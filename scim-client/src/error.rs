@@ -6,9 +6,10 @@
 
 use std::fmt;
 
-use http::Method;
+use http::{HeaderValue, Method};
 
 use crate::drift::Drift;
+use crate::message::passwords;
 use crate::trace::{Attempt, Exchange};
 use crate::transport::{Connectivity, Stage, TransportError};
 
@@ -21,6 +22,9 @@ pub use kind::{Authentication, ErrorKind, ScimType};
 
 /// Most characters of a server's explanation that an error keeps.
 pub const DETAIL_CHARS_MAX: usize = 500;
+
+/// What is shorter in a header that holds a credential is the name of a scheme.
+const CREDENTIAL_BYTES_MIN: usize = 8;
 
 /// An operation that did not end as asked.
 ///
@@ -107,6 +111,31 @@ impl Error {
         self
     }
 
+    /// Without the passwords of the request that it is about, which there are servers that repeat.
+    #[must_use]
+    pub(crate) fn concealing(mut self, sent: &[u8]) -> Self {
+        if let Some(detail) = &mut self.0.detail
+            && let Ok(sent) = serde_json::from_slice(sent)
+        {
+            for password in passwords(&sent) {
+                *detail = concealed(detail, &printable(password, DETAIL_CHARS_MAX));
+            }
+        }
+        self
+    }
+
+    /// Without the credentials that the service was shown.
+    #[must_use]
+    pub(crate) fn concealing_headers(mut self, shown: &[HeaderValue]) -> Self {
+        if let Some(detail) = &mut self.0.detail {
+            let words = shown.iter().filter_map(|value| value.to_str().ok()).flat_map(str::split_whitespace);
+            for word in words.filter(|word| word.len() >= CREDENTIAL_BYTES_MIN) {
+                *detail = concealed(detail, word);
+            }
+        }
+        self
+    }
+
     /// With the attempts behind it, in front of those that it already has.
     #[must_use]
     pub fn after(mut self, mut exchange: Exchange) -> Self {
@@ -125,6 +154,23 @@ impl Error {
     /// Whether the service may have done what it was asked, although it did not say so.
     pub(crate) fn may_have_happened(&self) -> bool {
         self.was_sent() && self.advice() == Advice::ResolveByReading
+    }
+
+    /// The same for one more operation that it ended. What caused it is told with the first.
+    #[must_use]
+    pub(crate) fn again(&self) -> Self {
+        let inner = &*self.0;
+        Self(Box::new(Inner {
+            kind: inner.kind.clone(),
+            method: inner.method.clone(),
+            path: inner.path.clone(),
+            status: inner.status,
+            detail: inner.detail.clone(),
+            sent: inner.sent,
+            drifts: inner.drifts.clone(),
+            exchange: inner.exchange.clone(),
+            source: None,
+        }))
     }
 
     /// Of this class instead; what it was is kept for people.
@@ -229,6 +275,20 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
+}
+
+/// The text without a secret, or its beginning where the text was cut within it.
+fn concealed(text: &str, secret: &str) -> String {
+    let mut text = text.replace(secret, "…");
+    let beginning: String = secret.chars().take(CREDENTIAL_BYTES_MIN).collect();
+    if let Some(cut) = text.strip_suffix('…')
+        && let Some(at) = cut.rfind(&beginning)
+        && cut.get(at..).is_some_and(|rest| secret.starts_with(rest))
+    {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }
 
 /// The text, cut, with whatever could move a cursor or turn the direction of writing made visible.

@@ -1,10 +1,13 @@
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
-//! Talk SCIM 2.0 to applications, and know what really happened there.
+#![deny(missing_docs)]
 
 pub mod asserted;
 pub mod auth;
 pub mod client;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod dialect;
 pub mod drift;
 pub mod ensure;

@@ -18,6 +18,7 @@ pub use config::{
 pub use error::{DETAIL_CHARS_MAX, ErrorForm, ErrorMessage, ErrorResponse};
 pub use list::{ListResponse, Page};
 pub use patch::{PatchOp, PatchOperation, PatchVerb};
+pub(crate) use patch::{passwords, without_password};
 pub use schema::{
     AttributeKind, Mutability, ResourceType, Returned, Schema, SchemaAttribute, SchemaExtension, Uniqueness,
 };

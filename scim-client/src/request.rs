@@ -8,6 +8,7 @@ use http::{Method, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
+use crate::auth::is_loopback;
 use crate::error::{Error, ErrorKind};
 use crate::resource::ResourceId;
 
@@ -35,6 +36,10 @@ const QUERY_VALUE: &AsciiSet =
 pub(crate) struct Base {
     /// Without a slash at the end.
     url: String,
+    /// Of the URL.
+    path: String,
+    /// Whether others can listen.
+    exposed: bool,
 }
 
 impl Base {
@@ -51,16 +56,21 @@ impl Base {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(refused("holds a query or a fragment"));
         }
-        Ok(Self { url: url.as_str().trim_end_matches('/').to_owned() })
+        Ok(Self {
+            url: url.as_str().trim_end_matches('/').to_owned(),
+            path: url.path().trim_end_matches('/').to_owned(),
+            exposed: url.scheme() == "http" && !is_loopback(&url),
+        })
     }
 
     /// The address of what a path of segments names below the base, such as `Users` or `/Users/.search`.
     pub(crate) fn at(&self, path: &str) -> Result<Address, Error> {
-        let mut url = self.url.clone();
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            push_segment(&mut url, segment)?;
-        }
-        Ok(Address { url, query: false })
+        self.below(path.split('/').filter(|segment| !segment.is_empty()))
+    }
+
+    /// The address that these segments name below the base.
+    pub(crate) fn below<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Address, Error> {
+        Ok(Address { url: format!("{}{}", self.url, path(segments)?), query: false })
     }
 
     /// The address of one resource.
@@ -70,10 +80,29 @@ impl Base {
         Ok(address)
     }
 
+    /// Whether what is sent there can be read on the way.
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.exposed
+    }
+
+    /// What a path of a URI names first below the base: `Users` of `/scim/v2/Users/1`.
+    pub(crate) fn place_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&self.path)?.split('/').find(|segment| !segment.is_empty())
+    }
+
     /// Whether a URI is at the same scheme, host and port.
     pub(crate) fn is_origin_of(&self, other: &Url) -> bool {
         Url::parse(&self.url).is_ok_and(|base| base.origin() == other.origin())
     }
+}
+
+/// The path of these segments: `/Users/2819c223`.
+pub(crate) fn path<'a>(segments: impl IntoIterator<Item = &'a str>) -> Result<String, Error> {
+    let mut path = String::new();
+    for segment in segments {
+        push_segment(&mut path, segment)?;
+    }
+    Ok(path)
 }
 
 /// Adds a segment. Slashes and percent signs in it are escaped; `.` and `..` cannot be: whoever handles a URL on its
@@ -109,7 +138,8 @@ impl Address {
         self.url.len()
     }
 
-    fn uri(&self) -> Result<Uri, Error> {
+    /// As HTTP has it.
+    pub(crate) fn uri(&self) -> Result<Uri, Error> {
         if self.url.len() > URI_BYTES_MAX {
             return Err(Error::new(ErrorKind::Invalid)
                 .detail(format!("a URI of {} bytes, more than {URI_BYTES_MAX}", self.url.len())));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::asserted::Asserted;
+use crate::message::without_password;
 
 mod complex;
 mod enterprise;
@@ -103,8 +104,8 @@ crate::attributes! {
     }
 }
 
-/// Any resource, as its attributes.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Any resource, as its attributes. `Debug` shows no password.
+#[derive(Clone, Default, PartialEq)]
 pub struct DynamicResource {
     /// All attributes, `schemas`, `id` and `meta` among them.
     pub attributes: Attributes,
@@ -118,6 +119,13 @@ impl DynamicResource {
         let id = attribute(&attributes, "id").and_then(|id| ResourceId::read(id).ok().flatten());
         let meta = attribute(&attributes, "meta").and_then(|meta| Meta::read(meta).ok().flatten());
         Self { attributes, id, meta }
+    }
+}
+
+impl fmt::Debug for DynamicResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let attributes = without_password(Value::Object(self.attributes.clone()));
+        f.debug_struct("DynamicResource").field("attributes", &attributes).finish_non_exhaustive()
     }
 }
 

@@ -52,7 +52,7 @@ pub enum AttemptOutcome {
         /// The status.
         status: u16,
     },
-    /// With an answer of this status that broke off.
+    /// With an answer of this status that broke off (of a page of a list: within its first 4 MiB).
     Interrupted {
         /// The status.
         status: u16,
@@ -110,7 +110,7 @@ impl Serialize for Attempt {
     }
 }
 
-/// The attempts behind one answer or error, oldest first. An answer carries it in its extensions.
+/// The attempts behind one answer or error, oldest first.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Exchange {
     attempts: Vec<Attempt>,

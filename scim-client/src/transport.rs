@@ -25,11 +25,16 @@ pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>
 /// * **no retry, no redirect**: each call sends at most one request to the host in its URI; a redirect is an answer;
 /// * [`Stage`] is true: [`Stage::NotSent`] only where no byte of the request can have reached the server. A wrong
 ///   `NotSent` makes the client send a create twice; a wrong `MaybeSent` costs one look-up;
-/// * the path arrives as it stands in the URI: percent signs, escaped slashes and all;
+/// * path and query arrive as they stand in the URI: percent signs, escaped slashes and all; what cannot arrive so is not
+///   sent. The body goes with its length, since there are servers that read no chunks. No cookie, credential or referrer
+///   is added;
 /// * dropping the future gives the request up; what the server then did is unknown;
 /// * the body is a stream; nothing of it is collected; `Content-Encoding` is undone, and the decompressed pieces are
-///   what the caller counts against its limits. Where the body ends before its length, its last item is an error;
+///   what the caller counts against its limits. Where the body ends before its length, its last item is an error. An
+///   encoding that cannot be undone is an error, and so is a head without an end;
 /// * neither headers nor bodies appear in errors.
+///
+/// `conformance::transport` (feature `conformance`) checks all of this against servers on loopback.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends the request; `timeout` is for connecting, sending and the answer's head together, and again for each

@@ -20,6 +20,8 @@ pub(crate) enum Subject {
     /// The SCIM client beside scim2-client, scim2-models and a bare client on Node: bringing 10,000 users to a real server
     /// (`-- sync`), listing a million (`-- listing`); filters and changes in memory.
     Scim,
+    /// A million accounts against a million intents, and 100,000 persons against a thousand risks of separation of duty.
+    Governance,
 }
 
 impl Subject {
@@ -28,6 +30,7 @@ impl Subject {
             Self::Ssh => &["ssh"],
             Self::Audit => &["audit"],
             Self::Policy => &["command_check"],
+            Self::Governance => &["governance"],
             Self::Scim => &["scim_peers", "scim"],
         }
     }

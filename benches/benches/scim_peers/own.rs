@@ -59,7 +59,7 @@ pub(crate) fn parse_rate(page: &[u8], times: usize) -> f64 {
 }
 
 async fn sync(base: &str, token: &str, count: usize, concurrency: usize) -> Value {
-    let client = Client::new(base).unwrap().auth(Bearer::new(token));
+    let client = Client::new(base).unwrap().auth(Bearer::new(token)).concurrency(concurrency);
     let mut turns = Vec::new();
     for turn in [1, 2] {
         let began = Instant::now();

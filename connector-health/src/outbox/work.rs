@@ -150,7 +150,7 @@ impl<S: OutboxStore> Outbox<S> {
         let answer = answer.unwrap_or_else(|_| Err(Failure::unknown("no answer in time")));
         self.options.observer.attempted(&Attempted {
             connector: &id,
-            operation: "probe",
+            operation: crate::observe::PROBE,
             at: clock.now(),
             duration: started.elapsed(),
             failure: answer.as_ref().err(),

@@ -1,6 +1,7 @@
 //! Behaviour through the public API.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod alert;
 mod company;
 #[cfg(all(feature = "conformance", feature = "redb"))]
 mod conformance;
@@ -16,8 +17,15 @@ mod intended;
 mod killed;
 #[cfg(feature = "ldap")]
 mod ldap;
+mod lifecycle;
 #[cfg(feature = "redb")]
 mod many;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod monitor;
+mod reconcile;
 mod replay;
+mod review;
 #[cfg(feature = "sap")]
 mod sap;
+mod sod;

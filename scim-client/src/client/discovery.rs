@@ -13,8 +13,8 @@ use crate::message::{ListResponse, ResourceType, Schema, ServiceProviderConfig};
 use crate::request;
 use crate::resource::{Group, ResourceId, User};
 
-/// Most schemas and resource types that are read.
-const DISCOVERED_MAX: u64 = 10_000;
+/// Most resource types that are read.
+const RESOURCE_TYPES_MAX: u64 = 256;
 
 /// What was asked for so far.
 #[derive(Default)]
@@ -45,16 +45,13 @@ impl Client {
         cells.config.get_or_try_init(|| self.fetch_config()).await.cloned()
     }
 
-    /// The schemas of the server (RFC 7643 §7), asked for once.
+    /// The schemas of the server (RFC 7643 §7), asked for once: at most [`SCHEMAS_MAX`](crate::client::SCHEMAS_MAX).
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where it shows none.
     pub async fn schemas(&self) -> Result<Arc<Vec<Schema>>, Error> {
         let cells = self.shared.state.discovery.cells();
-        let schemas = || async {
-            let schemas = self.resources::<Schema>("Schemas").list().mode(Mode::PlainThenIndex);
-            schemas.at_most(DISCOVERED_MAX).stream().try_collect().await.map(Arc::new)
-        };
+        let schemas = || async { self.discover_schemas().await.map(Arc::new) };
         cells.schemas.get_or_try_init(schemas).await.cloned()
     }
 
@@ -66,7 +63,7 @@ impl Client {
         let cells = self.shared.state.discovery.cells();
         let types = || async {
             let types = self.resources::<ResourceType>("ResourceTypes").list().mode(Mode::PlainThenIndex);
-            let found = types.at_most(DISCOVERED_MAX).stream().try_collect::<Vec<_>>().await;
+            let found = types.at_most(RESOURCE_TYPES_MAX).stream().try_collect::<Vec<_>>().await;
             match found {
                 Err(error) if is_silence(&error) => Ok(Arc::new(standard_types())),
                 found => found.map(Arc::new),

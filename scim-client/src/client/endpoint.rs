@@ -16,8 +16,7 @@ use crate::dialect::{IfMatch, Support};
 use crate::error::{Error, ErrorKind};
 use crate::message::{PatchOp, PatchOperation};
 use crate::request::{self, Address};
-use crate::resource::{Resource, ResourceId};
-use crate::transport::Connectivity;
+use crate::resource::{DynamicResource, Resource, ResourceId};
 
 /// The resources of one kind.
 ///
@@ -74,7 +73,7 @@ impl<R: Resource> Endpoint<R> {
         let mut call =
             Call::new(&self.client, Method::PUT, address, json(resource), move |client, received| {
                 Box::pin(async move {
-                    done(&received)?;
+                    received.check_done()?;
                     if received.is_empty() {
                         return read_again(client, &endpoint, &id, received).await;
                     }
@@ -92,7 +91,7 @@ impl<R: Resource> Endpoint<R> {
             if patch.operations.iter().all(is_about_members) { self.at(id) } else { self.at_whole(id) };
         Call::new(&self.client, Method::PATCH, address, json(patch), |client, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 if received.is_empty() {
                     return Ok(received.answer(None, None));
                 }
@@ -110,12 +109,7 @@ impl<R: Resource> Endpoint<R> {
     pub fn delete(&self, id: &ResourceId) -> Call<Answer<()>> {
         Call::new(&self.client, Method::DELETE, self.at_whole(id), Ok(Bytes::new()), |_, received| {
             Box::pin(async move {
-                done(&received)?;
-                if !received.is_empty() {
-                    // A login page does not delete.
-                    crate::response::check_is_json(&received.headers, &received.body)
-                        .map_err(|error| received.error(error))?;
-                }
+                received.check_done()?;
                 Ok(received.answer((), None))
             })
         })
@@ -138,14 +132,17 @@ impl<R: Resource> Endpoint<R> {
     fn at_whole(&self, id: &ResourceId) -> Result<Address, Error> {
         let fixed = self.client.shared.dialect.membership_only;
         if self.path == "Groups" && fixed.iter().any(|prefix| id.as_str().starts_with(prefix)) {
-            return Err(Error::new(ErrorKind::Unsupported)
-                .detail("of this group only the members can be changed, by PATCH"));
+            return Err(only_members());
         }
         self.at(id)
     }
 }
 
-fn is_about_members(operation: &PatchOperation) -> bool {
+pub(super) fn only_members() -> Error {
+    Error::new(ErrorKind::Unsupported).detail("of this group only the members can be changed, by PATCH")
+}
+
+pub(super) fn is_about_members(operation: &PatchOperation) -> bool {
     operation.path.as_ref().is_some_and(|path| path.attribute.name.eq_ignore_ascii_case("members"))
 }
 
@@ -161,6 +158,19 @@ impl Client {
     pub fn me<R: Resource>(&self) -> Me<R> {
         Me { client: self.clone(), kind: PhantomData }
     }
+
+    /// Reads the object at a path below the base, whether it has an `id` or not: `ServiceProviderConfig`, `Schemas/urn:…`.
+    ///
+    /// Awaiting gives the errors of [`Endpoint::get`].
+    pub fn document(&self, path: &str) -> Call<Answer<DynamicResource>> {
+        Call::new(self, Method::GET, self.shared.base.at(path), Ok(Bytes::new()), |_, received| {
+            Box::pin(async move {
+                let document: DynamicResource = received.read_resource()?;
+                let version = EntityTag::of(&document);
+                Ok(received.answer(document, version))
+            })
+        })
+    }
 }
 
 impl<R: Resource> Me<R> {
@@ -175,7 +185,7 @@ impl<R: Resource> Me<R> {
     pub fn replace(&self, resource: &R) -> Call<Answer<R>> {
         let mut call = Call::new(&self.client, Method::PUT, self.at(), json(resource), |_, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 read_one(received)
             })
         });
@@ -187,7 +197,7 @@ impl<R: Resource> Me<R> {
     pub fn patch(&self, patch: &PatchOp) -> Call<Answer<Option<R>>> {
         Call::new(&self.client, Method::PATCH, self.at(), json(patch), |_, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 if received.is_empty() {
                     return Ok(received.answer(None, None));
                 }
@@ -201,7 +211,7 @@ impl<R: Resource> Me<R> {
     pub fn delete(&self) -> Call<Answer<()>> {
         Call::new(&self.client, Method::DELETE, self.at(), Ok(Bytes::new()), |_, received| {
             Box::pin(async move {
-                done(&received)?;
+                received.check_done()?;
                 Ok(received.answer((), None))
             })
         })
@@ -323,25 +333,21 @@ impl<T: Send + 'static> IntoFuture for Call<T> {
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
             let request = self.request()?;
-            let received = self.client.call(request).await?;
-            (self.finish)(self.client, received).await
+            let (client, sent) = (self.client, request.body().clone());
+            let result = match client.call(request).await {
+                Ok(received) => (self.finish)(client.clone(), received).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) => Err(client.explained(error.concealing(&sent)).await),
+                done => done,
+            }
         })
     }
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, Error> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| Error::new(ErrorKind::Invalid).because(error))
-}
-
-/// A server that has only taken note has not done it: whether it will is for a reading to say.
-fn done(received: &Received) -> Result<(), Error> {
-    match received.status {
-        StatusCode::ACCEPTED => Err(received.error(
-            Error::new(ErrorKind::UnknownOutcome(Connectivity::Timeout))
-                .detail("the server took note of it and will see to it later"),
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn read_one<R: Resource>(received: Received) -> Result<Answer<R>, Error> {
@@ -358,7 +364,7 @@ async fn created<R: Resource>(
     endpoint: Endpoint<R>,
     received: Received,
 ) -> Result<Answer<R>, Error> {
-    done(&received)?;
+    received.check_done()?;
     let shown = if received.is_empty() { None } else { Some(received.read_resource::<R>()?) };
     match shown {
         Some(resource) if resource.id().is_some_and(|id| !id.as_str().is_empty()) => {
@@ -383,7 +389,6 @@ async fn read_again<R: Resource>(
     id: &ResourceId,
     written: Received,
 ) -> Result<Answer<R>, Error> {
-    let request = request::bare(Method::GET, &endpoint.at(id)?, &client.shared.user_agent)?;
     // The write has happened, whatever becomes of the reading.
     let unseen = |error: Error| {
         let status = written.status.as_u16();
@@ -394,7 +399,8 @@ async fn read_again<R: Resource>(
             .because(error)
             .after(written.exchange.clone())
     };
-    let read = client.call(request).await.map_err(unseen)?;
+    let request = endpoint.at(id).and_then(|at| request::bare(Method::GET, &at, &client.shared.user_agent));
+    let read = client.call(request.map_err(unseen)?).await.map_err(unseen)?;
     let mut answer: Answer<R> = read_one(read).map_err(unseen)?;
     let mut exchange = written.exchange.clone();
     exchange.append(std::mem::take(&mut answer.exchange));

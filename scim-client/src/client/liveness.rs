@@ -33,7 +33,7 @@ impl Client {
         let mut address = self.shared.base.at(self.shared.dialect.config_path)?;
         let config = request::bare(Method::GET, &address, &self.shared.user_agent)?;
         // Some services show this to anyone, and some to no one: its absence and its refusal say nothing.
-        if let Ok(received) = self.call_once(config).await
+        if let Ok(received) = self.aside().call_once(config).await
             && self.is_service(&received)
         {
             return Ok(());

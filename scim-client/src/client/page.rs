@@ -153,7 +153,8 @@ async fn read_ahead(head: Head, mut body: Body) -> Result<(VecDeque<Bytes>, Opti
             response::check_is_json(&head.headers, &piece)?;
             checked = true;
         }
-        bytes = bytes.saturating_add(piece.len());
+        // A piece takes room of its own, however small it is.
+        bytes = bytes.saturating_add(piece.len()).saturating_add(size_of::<Bytes>());
         pieces.push_back(piece);
         if bytes >= READ_AHEAD_BYTES {
             return Ok((pieces, Some(body)));

@@ -15,7 +15,7 @@ use crate::read::{self, ReadLimits};
 use crate::resource::Resource;
 use crate::response::{self, REFUSAL_BYTES_MAX};
 use crate::trace::Exchange;
-use crate::transport::{Body, TransportError};
+use crate::transport::{Body, Connectivity, TransportError};
 
 /// Redirects of one request that are followed: reads, to the same origin.
 const REDIRECTS_MAX: usize = 3;
@@ -38,8 +38,10 @@ impl Client {
     /// Sends a request and reads its answer. A refusal is an error; a 404 is one that was seen to be about the resource
     /// and not about the whole service.
     pub(crate) async fn call(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
-        match self.call_once(request).await {
+        let sent = request.body().clone();
+        match self.call_once(request).await.map_err(|error| error.concealing(&sent)) {
             Err(error) if *error.kind() == ErrorKind::NotFound => Err(self.judge_not_found(error).await),
+            Ok(received) => received.check_deed().map(|()| received),
             result => result,
         }
     }
@@ -48,6 +50,11 @@ impl Client {
     pub(crate) async fn call_once(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
         self.call_reading(request, |client, head, body| async move {
             let body = collect(body, client.shared.limits.bytes_max).await?;
+            // Here, so that a page for people counts as what it is: a refused credential.
+            if !body.iter().all(u8::is_ascii_whitespace) {
+                response::check_is_json(&head.headers, &body)
+                    .map_err(|error| error.status(head.status.as_u16()))?;
+            }
             Ok((head, body))
         })
         .await
@@ -64,7 +71,7 @@ impl Client {
     }
 
     /// Sends a request and has the body of an answer in 2xx read by `read`, which belongs to the attempt: where it fails,
-    /// the attempt has failed. Redirects and CSRF tokens are seen to.
+    /// the attempt has failed. Redirects, CSRF tokens and further attempts are seen to.
     pub(crate) async fn call_reading<T, F, R>(
         &self,
         request: http::Request<Bytes>,
@@ -75,50 +82,47 @@ impl Client {
         R: Future<Output = Result<T, Error>> + Send,
         T: Send,
     {
+        self.check_privacy()?;
         let mut request = request;
         let mut before = Exchange::default();
         let mut redirects = 0;
         let mut token_renewed = false;
+        let until = self.until();
         loop {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
             let mut this = request.clone();
             let token = self.protect(this.method().clone(), this.headers_mut()).await?;
-            let result = self.exchange_as(this, |answer| self.judge(answer, &read)).await;
+            let may_follow = method == Method::GET && redirects < REDIRECTS_MAX;
+            let asked = Asked { uri: request.uri(), may_follow };
+            let result = self.exchange(&this, until, |answer| self.judge(&asked, answer, &read)).await;
             let (judged, exchange) = match result {
                 Ok(judged) => judged,
                 Err(error) => return Err(error.after(before)),
             };
             before.append(exchange);
-            let failed = |error: Error, before| error.about(method.clone(), path.clone()).after(before);
             match judged {
                 Judged::Value(value) => return Ok(Reply { method, path, value, exchange: before }),
                 Judged::TokenWanted(_) if !token_renewed && token.is_some() => {
                     token_renewed = true;
                     self.forget_token(token).await;
                 }
-                Judged::TokenWanted(error) => return Err(failed(error, before)),
-                Judged::Redirect(status, location) => {
+                Judged::TokenWanted(error) => return Err(error.about(method, path).after(before)),
+                Judged::Redirect(uri) => {
                     redirects += 1;
-                    let to = location.and_then(|to| self.resolve(request.uri(), &to));
-                    match to {
-                        Some((to, uri))
-                            if self.shared.base.is_origin_of(&to)
-                                && *request.method() == Method::GET
-                                && matches!(status.as_u16(), 301 | 302 | 307 | 308)
-                                && redirects <= REDIRECTS_MAX
-                                && uri != *request.uri() =>
-                        {
-                            *request.uri_mut() = uri;
-                        }
-                        to => {
-                            let same = to.as_ref().is_some_and(|(to, _)| self.shared.base.is_origin_of(to));
-                            let error = response::redirected(status, to.as_ref().map(|(to, _)| to), same);
-                            return Err(failed(error, before));
-                        }
-                    }
+                    *request.uri_mut() = uri;
                 }
             }
         }
+    }
+
+    /// A credential is not shown to whoever listens.
+    fn check_privacy(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        if shared.auth.is_some() && shared.base.is_exposed() && !shared.dangerous_plain_http {
+            return Err(Error::new(ErrorKind::Invalid)
+                .detail("a credential is not sent without encryption to another machine"));
+        }
+        Ok(())
     }
 
     fn resolve(&self, from: &Uri, to: &str) -> Option<(Url, Uri)> {
@@ -129,34 +133,55 @@ impl Client {
 
     async fn judge<T, F, R>(
         &self,
+        asked: &Asked<'_>,
         answer: http::Response<Body>,
         read: &F,
-    ) -> Result<(Judged<T>, Exchange), Error>
+    ) -> Result<Judged<T>, Error>
     where
         F: Fn(Client, Head, Body) -> R + Send + Sync,
         R: Future<Output = Result<T, Error>> + Send,
     {
-        let (mut parts, body) = answer.into_parts();
-        let exchange = parts.extensions.remove::<Exchange>().unwrap_or_default();
+        let (parts, body) = answer.into_parts();
         let status = parts.status;
-        let judged = if status.is_success() {
-            Judged::Value(read(self.clone(), Head { status, headers: parts.headers }, body).await?)
-        } else if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-            let location = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok());
-            Judged::Redirect(status, location.map(str::to_owned))
-        } else if status == StatusCode::NOT_MODIFIED {
-            Judged::Value(read(self.clone(), Head { status, headers: parts.headers }, body).await?)
-        } else {
-            let said = beginning(body, REFUSAL_BYTES_MAX).await;
-            let error = response::refusal(status, &parts.headers, &said, self.shared.clock.now());
-            if status == StatusCode::FORBIDDEN && wants_token(&parts.headers) {
-                Judged::TokenWanted(error)
-            } else {
-                return Err(error);
-            }
-        };
-        Ok((judged, exchange))
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            let head = Head { status, headers: parts.headers };
+            return read(self.clone(), head, body).await.map(Judged::Value);
+        }
+        if status.is_redirection() {
+            return self.redirected(asked, status, &parts.headers).map(Judged::Redirect);
+        }
+        let said = beginning(body, REFUSAL_BYTES_MAX).await;
+        let error = response::refusal(status, &parts.headers, &said, self.shared.clock.now());
+        if status == StatusCode::FORBIDDEN && wants_token(&parts.headers) {
+            return Ok(Judged::TokenWanted(error));
+        }
+        Err(error)
     }
+
+    /// Where to ask instead: reads, at the same origin.
+    fn redirected(&self, asked: &Asked<'_>, status: StatusCode, headers: &HeaderMap) -> Result<Uri, Error> {
+        let to =
+            headers.get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| self.resolve(asked.uri, to));
+        let is_home = to.as_ref().is_some_and(|(to, _)| self.shared.base.is_origin_of(to));
+        match to {
+            Some((_, uri))
+                if is_home
+                    && asked.may_follow
+                    && matches!(status.as_u16(), 301 | 302 | 307 | 308)
+                    && uri != *asked.uri =>
+            {
+                Ok(uri)
+            }
+            to => Err(response::redirected(status, to.as_ref().map(|(to, _)| to), is_home)),
+        }
+    }
+}
+
+/// What an answer is to.
+struct Asked<'a> {
+    uri: &'a Uri,
+    /// Whether a redirect is followed.
+    may_follow: bool,
 }
 
 /// The head of an answer.
@@ -176,7 +201,7 @@ pub(crate) struct Reply<T> {
 
 enum Judged<T> {
     Value(T),
-    Redirect(StatusCode, Option<String>),
+    Redirect(Uri),
     TokenWanted(Error),
 }
 
@@ -193,6 +218,17 @@ impl Received {
             .after(self.exchange.clone())
     }
 
+    /// A server that has only taken note has not done it: whether it will is for a reading to say.
+    pub(crate) fn check_done(&self) -> Result<(), Error> {
+        match self.status {
+            StatusCode::ACCEPTED => Err(self.error(
+                Error::new(ErrorKind::UnknownOutcome(Connectivity::Timeout))
+                    .detail("the server took note of it and will see to it later"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there is nothing in the body.
     pub(crate) fn is_empty(&self) -> bool {
         self.body.iter().all(u8::is_ascii_whitespace)
@@ -207,15 +243,40 @@ impl Received {
     /// The body as a resource. An error that comes with a status of success is an error nevertheless.
     pub(crate) fn read_resource<R: Resource>(&self) -> Result<R, Error> {
         let resource: R = self.read()?;
-        if resource.id().is_none()
-            && let ErrorResponse { form: ErrorForm::Scim, status: Some(status), .. } =
-                ErrorResponse::read(&self.body)
+        if resource.id().is_none() {
+            self.check_refusal()?;
+        }
+        Ok(resource)
+    }
+
+    fn check_refusal(&self) -> Result<(), Error> {
+        if let ErrorResponse { form: ErrorForm::Scim, status: Some(status), .. } =
+            ErrorResponse::read(&self.body)
             && let Ok(status) = StatusCode::from_u16(status)
             && !status.is_success()
         {
-            return Err(self.error(response::refusal(status, &self.headers, &self.body, self.at)));
+            let refusal = response::refusal(status, &self.headers, &self.body, self.at);
+            // What a service says of a request that it has answered cannot be that it never came.
+            let refusal = match refusal.kind() {
+                ErrorKind::NotSent(_) => refusal.turned_into(ErrorKind::Protocol),
+                _ => refusal,
+            };
+            return Err(self.error(refusal));
         }
-        Ok(resource)
+        Ok(())
+    }
+
+    /// Whether the answer can be one to its method at all.
+    fn check_deed(&self) -> Result<(), Error> {
+        if self.status == StatusCode::NOT_MODIFIED && self.method != Method::GET {
+            let detail = "“not modified” is no answer to a write";
+            return Err(self.error(Error::new(ErrorKind::Protocol).detail(detail)));
+        }
+        // There is nothing else to be read in it.
+        if self.method == Method::DELETE && !self.is_empty() {
+            return self.check_refusal();
+        }
+        Ok(())
     }
 
     /// The version that the head names.

@@ -1,8 +1,11 @@
 //! Whose an account is.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::ensure::{FoundBy, Identity};
+use crate::error::{Error, ErrorKind};
 use crate::resource::{Attributes, ResourceId, attribute};
 
 /// An account that was read.
@@ -27,14 +30,14 @@ pub(super) enum Found {
 }
 
 impl Account {
-    /// From what was read; `None` where there is no identifier to speak of it by.
-    pub(super) fn new(attributes: Attributes, found_by: FoundBy) -> Option<Self> {
-        let id = attribute(&attributes, "id").and_then(Value::as_str).filter(|id| !id.is_empty())?;
-        Some(Self { id: ResourceId::new(id), attributes, found_by })
+    /// From what was read. One without an identifier to speak of it by is an error: it is there, and not absent.
+    pub(super) fn new(attributes: Attributes, found_by: FoundBy) -> Result<Self, Error> {
+        let id = named(&attributes, "id").map(ResourceId::new).ok_or_else(nameless)?;
+        Ok(Self { id, attributes, found_by })
     }
 
-    fn external_id(&self) -> Option<&str> {
-        attribute(&self.attributes, "externalId").and_then(Value::as_str).filter(|id| !id.is_empty())
+    fn external_id(&self) -> Option<Cow<'_, str>> {
+        named(&self.attributes, "externalId")
     }
 
     /// Whether the account says of itself that it is another person's.
@@ -42,14 +45,14 @@ impl Account {
     /// An account without an external identifier says nothing: it may be the person's own from before provisioning.
     pub(super) fn is_strange_to(&self, identity: &Identity) -> bool {
         match (self.external_id(), &identity.external_id) {
-            (Some(theirs), Some(ours)) => theirs != ours,
+            (Some(theirs), Some(ours)) => theirs != *ours,
             _ => false,
         }
     }
 
     /// Whether the account bears the identity's external identifier.
     pub(super) fn bears(&self, identity: &Identity) -> bool {
-        self.external_id().is_some() && self.external_id() == identity.external_id.as_deref()
+        self.external_id().is_some_and(|theirs| Some(&*theirs) == identity.external_id.as_deref())
     }
 
     /// Whether it can be used. Without the attribute it can (RFC 7643 §4.1.1 leaves that to the service).
@@ -64,6 +67,23 @@ impl Account {
     pub(super) fn shows_active(&self) -> bool {
         attribute(&self.attributes, "active").is_some_and(|active| !active.is_null())
     }
+}
+
+/// The identifier of this name. There are services that write numbers.
+pub(super) fn named<'a>(attributes: &'a Attributes, name: &str) -> Option<Cow<'a, str>> {
+    attribute(attributes, name).and_then(identifier)
+}
+
+pub(super) fn identifier(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::from(text)).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(Cow::from(number.to_string())),
+        _ => None,
+    }
+}
+
+pub(super) fn nameless() -> Error {
+    Error::new(ErrorKind::Protocol).detail("a resource without an identifier")
 }
 
 /// Judges what a look-up brought; `accounts` are those for which its filter holds.

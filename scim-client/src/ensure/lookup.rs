@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::dialect::Support;
 use crate::ensure::account::{Account, Found, judge};
-use crate::ensure::reach::{Reach, equal, is_about_the_filter};
+use crate::ensure::reach::{Matches, Reach, equal, is_about_the_filter};
 use crate::ensure::{FoundBy, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
@@ -44,8 +44,9 @@ impl Reach {
                 Err(error) if found_by != FoundBy::UserName && is_about_the_filter(&error) => continue,
                 Err(error) => return Err(error),
             };
-            let accounts = accounts.into_iter().filter_map(|found| Account::new(found, found_by)).collect();
-            match judge(identity, accounts) {
+            let accounts: Result<_, Error> =
+                accounts.into_iter().map(|found| Account::new(found, found_by)).collect();
+            match judge(identity, accounts?) {
                 Found::Nobody => {}
                 Found::Stranger(account) => stranger = stranger.or(Some(account)),
                 found => return Ok(found),
@@ -57,18 +58,20 @@ impl Reach {
     /// Reads every account and evaluates the filters here: the last resort, with servers that do not filter soundly.
     pub(super) async fn walk(&self, identity: &Identity) -> Result<Found, Error> {
         let filters = filters(identity, true);
-        let mut found: Vec<Vec<Account>> = vec![Vec::new(); filters.len()];
+        let mut found = vec![Matches::default(); filters.len()];
         self.list(None, |attributes| {
-            for ((filter, found_by), found) in filters.iter().zip(&mut found) {
+            for ((filter, _), found) in filters.iter().zip(&mut found) {
                 if filter.matches(attributes) {
-                    found.extend(Account::new(attributes.clone(), *found_by));
+                    found.keep(attributes);
                 }
             }
         })
         .await?;
         let mut stranger = None;
-        for accounts in found {
-            match judge(identity, accounts) {
+        for (found, (_, found_by)) in found.into_iter().zip(filters) {
+            let found = found.few()?.into_iter();
+            let accounts: Result<_, Error> = found.map(|found| Account::new(found, found_by)).collect();
+            match judge(identity, accounts?) {
                 Found::Nobody => {}
                 Found::Stranger(account) => stranger = stranger.or(Some(account)),
                 found => return Ok(found),

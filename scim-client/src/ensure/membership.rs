@@ -1,10 +1,12 @@
 //! Somebody in a group, or out of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::ensure::account::{identifier, named};
 use crate::ensure::confirm::{Difference, Divergence};
 use crate::ensure::reach::{Reach, Written};
 use crate::ensure::{Membership, Others, Outcome, State};
@@ -102,18 +104,19 @@ impl View {
     }
 
     fn others(&self, user: &ResourceId) -> BTreeSet<String> {
-        members(&self.attributes).filter(|member| *member != user.as_str()).map(str::to_owned).collect()
+        members(&self.attributes).filter(|member| *member != user.as_str()).map(Cow::into_owned).collect()
     }
 }
 
-fn members(group: &Attributes) -> impl Iterator<Item = &str> {
-    attribute(group, "members").and_then(Value::as_array).into_iter().flatten().filter_map(value_of)
-}
-
-fn value_of(member: &Value) -> Option<&str> {
-    match member {
-        Value::Object(parts) => attribute(parts, "value").and_then(Value::as_str),
-        Value::String(value) => Some(value),
-        _ => None,
-    }
+/// The identifiers of the members; a single one may stand without its array, and bare.
+fn members(group: &Attributes) -> impl Iterator<Item = Cow<'_, str>> {
+    let members: &[Value] = match attribute(group, "members") {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(members)) => members,
+        Some(single) => std::slice::from_ref(single),
+    };
+    members.iter().filter_map(|member| match member {
+        Value::Object(parts) => named(parts, "value"),
+        bare => identifier(bare),
+    })
 }

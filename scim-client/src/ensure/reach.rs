@@ -2,18 +2,17 @@
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
-use serde_json::Value;
 
 use crate::client::{Client, Endpoint, Query};
 use crate::dialect::{Dialect, Update};
-use crate::ensure::account::Account;
-use crate::ensure::{Care, FoundBy, Membership, Outcome, State};
+use crate::ensure::account::{Account, named, nameless};
+use crate::ensure::{Care, FoundBy, MATCHES_MAX, Membership, Outcome, State};
 use crate::error::{Error, ErrorKind, ScimType};
 use crate::filter::{CompareOp, Filter, Literal};
 use crate::message::PatchOp;
 use crate::patch;
 use crate::path::AttributePath;
-use crate::resource::{Attributes, DynamicResource, Resource as _, ResourceId, attribute};
+use crate::resource::{Attributes, DynamicResource, Resource as _, ResourceId};
 use crate::trace::Trace;
 
 /// Resources asked for at a time, in look-ups.
@@ -24,6 +23,30 @@ pub(super) struct Reach {
     client: Client,
     resources: Endpoint<DynamicResource>,
     trace: Trace,
+}
+
+/// What a look-up's filter holds for, as long as it is few.
+#[derive(Clone, Default)]
+pub(super) struct Matches {
+    kept: Vec<Attributes>,
+    count: usize,
+}
+
+impl Matches {
+    pub(super) fn keep(&mut self, attributes: &Attributes) {
+        self.count = self.count.saturating_add(1);
+        if self.kept.len() < MATCHES_MAX {
+            self.kept.push(attributes.clone());
+        }
+    }
+
+    /// They, or how many there are where nobody could tell whose they are.
+    pub(super) fn few(self) -> Result<Vec<Attributes>, Error> {
+        if self.count > MATCHES_MAX {
+            return Err(Error::new(ErrorKind::Ambiguous { matches: self.count }));
+        }
+        Ok(self.kept)
+    }
 }
 
 /// How a write ended.
@@ -87,7 +110,14 @@ impl Reach {
     /// Reads one; `None` where it is not there and the service itself answers.
     pub(super) async fn read(&self, id: &ResourceId) -> Result<Option<Attributes>, Error> {
         match self.resources.get(id).await {
-            Ok(read) => Ok(Some(read.into_inner().attributes)),
+            Ok(read) => {
+                let attributes = read.into_inner().attributes;
+                // What was not asked for is not believed.
+                if named(&attributes, "id").is_some_and(|read| read == id.as_str()) {
+                    return Ok(Some(attributes));
+                }
+                Err(Error::new(ErrorKind::Protocol).detail("another resource came than was asked for"))
+            }
             Err(error) if *error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -96,24 +126,19 @@ impl Reach {
     /// Reads an account by its identifier.
     pub(super) async fn account(&self, id: &ResourceId, found_by: FoundBy) -> Result<Option<Account>, Error> {
         let Some(attributes) = self.read(id).await? else { return Ok(None) };
-        let account = Account::new(attributes, found_by).ok_or_else(nameless)?;
-        // What was not asked for is not believed.
-        if account.id == *id {
-            return Ok(Some(account));
-        }
-        Err(Error::new(ErrorKind::Protocol).detail("another resource came than was asked for"))
+        Account::new(attributes, found_by).map(Some)
     }
 
     /// All that a filter holds for, evaluated here: a server that ignores it gives every resource it has.
     pub(super) async fn matching(&self, filter: &Filter) -> Result<Vec<Attributes>, Error> {
-        let mut found = Vec::new();
+        let mut found = Matches::default();
         self.list(Some(filter), |attributes| {
             if filter.matches(attributes) {
-                found.push(attributes.clone());
+                found.keep(attributes);
             }
         })
         .await?;
-        Ok(found)
+        found.few()
     }
 
     /// Any one there is.
@@ -158,7 +183,7 @@ impl Reach {
         let mut holds = false;
         let listed = self
             .list(Some(&filter), |attributes| {
-                holds |= attribute(attributes, "id").and_then(Value::as_str) == Some(group.as_str());
+                holds |= named(attributes, "id").is_some_and(|id| id == group.as_str());
             })
             .await;
         match listed {
@@ -270,10 +295,6 @@ pub(super) fn is_about_the_filter(error: &Error) -> bool {
                     | ScimType::InvalidSyntax
             )
     ) || (matches!(error.kind(), ErrorKind::SchemaMismatch(_)) && error.http_status() == Some(400))
-}
-
-fn nameless() -> Error {
-    Error::new(ErrorKind::Protocol).detail("a resource without an identifier")
 }
 
 /// What a write's answer means: whoever may have been heard is asked again, whoever said no is believed.

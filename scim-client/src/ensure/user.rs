@@ -130,6 +130,10 @@ impl Upsert<'_> {
                 self.reach.settle().await;
             }
             if let Some(account) = self.reach.account(id, FoundBy::Id).await? {
+                // There are services that answer a create with whoever they take for the same.
+                if account.is_strange_to(self.identity) {
+                    return Err(strange());
+                }
                 return Ok(account);
             }
         }

@@ -1,10 +1,12 @@
 //! `BulkRequest` and `BulkResponse` (RFC 7644 §3.7).
 
+use std::fmt;
+
 use serde::{Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::attributes;
-use crate::message::PatchOp;
+use crate::message::{PatchOp, without_password};
 use crate::resource::AttributeValue;
 use crate::resource::keyword::keywords;
 use crate::urn;
@@ -25,7 +27,8 @@ attributes! {
 
 attributes! {
     /// One request of several.
-    #[derive(Clone, Debug, Default, PartialEq)]
+    /// `Debug` shows no password.
+    #[derive(Clone, Default, PartialEq)]
     #[non_exhaustive]
     pub struct BulkOperation {
         /// What to do.
@@ -38,6 +41,18 @@ attributes! {
         "path" => path: Option<String>,
         /// The resource or the [`PatchOp`]; none for DELETE.
         "data" => data: Option<Value>,
+    }
+}
+
+impl fmt::Debug for BulkOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkOperation")
+            .field("method", &self.method)
+            .field("bulk_id", &self.bulk_id)
+            .field("version", &self.version)
+            .field("path", &self.path)
+            .field("data", &self.data.clone().map(without_password))
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::attributes;
 use crate::dialect::VerbCase;
 use crate::path::Path;
 use crate::resource::value::{Scalar, ScalarValue, scalar_values};
-use crate::resource::{AttributeValue, read_entries};
+use crate::resource::{AttributeValue, attribute, read_entries};
 use crate::urn;
 
 /// Changes to a resource, applied together or not at all.
@@ -57,7 +57,34 @@ fn is_password(name: &str) -> bool {
     name.rsplit(':').next().is_some_and(|name| name.eq_ignore_ascii_case("password"))
 }
 
-fn without_password(value: Value) -> Value {
+/// The passwords in a resource or a patch.
+pub(crate) fn passwords(value: &Value) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(elements) => open.extend(elements),
+            Value::Object(parts) => {
+                let is_change = attribute(parts, "path").and_then(Value::as_str).is_some_and(is_password);
+                for (name, part) in parts {
+                    match part {
+                        Value::String(text)
+                            if is_password(name) || (is_change && name.eq_ignore_ascii_case("value")) =>
+                        {
+                            found.push(text.as_str());
+                        }
+                        part => open.push(part),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found.retain(|password| !password.is_empty());
+    found
+}
+
+pub(crate) fn without_password(value: Value) -> Value {
     match value {
         Value::Object(parts) => parts
             .into_iter()

@@ -278,7 +278,7 @@ fn failure(error: &reqwest::Error) -> TransportError {
         Connectivity::Timeout
     } else if error.is_connect() {
         Connectivity::Connect
-    } else if error.is_decode() && !is_io(error) {
+    } else if is_nonsense(error) || (error.is_decode() && !is_io(error)) {
         Connectivity::Protocol
     } else {
         Connectivity::Reset
@@ -286,19 +286,21 @@ fn failure(error: &reqwest::Error) -> TransportError {
     TransportError { stage, kind, message: root(error) }
 }
 
+/// What caused it, outermost first. An `io::Error` passes over its inner error in `source`; it is among these.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |&cause| cause.source())
+    std::iter::successors(error.source(), |&cause| {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| cause.source())
+    })
 }
 
 fn is_tls(error: &reqwest::Error) -> bool {
-    // An `io::Error` hands out its inner error by `get_ref` only; `source` is already one further.
-    causes(error).any(|cause| {
-        cause.is::<rustls::Error>()
-            || cause
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref)
-                .is_some_and(|inner| inner.is::<rustls::Error>())
-    })
+    causes(error).any(|cause| cause.is::<rustls::Error>())
+}
+
+/// What came is no HTTP.
+fn is_nonsense(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
 fn is_io(error: &reqwest::Error) -> bool {

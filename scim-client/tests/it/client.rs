@@ -14,8 +14,11 @@ use scim_client::transport::{Connectivity, MemoryTransport, Scripted, Stage};
 use scim_client::{Client, Dialect, Error, ErrorKind};
 use serde_json::{Value, json};
 
+use crate::suite::Hasty;
+
 fn client(transport: &MemoryTransport) -> Client {
-    Client::over("https://app.example/scim/v2", transport.clone()).unwrap().auth(Bearer::new("t0ken"))
+    let client = Client::over("https://app.example/scim/v2", transport.clone()).unwrap();
+    client.auth(Bearer::new("t0ken")).clock(Hasty::new())
 }
 
 fn bjensen() -> Value {
@@ -230,11 +233,11 @@ async fn pages_for_people_are_no_answers() {
     let page = "  <!DOCTYPE html><title>Sign in</title>";
     for content_type in ["text/html; charset=utf-8", "application/scim+json"] {
         let transport = MemoryTransport::new(move |_| Scripted::bytes(200, content_type, page));
-        let users = client(&transport).users();
+        let users = || client(&transport).users();
         let login = ErrorKind::Authentication(Authentication::LoginPage);
-        assert_eq!(*kind(&users.get(&id("1")).await.unwrap_err()), login);
-        assert_eq!(*kind(&users.delete(&id("1")).await.unwrap_err()), login);
-        assert_eq!(*kind(&users.create(&User::new("x")).await.unwrap_err()), login);
+        assert_eq!(*kind(&users().get(&id("1")).await.unwrap_err()), login);
+        assert_eq!(*kind(&users().delete(&id("1")).await.unwrap_err()), login);
+        assert_eq!(*kind(&users().create(&User::new("x")).await.unwrap_err()), login);
     }
 }
 

@@ -5,6 +5,7 @@
 //! recorded** from the services themselves: they show that the client copes with what is written there, and nothing more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use scim_client::dialect::Dialect;
@@ -15,11 +16,13 @@ mod bulk;
 mod discovery;
 mod listing;
 mod manners;
+mod meter;
 mod patching;
 mod service;
 mod vendors;
 
 pub(crate) use manners::*;
+use meter::Meter;
 
 pub(crate) const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 pub(crate) const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
@@ -31,6 +34,7 @@ pub(crate) const TOKEN: &str = "fake-token";
 pub(crate) struct Fake {
     manners: Arc<Manners>,
     state: Arc<Mutex<State>>,
+    meter: Option<Arc<Meter>>,
 }
 
 #[derive(Default)]
@@ -38,8 +42,6 @@ struct State {
     records: Vec<Record>,
     /// How many there ever were.
     made: u64,
-    /// How many requests came.
-    requests: u64,
 }
 
 /// A resource as it is kept.
@@ -75,7 +77,18 @@ impl Fake {
     }
 
     pub(crate) fn with(manners: Manners) -> Self {
-        Self { manners: Arc::new(manners), state: Arc::default() }
+        Self { manners: Arc::new(manners), state: Arc::default(), meter: None }
+    }
+
+    /// One that counts what comes and refuses what is too much, as its documentation says; `time` is since it began.
+    pub(crate) fn metered(mut self, time: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.meter = Some(Arc::new(Meter::new(self.manners.welcome, time)));
+        self
+    }
+
+    /// How many requests were too much, of one that is metered.
+    pub(crate) fn refused(&self) -> usize {
+        self.meter.as_ref().map_or(0, |meter| meter.refused())
     }
 
     pub(crate) fn name(&self) -> &'static str {

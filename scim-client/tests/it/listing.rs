@@ -16,8 +16,10 @@ use scim_client::urn;
 use scim_client::{Client, Dialect, Error, ErrorKind};
 use serde_json::{Value, json};
 
+use crate::suite::Hasty;
+
 fn client(transport: &MemoryTransport, dialect: Dialect) -> Client {
-    Client::over("https://app.example/v2", transport.clone()).unwrap().dialect(dialect)
+    Client::over("https://app.example/v2", transport.clone()).unwrap().dialect(dialect).clock(Hasty::new())
 }
 
 fn by(paging: Paging) -> Dialect {

@@ -50,8 +50,8 @@ pub(crate) struct Manners {
     pub(crate) scim_types: bool,
     /// Whether a user that is deactivated is left out of lists, though its name stays taken.
     pub(crate) hides_inactive: bool,
-    /// Each request of this number is answered 429.
-    pub(crate) every_nth_is_too_many: Option<u64>,
+    /// How much is welcome, of those who are metered ([`Fake::metered`](super::Fake::metered)).
+    pub(crate) welcome: Welcome,
     pub(crate) unknown_attributes: Unknown,
 }
 
@@ -132,6 +132,21 @@ pub(crate) enum Unknown {
     Refused,
 }
 
+/// How many requests are welcome.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Welcome {
+    Everything,
+    /// Writes, so many a minute and so many at once; what is beyond is told when there is room again.
+    Writes {
+        per_minute: u32,
+        burst: u32,
+    },
+    /// All, so many in a minute; whoever asks for more is refused for a minute.
+    All {
+        per_minute_max: u32,
+    },
+}
+
 impl Manners {
     pub(crate) fn strict() -> Self {
         Self {
@@ -170,7 +185,7 @@ impl Manners {
             deleted: Deleted::Gone,
             scim_types: true,
             hides_inactive: false,
-            every_nth_is_too_many: None,
+            welcome: Welcome::Everything,
             unknown_attributes: Unknown::Refused,
         }
     }

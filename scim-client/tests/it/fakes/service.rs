@@ -26,16 +26,11 @@ impl Asked<'_> {
 impl Fake {
     pub(super) fn serve(&self, request: &http::Request<Bytes>) -> Outcome {
         let manners = &*self.manners;
-        let number = {
-            let mut state = self.lock();
-            state.requests += 1;
-            state.requests
-        };
         let query = request.uri().query().unwrap_or_default();
         let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let asked = Asked { request, query };
-        if manners.every_nth_is_too_many.is_some_and(|nth| number % nth == 0) {
-            return Ok(Scripted::error(429, None, "too many requests").header("retry-after", "1"));
+        if let Some(refusal) = self.meter.as_ref().and_then(|meter| meter.refuses(request.method())) {
+            return Ok(refusal);
         }
         if asked.header("authorization") != Some(&format!("Bearer {TOKEN}")) {
             return Err(Refusal::new(401, None, "no"));

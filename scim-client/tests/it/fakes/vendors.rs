@@ -56,6 +56,7 @@ impl Fake {
             name: "SAP Cloud Identity Services",
             base_path: "/scim",
             page_max: 100,
+            welcome: Welcome::All { per_minute_max: 280 },
             bulk: true,
             search: true,
             ..Manners::minimal()
@@ -97,6 +98,7 @@ impl Fake {
             name: "Slack",
             page_max: 1000,
             deleted: Deleted::Disabled,
+            welcome: Welcome::Writes { per_minute: 180, burst: 20 },
             ..Manners::minimal()
         })
     }

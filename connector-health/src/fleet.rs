@@ -1,0 +1,288 @@
+//! All connectors of one outbox: a monitor and an alert book for each, told by the outbox what it sees.
+//!
+//! ```text
+//!  Outbox ── attempts, cycles (Observer) ──▶ Fleet ── advance ──▶ alerts for an AlertDesk
+//!    ▲                                         │
+//!    └────────── what may be sent (Gate) ──────┘
+//! ```
+//!
+//! One value is both: give the same `Arc<Fleet>` to [`Options::gate`](crate::outbox::Options::gate) and
+//! [`Options::observer`](crate::outbox::Options::observer).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::alert::{Alert, AlertBook, AlertRules, Backlog, BookState};
+use crate::connector::{Effect, Failure, FailureKind};
+use crate::id::ConnectorId;
+use crate::lane::QueueCounts;
+use crate::monitor::{self, FailureClass, Monitor, Observation, Thresholds, Tier};
+use crate::observe::{Admission, Attempted, Cycle, Gate, Left, Observer};
+
+/// How often a connector without due work is probed, where nothing else is said.
+pub const PROBE_EVERY: TimeDelta = TimeDelta::minutes(1);
+
+/// The health of all connectors.
+pub struct Fleet {
+    thresholds: Thresholds,
+    rules: AlertRules,
+    probe_every: TimeDelta,
+    members: Mutex<BTreeMap<ConnectorId, Member>>,
+}
+
+struct Member {
+    monitor: Monitor,
+    book: AlertBook,
+    backlog: Backlog,
+    held: u64,
+    /// When something was last sent there.
+    used_at: Option<DateTime<Utc>>,
+    /// Operations of the pass that runs, probes not counted.
+    operations: u64,
+}
+
+/// What a fleet knows of its connectors, to be kept over a restart.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FleetState(BTreeMap<ConnectorId, MemberState>);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct MemberState {
+    monitor: monitor::State,
+    book: BookState,
+    backlog: Backlog,
+}
+
+/// How one connector is, for people and pages.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// Which.
+    pub connector: ConnectorId,
+    /// How it is.
+    pub tier: Tier,
+    /// Why, and what is missing for it to be healthy, in one sentence.
+    pub explanation: String,
+    /// Last time that anything was confirmed.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// What waits there.
+    pub backlog: Backlog,
+    /// Leavers that are held for somebody's approval.
+    pub held: u64,
+}
+
+impl Fleet {
+    /// Of these connectors, of which nothing is known yet.
+    pub fn new(
+        connectors: impl IntoIterator<Item = ConnectorId>,
+        thresholds: Thresholds,
+        rules: AlertRules,
+    ) -> Self {
+        Self::restore(connectors, thresholds, rules, FleetState::default())
+    }
+
+    /// Of these connectors, of which this was known. What was known of others is forgotten.
+    pub fn restore(
+        connectors: impl IntoIterator<Item = ConnectorId>,
+        thresholds: Thresholds,
+        rules: AlertRules,
+        mut state: FleetState,
+    ) -> Self {
+        let members = connectors.into_iter().map(|connector| {
+            let member = match state.0.remove(&connector) {
+                Some(known) => Member {
+                    monitor: Monitor::restore(thresholds.clone(), known.monitor),
+                    book: AlertBook::restore(connector.clone(), rules.clone(), known.book),
+                    backlog: known.backlog,
+                    held: 0,
+                    used_at: None,
+                    operations: 0,
+                },
+                None => Member {
+                    monitor: Monitor::new(thresholds.clone()),
+                    book: AlertBook::new(connector.clone(), rules.clone()),
+                    backlog: Backlog::default(),
+                    held: 0,
+                    used_at: None,
+                    operations: 0,
+                },
+            };
+            (connector, member)
+        });
+        let members = Mutex::new(members.collect());
+        Self { thresholds, rules, probe_every: PROBE_EVERY, members }
+    }
+
+    /// Probes a connector without due work so often instead of every [`PROBE_EVERY`].
+    #[must_use]
+    pub fn probe_every(self, every: TimeDelta) -> Self {
+        Self { probe_every: every.max(TimeDelta::milliseconds(1)), ..self }
+    }
+
+    /// What it knows, to be kept.
+    pub fn state(&self) -> FleetState {
+        let state = |member: &Member| MemberState {
+            monitor: member.monitor.state().clone(),
+            book: member.book.state().clone(),
+            backlog: member.backlog,
+        };
+        FleetState(self.members().iter().map(|(id, member)| (id.clone(), state(member))).collect())
+    }
+
+    /// Lets time pass, and gives what has to be told: to be called after each pass and at [`next_deadline`](Self::next_deadline).
+    pub fn advance(&self, now: DateTime<Utc>) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        for member in self.members().values_mut() {
+            member.monitor.tick(now);
+            alerts.extend(member.book.update(&member.monitor, &member.backlog, now));
+        }
+        alerts
+    }
+
+    /// Says something of a connector that the outbox cannot see, such as when its credential ends.
+    pub fn observe(&self, connector: &ConnectorId, observation: Observation, now: DateTime<Utc>) {
+        if let Some(member) = self.members().get_mut(connector) {
+            member.monitor.observe(observation, now);
+        }
+    }
+
+    /// When the next probe is due or something changes by time alone; not before `now`.
+    pub fn next_deadline(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let far = now.checked_add_signed(self.probe_every).unwrap_or(now);
+        let due = |member: &Member| {
+            let probe = member.probe_due(now, self.probe_every);
+            member.monitor.next_deadline().map_or(probe, |deadline| deadline.min(probe))
+        };
+        self.members().values().map(due).fold(far, DateTime::min).max(now)
+    }
+
+    /// How each connector is.
+    pub fn health(&self, now: DateTime<Utc>) -> Vec<Health> {
+        let health = |(id, member): (&ConnectorId, &Member)| Health {
+            connector: id.clone(),
+            tier: member.monitor.tier(),
+            explanation: member.monitor.explain(now),
+            last_success_at: member.monitor.last_success_at(),
+            backlog: member.backlog,
+            held: member.held,
+        };
+        self.members().iter().map(health).collect()
+    }
+
+    /// Alerts whose cause is there still.
+    pub fn open_alerts(&self) -> Vec<Alert> {
+        self.members().values().flat_map(|member| member.book.open().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<ConnectorId, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet")
+            .field("thresholds", &self.thresholds)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    fn probe_due(&self, now: DateTime<Utc>, every: TimeDelta) -> DateTime<Utc> {
+        match self.monitor.gate(now) {
+            monitor::Gate::Wait { until } => until,
+            monitor::Gate::Probe => now,
+            monitor::Gate::Work => {
+                self.used_at.and_then(|used| used.checked_add_signed(every)).unwrap_or(now)
+            }
+        }
+    }
+}
+
+impl Gate for Fleet {
+    fn admission(&self, connector: &ConnectorId, now: DateTime<Utc>) -> Admission {
+        let members = self.members();
+        // Nobody looks after a connector that is not known here, so nothing of it would be seen.
+        let Some(member) = members.get(connector) else { return Admission::Stop };
+        match member.monitor.gate(now) {
+            monitor::Gate::Wait { .. } => Admission::Stop,
+            monitor::Gate::Probe => Admission::Probe,
+            monitor::Gate::Work if member.probe_due(now, self.probe_every) <= now => Admission::Probe,
+            monitor::Gate::Work => Admission::Open,
+        }
+    }
+}
+
+impl Observer for Fleet {
+    fn attempted(&self, attempted: &Attempted<'_>) {
+        let mut members = self.members();
+        let Some(member) = members.get_mut(attempted.connector) else { return };
+        member.used_at = Some(attempted.at);
+        let is_probe = attempted.operation == crate::observe::PROBE;
+        let observation = match (is_probe, attempted.failure) {
+            (true, None) => Observation::probe_confirmed(attempted.duration),
+            (true, Some(failure)) => Observation::probe_failed(class(failure), failure.message()),
+            (false, None) => Observation::confirmed(attempted.duration),
+            (false, Some(failure)) => Observation::failed(class(failure), failure.message()),
+        };
+        member.operations = member.operations.saturating_add(u64::from(!is_probe));
+        member.monitor.observe(observation, attempted.at);
+    }
+
+    fn cycle(&self, cycle: &Cycle<'_>) {
+        let mut members = self.members();
+        let Some(member) = members.get_mut(cycle.connector) else { return };
+        let replayed = &mut member.backlog.replayed;
+        replayed.delivered = replayed.delivered.saturating_add(cycle.delivered);
+        replayed.superseded = replayed.superseded.saturating_add(cycle.superseded);
+        let replayed = *replayed;
+        member.backlog = Backlog { replayed, ..Backlog::from(&cycle.counts) };
+        member.held = cycle.counts.held;
+        // A probe is a cycle of its own, and was observed as one.
+        if std::mem::take(&mut member.operations) > 0 {
+            let undelivered = match cycle.left_due {
+                Left::Nothing => 0,
+                Left::Some => cycle.failed.max(1),
+            };
+            member.monitor.observe(Observation::cycle_ended(undelivered), cycle.ended_at);
+        }
+    }
+
+    fn held(&self, connector: &ConnectorId, leavers: u64, _at: DateTime<Utc>) {
+        if let Some(member) = self.members().get_mut(connector) {
+            member.held = leavers;
+        }
+    }
+}
+
+/// Of what kind a failed delivery is, to a monitor.
+fn class(failure: &Failure) -> FailureClass {
+    match (failure.kind(), failure.effect()) {
+        (FailureKind::Connectivity, Effect::None) => FailureClass::Unreachable,
+        (FailureKind::Connectivity, Effect::Unknown) => FailureClass::UnknownOutcome,
+        (FailureKind::Authentication, _) => FailureClass::CredentialRefused,
+        (FailureKind::Authorization, _) => FailureClass::OperationRefused,
+        (FailureKind::RateLimited, _) => FailureClass::RateLimited,
+        (FailureKind::Server, _) => FailureClass::ServerError,
+        (FailureKind::SchemaMismatch | FailureKind::Unsupported, _) => FailureClass::SchemaMismatch,
+        (FailureKind::Conflict | FailureKind::Ambiguous, _) => FailureClass::Conflict,
+        (FailureKind::Divergent | FailureKind::Missing, _) => FailureClass::Divergent,
+    }
+}
+
+impl From<&QueueCounts> for Backlog {
+    fn from(counts: &QueueCounts) -> Self {
+        Self {
+            provisioning_queued: counts.provisioning_queued,
+            provisioning_failed: counts.provisioning_failed,
+            deprovisioning_queued: counts.deprovisioning_queued,
+            deprovisioning_failed: counts.deprovisioning_failed,
+            oldest_deprovision_at: counts.oldest_deprovision,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The command line. Each verb has its own file beside this one; what it takes stands there.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::scim;
+
+/// Look into SCIM services, and change what is there.
+#[derive(Debug, Parser)]
+#[command(name = "provisioner", version, after_help = scim::args::HELP)]
+pub(crate) struct Arguments {
+    /// Print JSON: one line per result, the exact text; errors, too
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start three applications on loopback, show what becomes of somebody who leaves while two of them are ill, and keep serving
+    Demo {
+        /// Where to keep outbox, audit log and keys; stays when the demo ends
+        #[arg(long, value_name = "DIR", default_value = "provisioner-demo")]
+        data_dir: PathBuf,
+    },
+    /// Ask one SCIM service: what it supports, who is in it; change one resource
+    Scim(Box<scim::args::Arguments>),
+}
+
+/// Whether JSON was asked for, also where the rest of the command line makes no sense.
+pub(crate) fn asks_for_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    arguments.into_iter().take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}

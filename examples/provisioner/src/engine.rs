@@ -1,0 +1,440 @@
+//! The provisioner at work: what arrives goes into the outbox, what is due goes out, and what happens is seen, told and kept.
+
+mod charts;
+mod ledger;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use audit_log::{AuditLog, Entry, FileKeys, FileStore};
+use chrono::{DateTime, TimeDelta, Utc};
+use connector_health::alert::{Alert, AlertDesk, AlertRules, AlertSink, AlertState, AlertStoreError};
+use connector_health::connector::Connectors;
+use connector_health::event::Subject;
+use connector_health::fleet::FleetState;
+use connector_health::monitor::Thresholds;
+use connector_health::observe::{Attempted, Cycle, Gate, Observer};
+use connector_health::offboarding::{Offboarding, State};
+use connector_health::outbox::{AcceptError, Accepted, MassLeaverGuard, Options, OutboxError};
+use connector_health::store::{OutboxStore as _, StoreError};
+use connector_health::{ConnectorId, Fleet, Observation, Outbox, PersonId, RedbStore};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::files;
+use crate::people::{Happening, Kind, Mistake};
+use charts::Charts;
+use ledger::{AlertHistory, FileAlerts, OpenLeavers};
+
+/// Leavers of one connector that the status shows.
+const LEAVERS_SHOWN_MAX: usize = 1_000;
+/// How often health is written down where no alert asks for it.
+const KEEP_EVERY: TimeDelta = TimeDelta::seconds(1);
+/// Longest time between two looks at what is due, whatever is known of it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How it works.
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) rules: AlertRules,
+    pub(crate) probe_every: TimeDelta,
+    pub(crate) chart_step: TimeDelta,
+    pub(crate) guard: MassLeaverGuard,
+    pub(crate) sinks: Vec<(String, Arc<dyn AlertSink>)>,
+}
+
+/// The provisioner.
+pub(crate) struct Engine {
+    outbox: Outbox<RedbStore>,
+    fleet: Arc<Fleet>,
+    charts: Arc<Charts>,
+    connectors: Connectors,
+    desk: AlertDesk<FileAlerts>,
+    history: Mutex<AlertHistory>,
+    leavers: OpenLeavers,
+    audit: AuditLog,
+    fleet_file: PathBuf,
+    kept_at: Mutex<Option<DateTime<Utc>>>,
+    wake: Notify,
+}
+
+/// Why the provisioner cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error("the outbox: {0}")]
+    Outbox(#[from] OutboxError),
+    #[error("the outbox: {0}")]
+    Store(#[from] StoreError),
+    #[error("the audit log: {0}")]
+    Audit(String),
+    #[error(transparent)]
+    Alerts(#[from] AlertStoreError),
+    #[error("{what} `{path}`: {source}", path = path.display())]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+/// What became of one line of a source.
+#[derive(Debug, Serialize)]
+pub(crate) struct Taken {
+    pub(crate) person: PersonId,
+    #[serde(rename = "type")]
+    pub(crate) kind: Kind,
+    /// Changes that wait for their turn.
+    pub(crate) queued: usize,
+    /// Changes that had been accepted before.
+    pub(crate) already: usize,
+    /// Leavers that wait for somebody's approval.
+    pub(crate) held: usize,
+    /// Why something of it was not accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) refused: Vec<String>,
+}
+
+/// Tells both who has to know.
+struct Both {
+    fleet: Arc<Fleet>,
+    charts: Arc<Charts>,
+}
+
+impl Observer for Both {
+    fn attempted(&self, attempted: &Attempted<'_>) {
+        self.fleet.attempted(attempted);
+        self.charts.attempted(attempted);
+    }
+
+    fn cycle(&self, cycle: &Cycle<'_>) {
+        self.fleet.cycle(cycle);
+    }
+
+    fn held(&self, connector: &ConnectorId, leavers: u64, at: DateTime<Utc>) {
+        self.fleet.held(connector, leavers, at);
+    }
+}
+
+impl Engine {
+    /// Opens everything; what an earlier run left goes on.
+    pub(crate) async fn open(settings: Settings, connectors: Connectors) -> Result<Self, EngineError> {
+        let dir = &settings.data_dir;
+        let now = Utc::now();
+        let audit = open_audit(dir).await?;
+        let fleet_file = dir.join("health.json");
+        let known: FleetState = files::kept(&fleet_file)?.unwrap_or_default();
+        let ids: Vec<ConnectorId> = connectors.iter().map(|(id, _)| id.clone()).collect();
+        let fleet = Fleet::restore(ids.iter().cloned(), settings.thresholds, settings.rules, known);
+        let fleet = Arc::new(fleet.probe_every(settings.probe_every));
+        let charts = Arc::new(Charts::new(ids, settings.chart_step));
+        let options = Options::default()
+            .guard(settings.guard)
+            .operation_timeout(Duration::from_secs(30))
+            .gate(Arc::clone(&fleet) as Arc<dyn Gate>)
+            .observer(Both { fleet: Arc::clone(&fleet), charts: Arc::clone(&charts) });
+        let outbox = Outbox::open_with(RedbStore::open(dir.join("outbox.redb"))?, options).await?;
+        let desk =
+            AlertDesk::open(FileAlerts::open(dir.join("alerts-pending.json"))?, settings.sinks, now).await?;
+        Ok(Self {
+            outbox,
+            fleet,
+            charts,
+            connectors,
+            desk,
+            history: Mutex::new(AlertHistory::open(dir.join("alerts.json"))?),
+            leavers: OpenLeavers::open(dir.join("leavers"))?,
+            audit,
+            fleet_file,
+            kept_at: Mutex::new(None),
+            wake: Notify::new(),
+        })
+    }
+
+    /// Takes in what a source says. Durable on return.
+    pub(crate) async fn take(&self, happening: &Happening) -> Result<Taken, TakeError> {
+        let now = Utc::now();
+        let ids: Vec<ConnectorId> = self.connectors.iter().map(|(id, _)| id.clone()).collect();
+        let events = happening.events(&self.outbox, &ids, now).await?;
+        let at = happening.at.unwrap_or(now);
+        // Recorded first: nothing happens to anybody that is not on record.
+        let entry = Entry::new(happening.kind.event_type())
+            .target(happening.person.id.as_str())
+            .outcome("success")
+            .field("correlation_id", happening.correlation(at))
+            .field("occurred_at", rfc3339(at))
+            .field("changes", events.len());
+        self.record(entry).await?;
+        if happening.kind == Kind::Leaver {
+            self.leavers.add(&happening.person.id)?;
+        }
+        let mut taken = Taken {
+            person: happening.person.id.clone(),
+            kind: happening.kind,
+            queued: 0,
+            already: 0,
+            held: 0,
+            refused: Vec::new(),
+        };
+        for answer in self.outbox.accept_all(events, now).await {
+            match answer {
+                Ok(Accepted::Queued) => taken.queued += 1,
+                Ok(Accepted::Already) => taken.already += 1,
+                Ok(Accepted::Held) => taken.held += 1,
+                Err(AcceptError::Outbox(error)) => return Err(TakeError::Failed(error.to_string())),
+                Err(error) => taken.refused.push(error.to_string()),
+            }
+        }
+        self.wake.notify_one();
+        Ok(taken)
+    }
+
+    /// Works until dropped, or until storage fails.
+    pub(crate) async fn run(&self) -> Result<(), EngineError> {
+        loop {
+            let now = Utc::now();
+            let worked = self.outbox.work(&self.connectors, now).await?;
+            let now = Utc::now();
+            self.tell(now).await?;
+            if worked.delivered > 0 || worked.superseded > 0 {
+                self.close_offboardings(now).await?;
+            }
+            let deadline = self.fleet.next_deadline(now);
+            let due = worked.next_at.map_or(deadline, |next| next.min(deadline));
+            let wait = due.signed_duration_since(Utc::now()).to_std().unwrap_or_default();
+            // A pass that could do nothing is not repeated at once.
+            let wait = wait.clamp(Duration::from_millis(20), LOOK_EVERY);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Delivers alerts until dropped: apart from the work, which must not wait for a webhook.
+    pub(crate) async fn deliver_alerts(&self) {
+        loop {
+            self.desk.pass(Utc::now()).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn tell(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
+        let alerts = self.fleet.advance(now);
+        if !alerts.is_empty() {
+            for alert in &alerts {
+                self.record_event(alert).await?;
+            }
+            self.history().add(&alerts)?;
+            self.desk.accept(&alerts, now).await?;
+        }
+        // After the alerts: what was not told is told again after a crash. What a second adds to latencies may be lost.
+        let mut kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if !alerts.is_empty() || kept_at.is_none_or(|at| now.signed_duration_since(at) >= KEEP_EVERY) {
+            files::keep(&self.fleet_file, &self.fleet.state())?;
+            *kept_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// One entry in the audit trail for each offboarding that is complete, listing every system with its time.
+    async fn close_offboardings(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
+        for person in self.leavers.all() {
+            let offboarding = self.outbox.offboarding(&person).await?;
+            if offboarding.state != State::Complete {
+                continue;
+            }
+            let systems: BTreeMap<&str, Value> = offboarding
+                .systems
+                .iter()
+                .map(|system| {
+                    let said = json!({
+                        "status": system.status,
+                        "time_to_revoke_ms": system.time_to_revoke_ms,
+                        "gap": system.gap,
+                    });
+                    (system.connector.as_str(), said)
+                })
+                .collect();
+            let entry = Entry::new("offboarding.completed")
+                .target(person.as_str())
+                .outcome("success")
+                .field("effective_at", offboarding.effective_at.map(rfc3339))
+                .field("completed_at", offboarding.completed_at.map(rfc3339))
+                .field("systems", systems);
+            self.record(entry.timestamp(now)).await?;
+            self.leavers.remove(&person)?;
+        }
+        Ok(())
+    }
+
+    /// Everything about somebody's leaving.
+    pub(crate) async fn offboarding(&self, person: &PersonId) -> Result<Offboarding, EngineError> {
+        Ok(self.outbox.offboarding(person).await?)
+    }
+
+    /// Lets held leavers go on.
+    pub(crate) async fn approve(&self, connector: &ConnectorId) -> Result<u64, EngineError> {
+        self.record(Entry::new("leavers.approved").target(connector.as_str()).outcome("success")).await?;
+        let approved = self.outbox.approve(connector).await?;
+        self.wake.notify_one();
+        Ok(approved)
+    }
+
+    /// Tries a connector again now, as after a new credential; whether it is known.
+    pub(crate) async fn replay(&self, connector: &ConnectorId) -> Result<bool, EngineError> {
+        if !self.connectors.iter().any(|(id, _)| id == connector) {
+            return Ok(false);
+        }
+        self.record(Entry::new("replay.requested").target(connector.as_str()).outcome("success")).await?;
+        self.fleet.observe(connector, Observation::credential_replaced(), Utc::now());
+        self.wake.notify_one();
+        Ok(true)
+    }
+
+    /// Open alerts with what waits now, and those that are over, newest last.
+    pub(crate) fn alerts(&self) -> Vec<Alert> {
+        let backlogs: BTreeMap<_, _> = self
+            .fleet
+            .health(Utc::now())
+            .into_iter()
+            .map(|health| (health.connector, health.backlog))
+            .collect();
+        let mut alerts = self.history().all();
+        for alert in alerts.iter_mut().filter(|alert| alert.state == AlertState::Open) {
+            if let Some(backlog) = backlogs.get(&alert.connector) {
+                alert.queue = *backlog;
+            }
+        }
+        alerts
+    }
+
+    /// Everything that the status page shows.
+    pub(crate) async fn status(&self) -> Result<Value, EngineError> {
+        let now = Utc::now();
+        let mut held = 0;
+        let mut connectors = Vec::new();
+        let mut missing: BTreeMap<PersonId, Vec<Value>> = BTreeMap::new();
+        let mut about: BTreeMap<PersonId, (DateTime<Utc>, Option<Value>)> = BTreeMap::new();
+        for health in self.fleet.health(now) {
+            held += health.held;
+            for lane in self.outbox.store().leavers(&health.connector, LEAVERS_SHOWN_MAX).await? {
+                let Subject::Person(person) = &lane.subject else { continue };
+                let Some(loaded) = self.outbox.store().load(&lane).await? else { continue };
+                let reason = match loaded.open.iter().find_map(|event| event.last_failure.as_ref()) {
+                    Some(failure) => failure.message().to_owned(),
+                    None => "waits".to_owned(),
+                };
+                let entry = json!({"connector": health.connector, "reason": reason});
+                missing.entry(person.clone()).or_default().push(entry);
+                let left = loaded.record.intended.last_deprovision().map_or(now, |order| order.occurred_at);
+                let name = loaded.record.intended.attributes().get("display_name").map(|name| match name {
+                    connector_health::Attribute::Plain(value) => value.clone(),
+                    _ => Value::Null,
+                });
+                let known = about.entry(person.clone()).or_insert((left, None));
+                known.0 = known.0.min(left);
+                known.1 = known.1.take().or(name);
+            }
+            let (latency_ms, failures) = self.charts.of(&health.connector, now);
+            let backlog = health.backlog;
+            let age =
+                backlog.oldest_deprovision_at.map(|at| now.signed_duration_since(at).num_seconds().max(0));
+            connectors.push(json!({
+                "id": health.connector,
+                "state": health.tier,
+                "reason": health.explanation,
+                "last_success_at": health.last_success_at.map(rfc3339),
+                "provisioning_queued": backlog.provisioning_queued,
+                "provisioning_failed": backlog.provisioning_failed,
+                "deprovisioning_queued": backlog.deprovisioning_queued,
+                "deprovisioning_failed": backlog.deprovisioning_failed,
+                "oldest_deprovision_age_s": age,
+                "held": health.held,
+                "latency_ms": latency_ms,
+                "failures": failures,
+            }));
+        }
+        let leavers_open = missing.len();
+        let mut leavers: Vec<(DateTime<Utc>, Value)> = missing
+            .into_iter()
+            .map(|(person, systems)| {
+                let (left, name) = about.remove(&person).unwrap_or((now, None));
+                let shown = json!({
+                    "person": person, "display_name": name, "left_at": rfc3339(left), "missing": systems,
+                });
+                (left, shown)
+            })
+            .collect();
+        leavers.sort_by_key(|(left, _)| *left);
+        let leavers: Vec<Value> = leavers.into_iter().take(100).map(|(_, shown)| shown).collect();
+        let open: Vec<Alert> =
+            self.alerts().into_iter().filter(|alert| alert.state == AlertState::Open).collect();
+        let alerts: Vec<Value> = open
+            .iter()
+            .map(|alert| {
+                let mut shown = serde_json::to_value(alert).unwrap_or_default();
+                // For people, in words.
+                shown["remedy"] = json!(alert.remedy.to_string());
+                shown
+            })
+            .collect();
+        Ok(json!({
+            "now": rfc3339(now),
+            "connectors": connectors,
+            "leavers_open": leavers_open,
+            "leavers": leavers,
+            "held": held,
+            "alerts": alerts,
+        }))
+    }
+
+    /// Those who left and are not confirmed to be out everywhere.
+    pub(crate) fn open_leavers(&self) -> BTreeSet<PersonId> {
+        self.leavers.all().into_iter().collect()
+    }
+
+    async fn record_event(&self, event: &impl Serialize) -> Result<(), EngineError> {
+        let entry = match serde_json::to_value(event) {
+            Ok(Value::Object(fields)) => {
+                Entry::from_event(fields).map_err(|error| EngineError::Audit(error.to_string()))?
+            }
+            Ok(_) => return Err(EngineError::Audit("an event is not a JSON object".to_owned())),
+            Err(error) => return Err(EngineError::Audit(error.to_string())),
+        };
+        self.record(entry).await
+    }
+
+    async fn record(&self, entry: Entry) -> Result<(), EngineError> {
+        self.audit.append(entry).await.map(|_| ()).map_err(|error| EngineError::Audit(error.to_string()))
+    }
+
+    fn history(&self) -> MutexGuard<'_, AlertHistory> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a line of a source was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeError {
+    #[error(transparent)]
+    Mistake(#[from] Mistake),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<EngineError> for TakeError {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+async fn open_audit(dir: &Path) -> Result<AuditLog, EngineError> {
+    let failed = |error: &dyn std::fmt::Display| EngineError::Audit(error.to_string());
+    let store = FileStore::open(dir.join("audit")).map_err(|error| failed(&error))?;
+    let keys = FileKeys::open(dir.join("keys")).map_err(|error| failed(&error))?;
+    AuditLog::open(store, keys).await.map_err(|error| failed(&error))
+}
+
+pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}

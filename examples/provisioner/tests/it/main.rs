@@ -1,0 +1,21 @@
+//! The built `provisioner` against servers: real ones, one that is a closure, and things that are no SCIM service.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod arguments;
+mod causes;
+mod credentials;
+mod fake;
+mod golden;
+mod patch;
+mod probe;
+mod real;
+mod resources;
+mod run;

@@ -1,0 +1,161 @@
+"use strict";
+// The token comes with the address's fragment, which no server sees, or is asked for; it is kept for this tab alone.
+const byId = (id) => document.getElementById(id);
+const fragment = new URLSearchParams(location.hash.slice(1)).get("token");
+if (fragment) {
+  sessionStorage.setItem("token", fragment);
+  history.replaceState(null, "", location.pathname);
+}
+
+// All text comes in by textContent: nothing that an application or a source says becomes markup.
+const element = (name, text, className) => {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
+
+const WORDS = { healthy: "✓ healthy", degraded: "▲ degraded", failed: "✕ failed", unknown: "? not seen yet" };
+
+const span = (seconds) => {
+  if (seconds === null || seconds === undefined) return "";
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+};
+const since = (at, now) => (at ? span((Date.parse(now) - Date.parse(at)) / 1000) : "");
+
+// Bars of equal width; an empty minute is a gap, so that silence is seen.
+const bars = (caption, values, className) => {
+  const figure = element("figure");
+  const largest = Math.max(...values.map((value) => value ?? 0), 1);
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("viewBox", `0 0 ${values.length * 4} 40`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", caption);
+  values.forEach((value, at) => {
+    if (!value) return;
+    const height = Math.max(2, (value / largest) * 40);
+    const bar = document.createElementNS(space, "rect");
+    bar.setAttribute("class", className);
+    bar.setAttribute("x", at * 4);
+    bar.setAttribute("y", 40 - height);
+    bar.setAttribute("width", 3);
+    bar.setAttribute("height", height);
+    svg.append(bar);
+  });
+  figure.append(svg, element("figcaption", caption));
+  return figure;
+};
+
+const card = (connector, now) => {
+  const made = element("article", undefined, `card ${connector.state}`);
+  made.dataset.connector = connector.id;
+  made.dataset.state = connector.state;
+  const title = element("h3", connector.id);
+  title.append(element("span", WORDS[connector.state] ?? connector.state));
+  made.append(title, element("p", connector.reason));
+  if (connector.last_success_at) {
+    made.append(element("p", `Last confirmed success ${since(connector.last_success_at, now)} ago`));
+  }
+  const charts = element("div", undefined, "charts");
+  const latest = connector.latency_ms.filter((value) => value !== null).at(-1);
+  charts.append(
+    bars(latest === undefined ? "No answers yet" : `Latency, now ${Math.round(latest)} ms`, connector.latency_ms, "latency"),
+    bars(`Failures, ${connector.failures.reduce((sum, value) => sum + value, 0)} shown`, connector.failures, "failures"),
+  );
+  made.append(charts);
+  return made;
+};
+
+const row = (...cells) => {
+  const made = element("tr");
+  cells.forEach((cell, at) => made.append(at === 0 ? Object.assign(element("th", cell), { scope: "row" }) : element("td", cell)));
+  return made;
+};
+
+const show = (status) => {
+  byId("login").hidden = true;
+  byId("content").hidden = false;
+  const ill = status.connectors.filter((connector) => connector.state !== "healthy").length;
+  const open = status.leavers_open;
+  byId("headline").textContent = open > 0
+    ? `✕ ${open} ${open === 1 ? "person who left is" : "people who left are"} not confirmed to be out`
+    : ill > 0
+      ? `▲ ${ill} of ${status.connectors.length} applications need attention`
+      : "✓ All is well";
+  byId("headline").className = open > 0 || ill > 0 ? "warn" : "good";
+  byId("updated").textContent = `as of ${new Date(status.now).toLocaleTimeString()}`;
+
+  byId("connectors").replaceChildren(...status.connectors.map((connector) => card(connector, status.now)));
+
+  byId("no-leavers").hidden = open > 0;
+  byId("leavers").hidden = open === 0;
+  byId("leavers").tBodies[0].replaceChildren(...status.leavers.map((leaver) =>
+    row(
+      leaver.display_name ? `${leaver.display_name} (${leaver.person})` : leaver.person,
+      new Date(leaver.left_at).toLocaleString(),
+      since(leaver.left_at, status.now),
+      leaver.missing.map((system) => `${system.connector}: ${system.reason}`).join("; "),
+    )));
+  byId("more-leavers").hidden = open <= status.leavers.length;
+  byId("more-leavers").textContent = `and ${open - status.leavers.length} more`;
+
+  byId("queue").tBodies[0].replaceChildren(...status.connectors.map((connector) =>
+    row(
+      connector.id,
+      String(connector.provisioning_queued),
+      String(connector.deprovisioning_queued),
+      String(connector.provisioning_failed + connector.deprovisioning_failed),
+      connector.oldest_deprovision_age_s === null ? "–" : span(connector.oldest_deprovision_age_s),
+    )));
+  byId("held").hidden = status.held === 0;
+  byId("held").textContent = `${status.held} leavers are held: more at once than expected. Approve them if they are meant.`;
+
+  byId("no-alerts").hidden = status.alerts.length > 0;
+  byId("alerts").replaceChildren(...status.alerts.map((alert) => {
+    const item = element("li");
+    item.append(
+      element("strong", `${alert.connector}: ${alert.failure_type}`),
+      element("small", `since ${new Date(alert.first_failure_at).toLocaleString()} – ${alert.remedy}`),
+    );
+    return item;
+  }));
+};
+
+const ask = (why) => {
+  byId("content").hidden = true;
+  byId("login").hidden = false;
+  byId("refused").textContent = why;
+  byId("headline").textContent = "Who is asking?";
+};
+
+byId("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("token", byId("token").value);
+  byId("token").value = "";
+  refresh();
+});
+
+let timer;
+const refresh = async () => {
+  clearTimeout(timer);
+  const token = sessionStorage.getItem("token");
+  if (!token) return ask("");
+  try {
+    const answer = await fetch("api/status", { headers: { authorization: `Bearer ${token}` }, cache: "no-store" });
+    if (answer.status === 401 || answer.status === 403) return ask("This token is refused.");
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    show(await answer.json());
+  } catch (error) {
+    // What is shown is old: that must be seen.
+    byId("headline").textContent = `✕ The provisioner does not answer (${error.message}); what is shown is old`;
+    byId("headline").className = "warn";
+  }
+  timer = setTimeout(refresh, 2000);
+};
+refresh();
