@@ -1,4 +1,5 @@
 //! A private API in memory, and what its description makes of it.
+#![allow(clippy::string_slice)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

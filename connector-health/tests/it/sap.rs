@@ -1,5 +1,6 @@
 //! SAP, as its documentation has it: the counterparts here are **fakes built from the documentation**, not recordings. That a
 //! test passes says that we do what is written, not that SAP does.
+#![allow(clippy::string_slice)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
