@@ -2,55 +2,30 @@
 
 use std::sync::Arc;
 
+use audit_log::Entry;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
 use connector_health::export;
 use connector_health::offboarding::Offboarding;
 use connector_health::{ConnectorId, PersonId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
-use crate::engine::{Engine, EngineError, TakeError};
+pub(crate) use crate::access::Access;
+use crate::access::Role;
+use crate::engine::{Apply, Engine, EngineError, TakeError};
 use crate::people::{self, Happening, Kind, Person};
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
 const OPENAPI: &str = include_str!("../web/openapi.json");
-
-/// Who may ask for what.
-#[derive(Clone)]
-pub(crate) struct Access {
-    /// SHA-256 of the token: it lies nowhere in the clear.
-    token: [u8; 32],
-}
-
-impl Access {
-    /// Whoever has this token may everything.
-    pub(crate) fn by(token: &str) -> Self {
-        Self { token: Sha256::digest(token.as_bytes()).into() }
-    }
-
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let shown = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| {
-                value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer ")).map(|_| value)
-            })
-            .and_then(|value| value.get(7..));
-        let Some(shown) = shown else { return false };
-        let shown: [u8; 32] = Sha256::digest(shown.trim().as_bytes()).into();
-        bool::from(shown.ct_eq(&self.token))
-    }
-}
 
 /// Everything that is answered.
 pub(crate) fn router(engine: Arc<Engine>, access: Access) -> Router {
@@ -62,9 +37,11 @@ pub(crate) fn router(engine: Arc<Engine>, access: Access) -> Router {
         .route("/offboard/{person}", post(offboard))
         .route("/connectors/{connector}/replay", post(replay))
         .route("/connectors/{connector}/approve", post(approve))
+        .route("/connectors/{connector}/reconciliation", get(reconciliation).post(reconcile))
+        .route("/sources/{source}/approve", post(approve_source))
         .route("/api/status", get(status))
         .route("/metrics", get(metrics))
-        .route_layer(middleware::from_fn_with_state(access, admit))
+        .route_layer(middleware::from_fn_with_state((access, engine.clone()), admit))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(engine);
     Router::new()
@@ -80,13 +57,32 @@ async fn page(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-async fn admit(State(access): State<Access>, request: Request, next: Next) -> Response {
-    if access.admits(request.headers()) {
-        return next.run(request).await;
+/// Lets in who may; whoever asks for a change is on record before it happens.
+async fn admit(
+    State((access, engine)): State<(Access, Arc<Engine>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(holder) = access.holder(request.headers()) else {
+        let mut refusal = said(StatusCode::UNAUTHORIZED, "a bearer token is needed, and this is not it");
+        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return refusal;
+    };
+    let may = holder.role.may(request.method());
+    if !may || !Role::Reader.may(request.method()) {
+        let entry = Entry::new("api.request")
+            .actor(&holder.name)
+            .target(request.uri().path())
+            .outcome(if may { "success" } else { "denied" })
+            .field("role", holder.role);
+        if let Err(error) = engine.note(entry).await {
+            return failed(&error);
+        }
     }
-    let mut refusal = said(StatusCode::UNAUTHORIZED, "a bearer token is needed, and this is not it");
-    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    refusal
+    if !may {
+        return said(StatusCode::FORBIDDEN, "this token is good for reading only");
+    }
+    next.run(request).await
 }
 
 /// Nothing but our own script runs on the page, nobody frames it, and nothing that concerns people is kept by a cache.
@@ -111,12 +107,12 @@ fn shown(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-fn said(status: StatusCode, message: impl Into<String>) -> Response {
+pub(crate) fn said(status: StatusCode, message: impl Into<String>) -> Response {
     shown(status, &json!({"message": message.into()}))
 }
 
 /// The service itself failed: the reason is for its log.
-fn failed(error: &dyn std::fmt::Display) -> Response {
+pub(crate) fn failed(error: &dyn std::fmt::Display) -> Response {
     crate::say(&format!("a request failed: {error}"));
     said(StatusCode::INTERNAL_SERVER_ERROR, "the provisioner failed; its log says why")
 }
@@ -128,18 +124,26 @@ impl IntoResponse for EngineError {
 }
 
 async fn events(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
-    let text = match std::str::from_utf8(&body) {
+    taken(&engine, &body, None).await
+}
+
+/// Takes what is in a body. `at` is when it happened where it does not say so itself.
+pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>>) -> Response {
+    let text = match std::str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => {
             return said(StatusCode::BAD_REQUEST, format!("not UTF-8 from byte {} on", error.valid_up_to()));
         }
     };
-    let happenings = match people::read(text) {
+    let mut happenings = match people::read(text) {
         Ok(happenings) => happenings,
         Err(mistakes) => {
             return shown(StatusCode::BAD_REQUEST, &json!({"accepted": 0, "mistakes": mistakes}));
         }
     };
+    for happening in &mut happenings {
+        happening.at = happening.at.or(at);
+    }
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for (number, happening) in happenings.iter().enumerate() {
         match engine.take(happening).await {
@@ -207,7 +211,7 @@ async fn offboard(State(engine): State<Arc<Engine>>, Path(person): Path<String>)
     let Ok(id) = PersonId::new(&person) else {
         return said(StatusCode::BAD_REQUEST, "this is no identifier of a person");
     };
-    let person = Person { id, user_name: None, display_name: None, email: None, groups: None };
+    let person = Person::named(id);
     match engine.take(&Happening { kind: Kind::Leaver, at: None, person }).await {
         Ok(taken) => match serde_json::to_value(taken) {
             Ok(taken) => shown(StatusCode::ACCEPTED, &taken),
@@ -241,6 +245,45 @@ async fn approve(
     };
     let approved = engine.approve(&connector).await?;
     Ok(shown(StatusCode::OK, &json!({"approved": approved})))
+}
+
+async fn approve_source(
+    State(engine): State<Arc<Engine>>,
+    Path(source): Path<String>,
+) -> Result<Response, EngineError> {
+    Ok(match engine.approve_source(&source).await? {
+        true => said(StatusCode::ACCEPTED, "it goes on"),
+        false => said(StatusCode::NOT_FOUND, "nothing there waits for approval"),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reconcile {
+    apply: Option<Apply>,
+}
+
+async fn reconcile(
+    State(engine): State<Arc<Engine>>,
+    Path(connector): Path<String>,
+    Query(Reconcile { apply }): Query<Reconcile>,
+) -> Result<Response, EngineError> {
+    let Some(connector) = ConnectorId::new(&connector).ok().filter(|connector| engine.knows(connector))
+    else {
+        return Ok(said(StatusCode::NOT_FOUND, "there is no such connector"));
+    };
+    Ok(match engine.reconcile(&connector, apply).await? {
+        true => said(StatusCode::ACCEPTED, "accounts are being listed; a GET here shows how far it is"),
+        false => said(StatusCode::CONFLICT, "accounts are being listed already"),
+    })
+}
+
+async fn reconciliation(State(engine): State<Arc<Engine>>, Path(connector): Path<String>) -> Response {
+    let shown_of = ConnectorId::new(&connector).ok().and_then(|connector| engine.reconciliation(&connector));
+    match shown_of {
+        Some(found) => shown(StatusCode::OK, &found),
+        None => said(StatusCode::NOT_FOUND, "nothing was reconciled there since the service started"),
+    }
 }
 
 /// Prometheus' text format, under OpenTelemetry's names with `_` for `.`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::scim;
+use crate::{scim, verbs};
 
 /// Look into SCIM services, and change what is there.
 #[derive(Debug, Parser)]
@@ -27,6 +27,30 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", default_value = "provisioner-demo")]
         data_dir: PathBuf,
     },
+    /// Provision to all configured applications, until told to end
+    Serve {
+        /// The settings
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say everything that is wrong with a settings file, and start nothing
+    Check {
+        /// The settings
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show the connectors of the running service, what waits there, and who left and is not out yet
+    Status(verbs::Status),
+    /// Take all access from somebody, everywhere
+    Offboard(verbs::Offboard),
+    /// Try a connector again now, as after an outage
+    Replay(verbs::Replay),
+    /// Let leavers go on that were held since there were unusually many
+    Approve(verbs::Approve),
+    /// Show what became of somebody's access: the record of an offboarding
+    Report(verbs::Report),
+    /// Compare the accounts that an application has with those that it should have
+    Reconcile(verbs::Reconcile),
     /// Ask one SCIM service: what it supports, who is in it; change one resource
     Scim(Box<scim::args::Arguments>),
 }

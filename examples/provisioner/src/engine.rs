@@ -1,14 +1,17 @@
 //! The provisioner at work: what arrives goes into the outbox, what is due goes out, and what happens is seen, told and kept.
 
 mod charts;
+mod duty;
 mod ledger;
+mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use audit_log::{AuditLog, Entry, FileKeys, FileStore};
+use audit_log::{AppendError, AuditLog, Entry, FileKeys, FileStore};
 use chrono::{DateTime, TimeDelta, Utc};
 use connector_health::alert::{Alert, AlertDesk, AlertRules, AlertSink, AlertState, AlertStoreError};
 use connector_health::connector::Connectors;
@@ -18,16 +21,18 @@ use connector_health::monitor::Thresholds;
 use connector_health::observe::{Attempted, Cycle, Gate, Observer};
 use connector_health::offboarding::{Offboarding, State};
 use connector_health::outbox::{AcceptError, Accepted, MassLeaverGuard, Options, OutboxError};
+use connector_health::sod::SodRules;
 use connector_health::store::{OutboxStore as _, StoreError};
 use connector_health::{ConnectorId, Fleet, Observation, Outbox, PersonId, RedbStore};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::files;
 use crate::people::{Happening, Kind, Mistake};
 use charts::Charts;
 use ledger::{AlertHistory, FileAlerts, OpenLeavers};
+pub(crate) use reconcile::Apply;
 
 /// Leavers of one connector that the status shows.
 const LEAVERS_SHOWN_MAX: usize = 1_000;
@@ -60,6 +65,23 @@ pub(crate) struct Engine {
     fleet_file: PathBuf,
     kept_at: Mutex<Option<DateTime<Utc>>>,
     wake: Notify,
+    /// Connectors whose accounts show other attributes than events have.
+    mapped: BTreeSet<ConnectorId>,
+    sod: Option<SodRules>,
+    /// What sources wait for, or cannot follow.
+    notices: Mutex<BTreeMap<String, Notice>>,
+    reconciliations: reconcile::Running,
+    /// Why nothing can go on, once it is so.
+    broken: watch::Sender<Option<String>>,
+    stopping: AtomicBool,
+}
+
+/// Something that a source has to say until it is settled.
+struct Notice {
+    text: String,
+    /// Whether somebody can say that it is right; and whether that was said.
+    asks: bool,
+    approved: bool,
 }
 
 /// Why the provisioner cannot go on.
@@ -73,6 +95,10 @@ pub(crate) enum EngineError {
     Audit(String),
     #[error(transparent)]
     Alerts(#[from] AlertStoreError),
+    #[error("{0}")]
+    Broken(String),
+    #[error("the reconciliation: {0}")]
+    Reconcile(String),
     #[error("{what} `{path}`: {source}", path = path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
 }
@@ -147,7 +173,19 @@ impl Engine {
             fleet_file,
             kept_at: Mutex::new(None),
             wake: Notify::new(),
+            mapped: BTreeSet::new(),
+            sod: None,
+            notices: Mutex::default(),
+            reconciliations: reconcile::Running::default(),
+            broken: watch::Sender::new(None),
+            stopping: AtomicBool::new(false),
         })
+    }
+
+    /// Knows which connectors map attributes, and which rights nobody may have together.
+    #[must_use]
+    pub(crate) fn with_rules(self, mapped: BTreeSet<ConnectorId>, sod: Option<SodRules>) -> Self {
+        Self { mapped, sod, ..self }
     }
 
     /// Takes in what a source says. Durable on return.
@@ -155,6 +193,7 @@ impl Engine {
         let now = Utc::now();
         let ids: Vec<ConnectorId> = self.connectors.iter().map(|(id, _)| id.clone()).collect();
         let events = happening.events(&self.outbox, &ids, now).await?;
+        let (events, violations) = self.within_duty(&happening.person.id, events, now).await?;
         let at = happening.at.unwrap_or(now);
         // Recorded first: nothing happens to anybody that is not on record.
         let entry = Entry::new(happening.kind.event_type())
@@ -163,6 +202,7 @@ impl Engine {
             .field("correlation_id", happening.correlation(at))
             .field("occurred_at", rfc3339(at))
             .field("changes", events.len());
+        let entry = if violations.is_empty() { entry } else { entry.field("violations", &violations) };
         self.record(entry).await?;
         if happening.kind == Kind::Leaver {
             self.leavers.add(&happening.person.id)?;
@@ -173,14 +213,18 @@ impl Engine {
             queued: 0,
             already: 0,
             held: 0,
-            refused: Vec::new(),
+            refused: violations,
         };
         for answer in self.outbox.accept_all(events, now).await {
             match answer {
                 Ok(Accepted::Queued) => taken.queued += 1,
                 Ok(Accepted::Already) => taken.already += 1,
                 Ok(Accepted::Held) => taken.held += 1,
-                Err(AcceptError::Outbox(error)) => return Err(TakeError::Failed(error.to_string())),
+                Err(AcceptError::Outbox(error)) => {
+                    let why = format!("the outbox: {error}");
+                    self.broke(&why);
+                    return Err(TakeError::Failed(why));
+                }
                 Err(error) => taken.refused.push(error.to_string()),
             }
         }
@@ -188,9 +232,33 @@ impl Engine {
         Ok(taken)
     }
 
-    /// Works until dropped, or until storage fails.
+    /// Works until dropped or [stopped](Self::stop), or until something cannot be kept: then nothing goes on.
     pub(crate) async fn run(&self) -> Result<(), EngineError> {
-        loop {
+        let mut broken = self.broken.subscribe();
+        tokio::select! {
+            worked = self.work() => worked,
+            why = broken.wait_for(Option::is_some) => {
+                let why = why.ok().and_then(|why| why.clone());
+                Err(EngineError::Broken(why.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Ends [`run`](Self::run) after the pass that is under way.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Writes down what is known and closes the audit log.
+    pub(crate) async fn close(&self) -> Result<(), EngineError> {
+        files::keep(&self.fleet_file, &self.fleet.state())?;
+        self.record(Entry::new("service.stopped").outcome("success")).await?;
+        self.audit.clone().close().await.map_err(|error| EngineError::Audit(error.to_string()))
+    }
+
+    async fn work(&self) -> Result<(), EngineError> {
+        while !self.stopping.load(Ordering::Acquire) {
             let now = Utc::now();
             let worked = self.outbox.work(&self.connectors, now).await?;
             let now = Utc::now();
@@ -208,6 +276,7 @@ impl Engine {
                 () = self.wake.notified() => {}
             }
         }
+        Ok(())
     }
 
     /// Delivers alerts until dropped: apart from the work, which must not wait for a webhook.
@@ -280,9 +349,76 @@ impl Engine {
         Ok(approved)
     }
 
+    /// Says when a credential ends.
+    pub(crate) fn credential_ends(&self, connector: &ConnectorId, at: Option<DateTime<Utc>>) {
+        self.fleet.observe(connector, Observation::credential_ends(at), Utc::now());
+    }
+
+    /// Whether a connector is known.
+    pub(crate) fn knows(&self, connector: &ConnectorId) -> bool {
+        self.connectors.iter().any(|(id, _)| id == connector)
+    }
+
+    /// Goes on a source's way only after somebody's word: said, recorded and shown until it is settled.
+    pub(crate) async fn wait_for_word(&self, source: &str, text: String) -> Result<(), EngineError> {
+        if self.notices().get(source).is_some_and(|known| known.asks && known.text == text) {
+            return Ok(());
+        }
+        self.record(Entry::new("source.waits").target(source).outcome("failure").field("reason", &text))
+            .await?;
+        crate::say(&format!("{source} waits for approval (`provisioner approve --source {source}`): {text}"));
+        self.notices().insert(source.to_owned(), Notice { text, asks: true, approved: false });
+        Ok(())
+    }
+
+    /// Something that a source cannot follow; said once.
+    pub(crate) fn trouble(&self, source: &str, text: String) {
+        let mut notices = self.notices();
+        if notices.get(source).is_none_or(|known| known.text != text) {
+            for line in text.lines() {
+                crate::say(&format!("{source}: {line}"));
+            }
+            notices.insert(source.to_owned(), Notice { text, asks: false, approved: false });
+        }
+    }
+
+    /// Nothing is to be said of a source any more.
+    pub(crate) fn settled(&self, source: &str) {
+        self.notices().remove(source);
+    }
+
+    /// Whether somebody said that what a source waits for is right.
+    pub(crate) fn approved(&self, source: &str) -> bool {
+        self.notices().get(source).is_some_and(|notice| notice.approved)
+    }
+
+    /// Says that what a source waits for is right. Whether it waits.
+    pub(crate) async fn approve_source(&self, source: &str) -> Result<bool, EngineError> {
+        let asked = self.notices().get(source).filter(|notice| notice.asks).map(|notice| notice.text.clone());
+        let Some(text) = asked else { return Ok(false) };
+        self.record(Entry::new("source.approved").target(source).outcome("success").field("reason", &text))
+            .await?;
+        // Nothing else than what was asked: it may have changed meanwhile.
+        let mut notices = self.notices();
+        let notice = notices.get_mut(source).filter(|notice| notice.text == text);
+        Ok(notice.map(|notice| notice.approved = true).is_some())
+    }
+
+    fn notices(&self) -> MutexGuard<'_, BTreeMap<String, Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is a new credential: the connector is tried at once.
+    pub(crate) async fn credential_replaced(&self, connector: &ConnectorId) -> Result<(), EngineError> {
+        self.record(Entry::new("credential.replaced").target(connector.as_str()).outcome("success")).await?;
+        self.fleet.observe(connector, Observation::credential_replaced(), Utc::now());
+        self.wake.notify_one();
+        Ok(())
+    }
+
     /// Tries a connector again now, as after a new credential; whether it is known.
     pub(crate) async fn replay(&self, connector: &ConnectorId) -> Result<bool, EngineError> {
-        if !self.connectors.iter().any(|(id, _)| id == connector) {
+        if !self.knows(connector) {
             return Ok(false);
         }
         self.record(Entry::new("replay.requested").target(connector.as_str()).outcome("success")).await?;
@@ -385,6 +521,9 @@ impl Engine {
             "leavers": leavers,
             "held": held,
             "alerts": alerts,
+            "sources": self.notices().iter().map(|(source, notice)| {
+                json!({"source": source, "message": notice.text, "waits_for_approval": notice.asks && !notice.approved})
+            }).collect::<Vec<_>>(),
         }))
     }
 
@@ -404,8 +543,31 @@ impl Engine {
         self.record(entry).await
     }
 
+    /// Records something that others do.
+    pub(crate) async fn note(&self, entry: Entry) -> Result<(), EngineError> {
+        self.record(entry).await
+    }
+
     async fn record(&self, entry: Entry) -> Result<(), EngineError> {
-        self.audit.append(entry).await.map(|_| ()).map_err(|error| EngineError::Audit(error.to_string()))
+        let Err(error) = self.audit.append(entry).await else { return Ok(()) };
+        // What cannot be taken as it is, is one request's affair.
+        let is_broken = matches!(error, AppendError::Poisoned { .. });
+        let error = EngineError::Audit(error.to_string());
+        if is_broken {
+            self.broke(&error.to_string());
+        }
+        Err(error)
+    }
+
+    /// Nothing may happen any more, since it could not be kept.
+    fn broke(&self, why: &str) {
+        self.broken.send_if_modified(|known| {
+            let is_first = known.is_none();
+            if is_first {
+                *known = Some(why.to_owned());
+            }
+            is_first
+        });
     }
 
     fn history(&self) -> MutexGuard<'_, AlertHistory> {

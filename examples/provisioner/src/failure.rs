@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Usage { what: String, mistake: Option<Mistake> },
     /// The service, or the way to it.
     Service { base: String, error: Box<Error>, cause: Cause, hint: Option<String> },
+    /// The running provisioner that was asked.
+    Remote { base: String, what: String, cause: Cause },
     /// Something that the provisioner needs for itself.
     Stopped(String),
     /// Standard output failed. A reader that went away (`| head`) is no failure: see [`Failure::report`].
@@ -143,7 +145,9 @@ impl Failure {
     }
 
     fn tell(&self, err: &mut dyn io::Write) -> io::Result<()> {
-        writeln!(err, "provisioner: {}", inert(&self.sentence()))?;
+        for line in self.sentence().lines() {
+            writeln!(err, "provisioner: {}", inert(line))?;
+        }
         match self {
             Self::Usage { mistake: Some(Mistake { text, column }), .. } => {
                 // The text as it is shown may be wider than it was typed.
@@ -160,7 +164,7 @@ impl Failure {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Usage { .. } => USAGE,
-            Self::Service { cause, .. } => cause.status(),
+            Self::Service { cause, .. } | Self::Remote { cause, .. } => cause.status(),
             Self::Stopped(_) | Self::Output(_) => 1,
         }
     }
@@ -185,6 +189,10 @@ impl Failure {
                     members.insert("hint".into(), hint.as_str().into());
                 }
             }
+            Self::Remote { cause, .. } => {
+                let code = if *cause == Cause::NoService { "no_provisioner" } else { cause.code() };
+                members.insert("cause".into(), code.into());
+            }
             Self::Stopped(_) => {
                 members.insert("cause".into(), "stopped".into());
             }
@@ -195,10 +203,15 @@ impl Failure {
         object
     }
 
-    fn sentence(&self) -> String {
+    /// What happened, in words.
+    pub(crate) fn sentence(&self) -> String {
         match self {
             Self::Usage { what, .. } => what.clone(),
             Self::Service { base, error, cause, .. } => service_sentence(base, error, *cause),
+            Self::Remote { base, what, cause: Cause::Unreachable } => {
+                format!("cannot reach the provisioner at {base}: {what}")
+            }
+            Self::Remote { base, what, .. } => format!("the provisioner at {base}: {what}"),
             Self::Stopped(why) => why.clone(),
             Self::Output(error) => format!("cannot write to standard output: {error}"),
         }

@@ -1,11 +1,15 @@
-//! `provisioner`: look into SCIM services, and change what is there.
+//! `provisioner`: sees to it that who joins, moves and leaves has the access they should have, and looks into SCIM services.
 //!
-//! This binary is wiring: everything about the protocol is in the crate `scim-client`. `args` has the command line, one file
-//! for each group of verbs (`scim`) does what was asked, `table` and `json` show it, `terminal` sees to it that nothing a
-//! server says acts on a terminal, and `failure` says why something was not done, with the exit status.
+//! This binary is wiring: everything about the protocol is in the crate `scim-client`, everything about queues, health and
+//! evidence in `connector-health`. `args` has the command line; `scim` asks one service by hand; `serve` runs what `config`
+//! describes: `engine` is at work, `source` and `api` tell it what happens, `connector` is what it works with. `verbs` asks a
+//! running service (`remote`). `table` and `json` show results, `terminal` sees to it that nothing a server says acts on a
+//! terminal, and `failure` says why something was not done, with the exit status.
 
+mod access;
 mod api;
 mod args;
+mod config;
 mod connector;
 mod demo;
 mod engine;
@@ -14,9 +18,15 @@ mod files;
 mod json;
 mod people;
 mod progress;
+mod remote;
 mod scim;
+mod secrets;
+mod serve;
+mod source;
 mod table;
 mod terminal;
+mod tls;
+mod verbs;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -44,6 +54,14 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match &arguments.command {
             Command::Demo { data_dir } => demo::run(data_dir, answer.json).await.map(|()| 0),
+            Command::Serve { config } => serve::run(config, &mut answer).await.map(|()| 0),
+            Command::Check { config } => serve::check(config, &mut answer),
+            Command::Status(wanted) => verbs::status(wanted, &mut answer).await,
+            Command::Offboard(wanted) => verbs::offboard(wanted, &mut answer).await,
+            Command::Replay(wanted) => verbs::replay(wanted, &mut answer).await,
+            Command::Approve(wanted) => verbs::approve(wanted, &mut answer).await,
+            Command::Report(wanted) => verbs::report(wanted, &mut answer).await,
+            Command::Reconcile(wanted) => verbs::reconcile(wanted, &mut answer).await,
             Command::Scim(arguments) => scim::run(arguments, &mut answer).await,
         }
     });

@@ -157,6 +157,11 @@ impl Happening {
 }
 
 impl Person {
+    /// Of whom nothing is said but who it is.
+    pub(crate) fn named(id: PersonId) -> Self {
+        Self { id, user_name: None, display_name: None, email: None, groups: None }
+    }
+
     fn attributes(&self) -> Result<Attributes, Mistake> {
         let user_name = self.user_name.as_deref().filter(|name| !name.trim().is_empty());
         let user_name = user_name.ok_or(Mistake::NoUserName)?;

@@ -27,6 +27,22 @@ impl Progress {
         Self(bar)
     }
 
+    /// With an end that is known.
+    pub(crate) fn of(length: u64) -> Self {
+        let progress = Self::new(false);
+        progress.0.set_length(length);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg} {elapsed}") {
+            progress.0.set_style(style);
+        }
+        progress
+    }
+
+    /// So many are done, and this is to be said of it.
+    pub(crate) fn at(&self, done: u64, what: &str) {
+        self.0.set_position(done);
+        self.0.set_message(inert(what).into_owned());
+    }
+
     /// One more is done, and this is next.
     pub(crate) fn step(&self, next: &str) {
         self.0.inc(1);

@@ -13,6 +13,9 @@ mod probe;
 mod show;
 mod wire;
 
+pub(crate) use connection::{CONNECT_MAX, USER_AGENT, is_here};
+pub(crate) use credential::explained;
+
 use crate::Answer;
 use crate::failure::Failure;
 use args::{Arguments, Verb};

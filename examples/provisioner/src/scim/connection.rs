@@ -21,7 +21,7 @@ use crate::failure::{Cause, Failure};
 /// Longest PEM file that is read.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 /// How long connecting may take at the most.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// What a server is called that is asked.
 pub(crate) const USER_AGENT: &str = concat!("provisioner/", env!("CARGO_PKG_VERSION"));
@@ -174,7 +174,8 @@ fn dialect_of(name: &str) -> Result<Dialect, Failure> {
     })
 }
 
-fn is_here(base: &Url) -> bool {
+/// Whether an address is this machine.
+pub(crate) fn is_here(base: &Url) -> bool {
     match base.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),

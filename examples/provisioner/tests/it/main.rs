@@ -11,6 +11,7 @@
 
 mod arguments;
 mod causes;
+mod config;
 mod credentials;
 mod fake;
 mod golden;
@@ -19,3 +20,6 @@ mod probe;
 mod real;
 mod resources;
 mod run;
+mod serve;
+mod sources;
+mod stage;

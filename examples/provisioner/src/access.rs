@@ -1,0 +1,71 @@
+//! Who may ask the API for what.
+
+use axum::http::{HeaderMap, Method, header};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// To look.
+    Reader,
+    /// To look, and to ask for changes.
+    Operator,
+}
+
+impl Role {
+    pub(crate) fn may(self, method: &Method) -> bool {
+        match self {
+            Self::Reader => matches!(*method, Method::GET | Method::HEAD),
+            Self::Operator => true,
+        }
+    }
+}
+
+/// The tokens that are known. They lie nowhere in the clear: of each there is a SHA-256.
+#[derive(Clone, Default)]
+pub(crate) struct Access(Vec<Holder>);
+
+/// Whose a token is.
+#[derive(Clone)]
+pub(crate) struct Holder {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    token: [u8; 32],
+}
+
+impl Access {
+    /// Whoever has this token may everything.
+    pub(crate) fn by(token: &str) -> Self {
+        let mut access = Self::default();
+        access.add("operator", Role::Operator, token);
+        access
+    }
+
+    /// One more. Says whether neither its name nor the token was there before.
+    pub(crate) fn add(&mut self, name: &str, role: Role, token: &str) -> bool {
+        let token: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if self.0.iter().any(|known| known.name == name || known.token == token) {
+            return false;
+        }
+        self.0.push(Holder { name: name.to_owned(), role, token });
+        true
+    }
+
+    /// Whose token a request shows. All of them are looked at, so that time says nothing.
+    pub(crate) fn holder(&self, headers: &HeaderMap) -> Option<&Holder> {
+        let shown = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, shown) = shown.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let shown: [u8; 32] = Sha256::digest(shown.trim().as_bytes()).into();
+        let mut found = u64::MAX;
+        for (at, holder) in (0_u64..).zip(&self.0) {
+            found = u64::conditional_select(&found, &at, shown.ct_eq(&holder.token));
+        }
+        self.0.get(usize::try_from(found).ok()?)
+    }
+}

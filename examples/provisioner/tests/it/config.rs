@@ -1,0 +1,167 @@
+//! Settings that are wrong, and what is said of them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::run::{Said, provisioner};
+
+pub fn secret(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn directory() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    secret(dir.path(), "ops.token", "0123456789abcdef0123456789abcdef\n");
+    secret(dir.path(), "crm.token", "crm-token\n");
+    dir
+}
+
+fn check(dir: &Path, text: &str, arguments: &[&str]) -> Said {
+    let file = dir.join("provisioner.toml");
+    std::fs::write(&file, text).unwrap();
+    provisioner(&[arguments, &["check", "--config", file.to_str().unwrap()]].concat(), &[], "")
+}
+
+const GOOD: &str = r#"
+data_dir = "data"
+
+[[api.token]]
+name = "ops"
+role = "operator"
+file = "ops.token"
+
+[[connector]]
+id = "crm"
+kind = "scim"
+url = "https://crm.example.com/scim/v2"
+token_file = "crm.token"
+credential_ends = 2027-01-31
+"#;
+
+#[test]
+fn a_good_file_is_good_and_starts_nothing() {
+    let dir = directory();
+    let said = check(dir.path(), GOOD, &[]);
+    assert_eq!((said.status, said.err.as_str()), (0, ""), "{said:?}");
+    assert!(said.out.contains("good to serve"), "{said:?}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn every_mistake_is_said_at_once_with_its_place() {
+    let dir = directory();
+    std::fs::write(dir.path().join("open.token"), "hunter2hunter2hunter2").unwrap();
+    std::fs::set_permissions(dir.path().join("open.token"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let text = r#"data_dir = "data"
+listen = "0.0.0.0:8443"
+colour = "blue"
+
+[[api.token]]
+name = "ops"
+role = "emperor"
+file = "ops.token"
+
+[[api.token]]
+name = "desk"
+role = "reader"
+file = "open.token"
+
+[[connector]]
+id = "crm"
+kind = "scim"
+url = "crm.example.com"
+token_file = "nowhere"
+dialect = "klingon"
+
+[[connector]]
+id = "crm"
+kind = "scim"
+url = "http://crm.example.com/scim"
+token_file = "crm.token"
+credential_ends = "tomorrow"
+
+[[connector]]
+id = "wiki"
+kind = "carrier pigeon"
+url = "https://wiki.example.com"
+
+[[connector]]
+id = "pay"
+kind = "scim"
+url = "https://pay.example.com"
+tokenfile = "crm.token"
+
+[thresholds]
+failed_cycles = "two"
+
+[[alert.webhook]]
+name = "ops"
+url = "https://127.0.0.1/hook"
+secret_file = "ops.token"
+
+[source.csv]
+path = "people.csv"
+time_zone = "Mars/Olympus"
+"#;
+    let said = check(dir.path(), text, &["--json"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    let report = &said.json()[0];
+    assert_eq!(report["ok"], false);
+    let places: Vec<(u64, String)> = report["mistakes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mistake: &Value| {
+            assert!(mistake["column"].as_u64().unwrap() >= 1);
+            (mistake["line"].as_u64().unwrap(), mistake["message"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    for (line, part) in [
+        (2, "0.0.0.0:8443 can be reached from other machines"),
+        (3, "unknown field `colour`"),
+        (7, "unknown variant `emperor`"),
+        (13, "chmod 600"),
+        (18, "`crm.example.com` is no address"),
+        (19, "nowhere"),
+        (23, "connector `crm` is there twice"),
+        (25, "is not encrypted"),
+        (27, "no date such as 2026-12-31"),
+        (31, "there is no kind `carrier pigeon`"),
+        (38, "unknown field `tokenfile`"),
+        (41, "string"),
+        (45, "points inside"),
+        (50, "Mars/Olympus"),
+    ] {
+        assert!(
+            places.iter().any(|(at, message)| *at == line && message.contains(part)),
+            "line {line}: {part}\n{places:#?}"
+        );
+    }
+    assert!(!said.out.contains("hunter2"), "{said:?}");
+    let plain = check(dir.path(), text, &[]);
+    assert!(plain.out.contains("provisioner.toml: line 3, column 1: unknown field `colour`"), "{plain:?}");
+}
+
+#[test]
+fn broken_toml_is_said_with_its_place() {
+    let dir = directory();
+    let said = check(dir.path(), "data_dir = \"x\"\nlisten = = 3\n", &[]);
+    assert_eq!(said.status, 2);
+    assert!(said.out.contains("line 2, column"), "{said:?}");
+}
+
+#[test]
+fn serve_refuses_what_check_refuses() {
+    let dir = directory();
+    let file = dir.path().join("provisioner.toml");
+    std::fs::write(&file, format!("{GOOD}\nwrong = 1\n")).unwrap();
+    let said = provisioner(&["serve", "--config", file.to_str().unwrap()], &[], "");
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.err.contains("unknown field `wrong`"), "{said:?}");
+    assert!(!dir.path().join("data").exists());
+}

@@ -1,0 +1,159 @@
+//! A service that runs against the demo's applications.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use testbed::Running;
+use testbed::http::{Answer, Request};
+
+use crate::config::secret;
+use crate::run::{Said, provisioner};
+
+pub const OPERATOR: &str = "operator-0123456789abcdef0123456789";
+pub const READER: &str = "reader-0123456789abcdef0123456789ab";
+pub const HOOK: &str = "hook-secret-0123456789abcdef";
+/// Long enough for a machine that does much else.
+pub const LONG: Duration = Duration::from_secs(90);
+
+pub struct Stage {
+    pub dir: TempDir,
+    pub demo: Value,
+    _applications: Running,
+}
+
+impl Stage {
+    /// The applications run; the service does not yet.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_provisioner"));
+        demo.args(["demo", "--json", "--data-dir"]).arg(dir.path().join("applications"));
+        let applications = Running::spawn(demo).unwrap();
+        assert!(applications.wait_for_stdout("}\n", LONG), "{:?}", String::from_utf8(applications.stderr()));
+        let line = String::from_utf8(applications.stdout()).unwrap();
+        let stage = Self {
+            demo: serde_json::from_str(line.lines().next().unwrap()).unwrap(),
+            dir,
+            _applications: applications,
+        };
+        secret(stage.path(), "operator", OPERATOR);
+        secret(stage.path(), "reader", READER);
+        secret(stage.path(), "hook", HOOK);
+        for application in stage.demo["applications"].as_array().unwrap() {
+            let token = application["token"].as_str().unwrap();
+            secret(stage.path(), &format!("{}.token", application["name"].as_str().unwrap()), token);
+        }
+        stage
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn base_url(&self, application: &str) -> String {
+        let all = self.demo["applications"].as_array().unwrap();
+        let one = all.iter().find(|one| one["name"] == application).unwrap();
+        one["base_url"].as_str().unwrap().to_owned()
+    }
+
+    /// Writes the settings: `extra` after what all of them have.
+    pub fn settings(&self, extra: &str) -> PathBuf {
+        let mut text = "data_dir = \"data\"\nlisten = \"127.0.0.1:0\"\nprobe_every_s = 1\n".to_owned();
+        for (name, role) in [("operator", "operator"), ("reader", "reader")] {
+            text.push_str(&format!(
+                "[[api.token]]\nname = \"{name}\"\nrole = \"{role}\"\nfile = \"{name}\"\n"
+            ));
+        }
+        for name in ["crm", "payroll", "wiki"] {
+            let url = self.base_url(name);
+            text.push_str(&format!(
+                "[[connector]]\nid = \"{name}\"\nkind = \"scim\"\nurl = \"{url}\"\ntoken_file = \"{name}.token\"\n"
+            ));
+        }
+        text.push_str(extra);
+        let file = self.path().join("provisioner.toml");
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    pub fn serve(&self, extra: &str) -> Service {
+        let file = self.settings(extra);
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_provisioner"));
+        serve.args(["--json", "serve", "--config"]).arg(file);
+        let running = Running::spawn(serve).unwrap();
+        assert!(running.wait_for_stdout("}\n", LONG), "{}", String::from_utf8_lossy(&running.stderr()));
+        let line: Value = serde_json::from_slice(&running.stdout()).unwrap();
+        let api = line["api"].as_str().unwrap().to_owned();
+        Service { running, api, dir: self.path().to_owned() }
+    }
+}
+
+pub struct Service {
+    pub running: Running,
+    pub api: String,
+    dir: PathBuf,
+}
+
+impl Service {
+    /// A verb, asked as the operator.
+    pub fn ask(&self, arguments: &[&str]) -> Said {
+        self.ask_as("operator", arguments)
+    }
+
+    pub fn ask_as(&self, who: &str, arguments: &[&str]) -> Said {
+        let token = self.dir.join(who);
+        let at = ["--api", &self.api, "--token-file", token.to_str().unwrap()];
+        provisioner(&[arguments, &at].concat(), &[], "")
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.api.split_once("://").unwrap().1.parse().unwrap()
+    }
+
+    /// A message of the HR system.
+    pub fn hook(&self, id: &str, at: i64, signature: &str, body: &str) -> Answer {
+        let mut request = Request::new("POST", "/webhooks/events")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", at.to_string())
+            .header("webhook-signature", signature);
+        request.body = body.as_bytes().to_vec();
+        request.send(self.address()).unwrap()
+    }
+
+    pub fn signed(&self, id: &str, body: &str) -> Answer {
+        let at = chrono::Utc::now().timestamp();
+        let signature = connector_health::alert::signature(HOOK.as_bytes(), id, at, body.as_bytes());
+        self.hook(id, at, &signature, body)
+    }
+
+    pub fn heard(&self, text: &str) {
+        assert!(
+            self.running.wait_for_stderr(text, LONG),
+            "nothing of `{text}` in:\n{}",
+            String::from_utf8_lossy(&self.running.stderr())
+        );
+    }
+
+    pub fn status(&self) -> Value {
+        let said = self.ask(&["--json", "status"]);
+        assert_eq!(said.status, 0, "{said:?}");
+        said.json().remove(0)
+    }
+
+    /// Until nothing is queued anywhere.
+    pub fn drained(&self) {
+        let said = self.ask(&["replay", "--all", "--wait", "60"]);
+        assert_eq!(said.status, 0, "{said:?}\n{}", String::from_utf8_lossy(&self.running.stderr()));
+    }
+
+    /// Asks it to end, and waits; its exit status.
+    pub fn end(self) -> i32 {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let output = self.running.wait(LONG).unwrap();
+        output.code().unwrap_or(-1)
+    }
+}
