@@ -72,8 +72,9 @@ pub enum Right {
 pub enum Operation {
     /// No access: every account of the person is disabled or absent and has no rights.
     ///
-    /// Where the account stays, it takes the unique values of the target *after* it was disabled, as far as they are free: a rename may
-    /// have been superseded by this, and its old name is somebody else's now. That they are not free is no failure.
+    /// Where the account stays, it gives up, once it is disabled, each unique value that is not the target's, for one that nobody will
+    /// claim: a rename was superseded by this, and the old name may be somebody else's next. It does not take the target's either, which
+    /// may be somebody else's before.
     Deprovision {
         /// Whose.
         target: Target,

@@ -10,6 +10,9 @@ use crate::id::{ConnectorId, PersonId};
 use crate::intended::Standing;
 use crate::lane::{Attempt, AttemptResult, EventRecord, EventState, LaneRecord};
 
+/// A leaver event and the attempts at it.
+pub(crate) type Leaver = (EventRecord, Vec<Attempt>);
+
 /// How far a system is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
@@ -112,10 +115,7 @@ pub struct Offboarding {
 }
 
 impl Offboarding {
-    pub(crate) fn new(
-        person: PersonId,
-        lanes: Vec<(LaneRecord, Option<(EventRecord, Vec<Attempt>)>)>,
-    ) -> Self {
+    pub(crate) fn new(person: PersonId, lanes: Vec<(LaneRecord, Option<Leaver>)>) -> Self {
         let leavers: Vec<_> =
             lanes.iter().filter_map(|(_, leaver)| leaver.as_ref()).map(|(event, _)| event).collect();
         let effective_at = leavers.iter().map(|event| event.event.time()).min();
@@ -137,7 +137,7 @@ impl Offboarding {
 }
 
 impl System {
-    fn new(lane: &LaneRecord, leaver: Option<(EventRecord, Vec<Attempt>)>) -> Self {
+    fn new(lane: &LaneRecord, leaver: Option<Leaver>) -> Self {
         let connector = lane.lane.connector.clone();
         let Some((event, attempts)) = leaver else {
             return Self {

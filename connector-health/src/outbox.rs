@@ -12,7 +12,7 @@ use crate::event::{EventError, Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, EventRecord, LaneRecord, QueueCounts};
 use crate::observe::{Always, Gate, Observer, Silent};
-use crate::offboarding::Offboarding;
+use crate::offboarding::{Leaver, Offboarding};
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
 mod committer;
@@ -257,10 +257,7 @@ impl<S: OutboxStore> Outbox<S> {
     }
 
     /// A lane, its last leaver event that was accepted or is held, and the attempts at it.
-    async fn last_leaver(
-        &self,
-        record: LaneRecord,
-    ) -> Result<(LaneRecord, Option<(EventRecord, Vec<Attempt>)>), OutboxError> {
+    async fn last_leaver(&self, record: LaneRecord) -> Result<(LaneRecord, Option<Leaver>), OutboxError> {
         let held = if record.held > 0 {
             let mut found = None;
             let mut after = 0;

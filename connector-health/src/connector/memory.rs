@@ -181,16 +181,16 @@ impl Application {
                     self.accounts.remove(&id);
                     return Ok(Confirmation::read(Found::Changed));
                 }
-                let names = target.unique.iter();
-                let mut names: Attributes =
-                    names.map(|(name, value)| (name.clone(), Attribute::Unique(value.clone()))).collect();
-                names.retain(|name, value| {
-                    self.check(Some(&id), &Attributes::from([(name.clone(), value.clone())])).is_ok()
-                });
+                let given_up = Attribute::Unique(format!("left {}", target.person));
                 self.write(id, |account| {
                     account.access = Access::Disabled;
                     account.rights.clear();
-                    account.attributes.extend(names);
+                    for (name, value) in &mut account.attributes {
+                        if matches!(value, Attribute::Unique(value) if target.unique.get(name) != Some(value))
+                        {
+                            *value = given_up.clone();
+                        }
+                    }
                 })
             }
             Operation::Account { target, attributes, rights } => {

@@ -139,6 +139,15 @@ impl<S: OutboxStore> Outbox<S> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
+    fn suspect(&self, id: &ConnectorId, has_failed: bool) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if has_failed {
+            suspects.insert(id.clone());
+        } else {
+            suspects.remove(id);
+        }
+    }
+
     async fn probe(
         &self,
         id: ConnectorId,
@@ -254,13 +263,7 @@ impl<S: OutboxStore> Outbox<S> {
         for (id, pass) in &passes {
             let left = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
             let left_due = left || (pass.failed > 0);
-            let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-            if pass.is_suspect {
-                suspects.insert(id.clone());
-            } else {
-                suspects.remove(id);
-            }
-            drop(suspects);
+            self.suspect(id, pass.is_suspect);
             worked.delivered = worked.delivered.saturating_add(pass.delivered);
             worked.superseded = worked.superseded.saturating_add(pass.superseded);
             worked.failed = worked.failed.saturating_add(pass.failed);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::rows::{self, Go, Leases, Rows, RowsMut};
+use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
 use super::{Batch, Claim, Committed, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
@@ -74,12 +74,7 @@ impl Rows for BTreeMap<Vec<u8>, Vec<u8>> {
         Ok(BTreeMap::get(self, key).cloned())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, each: Each<'_>) -> Result<(), StoreError> {
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
         for (key, value) in self.range::<[u8], _>((from, Bound::Unbounded)) {
             if !key.starts_with(prefix) || each(key, value)? == Go::Stop {

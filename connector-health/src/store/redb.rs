@@ -10,7 +10,7 @@ use redb::{
     StorageError, Table, TableDefinition, WriteTransaction,
 };
 
-use super::rows::{self, Go, Leases, Rows, RowsMut};
+use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
 use super::{Batch, Claim, Committed, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
@@ -114,7 +114,7 @@ fn scan(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     prefix: &[u8],
     after: Option<&[u8]>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
+    each: Each<'_>,
 ) -> Result<(), StoreError> {
     let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
     for row in table.range::<&[u8]>((from, Bound::Unbounded)).map_err(StoreError::failed)? {
@@ -139,12 +139,7 @@ impl Rows for Reading {
         get(&self.0, key)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, each: Each<'_>) -> Result<(), StoreError> {
         scan(&self.0, prefix, after, each)
     }
 }
@@ -154,12 +149,7 @@ impl Rows for Writing<'_> {
         get(&self.0, key)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, each: Each<'_>) -> Result<(), StoreError> {
         scan(&self.0, prefix, after, each)
     }
 }

@@ -38,16 +38,14 @@ enum Table {
     Held,
 }
 
+/// Is shown a key and its value.
+pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>;
+
 /// Reads rows.
 pub(super) trait Rows {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// Rows with this prefix and after this key, in order, until `each` says no.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>,
-    ) -> Result<(), StoreError>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, each: Each<'_>) -> Result<(), StoreError>;
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -284,12 +282,9 @@ fn put_lane(rows: &mut dyn RowsMut, before: Option<LaneRecord>, lane: &LaneRecor
                 rows.remove(&later(name, &place, due_at).0)?;
             }
         }
-        match &lane.place {
-            Some(place) => match place.due_at {
-                Some(due_at) => rows.put(&later(name, place, due_at).0, &[])?,
-                None => rows.put(&ready(name, place).0, &[])?,
-            },
-            None => {}
+        if let Some(place) = &lane.place {
+            let key = place.due_at.map_or_else(|| ready(name, place), |due_at| later(name, place, due_at));
+            rows.put(&key.0, &[])?;
         }
     }
     if old.is_none()

@@ -25,7 +25,7 @@ fn event(number: usize) -> Event {
     let draft = match number % 3 {
         0 => Event::provision(&crm(), &who, named(&format!("name{}", number / 3))),
         1 => Event::grant(&crm(), &who, &crate::company::group(1)),
-        _ if number % 2 == 0 => Event::deprovision(&crm(), &who),
+        _ if number.is_multiple_of(2) => Event::deprovision(&crm(), &who),
         _ => Event::revoke(&crm(), &who, &crate::company::group(1)),
     };
     draft.occurred_at(at(number as i64)).named(EventId::new(format!("e{number}")).unwrap())
