@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::cell::defused;
 use crate::evidence::rfc3339;
 use crate::offboarding::{Offboarding, State, Status, System, spelled};
 
@@ -89,13 +90,7 @@ fn line(out: &mut String, cells: impl IntoIterator<Item = String>) {
             out.push(',');
         }
         out.push('"');
-        // OWASP, CSV injection: what a spreadsheet would take for a formula, after blanks too.
-        if cell.trim_start().starts_with(['=', '+', '-', '@', '|', '%', '＝', '＋', '－', '＠'])
-            && cell.parse::<i64>().is_err()
-        {
-            out.push('\'');
-        }
-        for char in cell.chars() {
+        for char in defused(&cell).chars() {
             match char {
                 '"' => out.push_str("\"\""),
                 char if char.is_control() => out.push(' '),
