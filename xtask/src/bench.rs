@@ -22,6 +22,8 @@ pub(crate) enum Subject {
     Scim,
     /// A million accounts against a million intents, and 100,000 persons against a thousand risks of separation of duty.
     Governance,
+    /// The outbox: 100,000 queued events over 50 connectors, and opening a million of a killed process.
+    Provisioning,
 }
 
 impl Subject {
@@ -31,6 +33,7 @@ impl Subject {
             Self::Audit => &["audit"],
             Self::Policy => &["command_check"],
             Self::Governance => &["governance"],
+            Self::Provisioning => &["provisioning"],
             Self::Scim => &["scim_peers", "scim"],
         }
     }
