@@ -100,6 +100,11 @@ impl Pace {
         Turn::Go(Grant(self.granted))
     }
 
+    /// Whether the server wants no request now.
+    pub(crate) fn is_paused(&mut self, now: DateTime<Utc>) -> bool {
+        self.pause_left(now).is_some()
+    }
+
     /// The server answered that request with 429 or 503, and perhaps said how long to wait.
     pub(crate) fn throttled(
         &mut self,
@@ -166,7 +171,8 @@ impl Pace {
 
     fn forget(&mut self, now: DateTime<Utc>) {
         while let Some(first) = self.recent.front()
-            && (now - *first > MEASURED || self.recent.len() > MEASURED_MAX)
+            // What is to come was noted before the clock was set back.
+            && (now - *first > MEASURED || *first > now || self.recent.len() > MEASURED_MAX)
         {
             self.recent.pop_front();
         }
@@ -246,6 +252,20 @@ mod tests {
         let earlier = now - Duration::from_secs(86_400);
         assert_eq!(pace.turn(earlier, None), Turn::Paused(Duration::from_secs(30)));
         assert!(!matches!(pace.turn(earlier + Duration::from_secs(31), None), Turn::Paused(_)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_make_few_requests_look_like_many() {
+        let mut pace = Pace::default();
+        let mut now = start();
+        for _ in 0..100 {
+            go(&mut pace, &mut now, None);
+        }
+        let mut earlier = now - Duration::from_secs(86_400);
+        let grant = go(&mut pace, &mut earlier, None);
+        pace.throttled(grant, None, earlier, None);
+        let rate = pace.rate(earlier, None).unwrap();
+        assert!((rate - SLOWDOWN).abs() < 1e-9, "{rate}");
     }
 
     #[test]

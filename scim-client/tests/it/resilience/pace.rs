@@ -138,3 +138,30 @@ async fn a_storm_of_refusals_calms_down() {
     assert!(refused * 20 <= taken, "{refused} refused, {taken} taken");
     assert!(taken >= 480 * 10 * 6 / 10, "{taken} of {} taken", 480 * 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_to_show_a_credential_heeds_a_pause_too() {
+    let clock = Virtual::new();
+    let at = Arc::new(Mutex::new(Vec::new()));
+    let to = Stub::new({
+        let at = at.clone();
+        move |_| {
+            let mut at = at.lock().unwrap();
+            at.push(clock.elapsed());
+            let is_first = at.len() == 1;
+            async move {
+                tokio::time::sleep(SECOND).await;
+                if is_first { answer(429, &[("retry-after", "30")], "") } else { ann() }
+            }
+        }
+    });
+    let client = client(to.clone(), clock).auth(Bearer::new("not yet proven"));
+    let calls = (0..8).map(|_| {
+        let users = client.users();
+        async move { users.get(&id()).await.map(drop) }
+    });
+    assert!(join_all(calls).await.iter().all(Result::is_ok));
+    let at = at.lock().unwrap();
+    assert_eq!(at[0], Duration::ZERO);
+    assert!(at[1..].iter().all(|at| *at >= SECOND * 31), "{at:?}");
+}
