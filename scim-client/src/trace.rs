@@ -190,37 +190,3 @@ impl Trace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    fn attempt(seconds: i64, outcome: AttemptOutcome) -> Attempt {
-        Attempt {
-            at: DateTime::from_timestamp(seconds, 0).unwrap(),
-            to: Party::Service,
-            method: Method::GET,
-            path: "/Users".to_owned(),
-            outcome,
-            duration: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn of_more_attempts_than_are_kept_the_last_one_is() {
-        let not_sent = AttemptOutcome::Failed { stage: Stage::NotSent, kind: Connectivity::Dns };
-        let mut exchange = Exchange::default();
-        for second in 0..1_000 {
-            let outcome = if second == 500 { AttemptOutcome::Abandoned } else { not_sent };
-            exchange.push(attempt(second, outcome));
-        }
-        assert_eq!((exchange.attempts().len(), exchange.left_out()), (ATTEMPTS_KEPT_MAX, 744));
-        assert_eq!(*exchange.attempts().last().unwrap(), attempt(999, not_sent));
-        let mut whole = Exchange::default();
-        assert!(exchange.was_sent() && !whole.was_sent());
-        whole.append(exchange);
-        assert!(whole.was_sent());
-    }
-}

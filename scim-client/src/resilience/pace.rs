@@ -255,20 +255,6 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_does_not_make_few_requests_look_like_many() {
-        let mut pace = Pace::default();
-        let mut now = start();
-        for _ in 0..100 {
-            go(&mut pace, &mut now, None);
-        }
-        let mut earlier = now - Duration::from_secs(86_400);
-        let grant = go(&mut pace, &mut earlier, None);
-        pace.throttled(grant, None, earlier, None);
-        let rate = pace.rate(earlier, None).unwrap();
-        assert!((rate - SLOWDOWN).abs() < 1e-9, "{rate}");
-    }
-
-    #[test]
     fn answers_to_what_was_sent_before_slow_down_once() {
         let mut pace = Pace::default();
         let mut now = start();

@@ -221,3 +221,16 @@ async fn doubt_about_a_resource_goes_past_what_is_left_out() {
         assert_eq!(sent.iter().filter(|path| *path == "/Groups/1").count(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_quote_within_a_text_begins_no_reference() {
+    for name in ["nobody", "ann"] {
+        let path = format!("members[display eq \"x\\\"bulkId:{name}\"]");
+        let removal = json!({"Operations": [{"op": "remove", "path": path}]});
+        let transport = service(config(100, 1 << 20), all_well);
+        let operations = [create("ann", json!({})), change("/Groups/1", removal.clone())];
+        let report = client(&transport).bulk(operations).await.unwrap();
+        assert_eq!(words(&report), ["done 201", "done 204"]);
+        assert_eq!(messages(&transport)[0]["Operations"][1]["data"], removal);
+    }
+}
