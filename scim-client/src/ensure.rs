@@ -12,6 +12,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::resource::ResourceId;
+#[cfg(doc)]
+use crate::trace::ATTEMPTS_KEPT_MAX;
 use crate::trace::Attempt;
 
 mod account;
@@ -214,6 +216,14 @@ pub struct Outcome {
     /// [`ensure_user`](crate::Client::ensure_user) with servers that drop or rewrite what they are given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub divergent: Vec<Divergence>,
-    /// Every request, in order; the last reading is the one that confirms.
+    /// The requests, in order; the last reading is the one that confirms.
     pub attempts: Vec<Attempt>,
+    /// How many requests before the last one are not among them, beyond [`ATTEMPTS_KEPT_MAX`]: those of long look-ups.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attempts_left_out: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

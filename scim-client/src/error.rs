@@ -113,11 +113,18 @@ impl Error {
 
     /// Without the passwords of the request that it is about, which there are servers that repeat.
     #[must_use]
-    pub(crate) fn concealing(mut self, sent: &[u8]) -> Self {
-        if let Some(detail) = &mut self.0.detail
-            && let Ok(sent) = serde_json::from_slice(sent)
-        {
-            for password in passwords(&sent) {
+    pub(crate) fn concealing(self, sent: &[u8]) -> Self {
+        match serde_json::from_slice(sent) {
+            Ok(sent) if self.0.detail.is_some() => self.concealing_passwords(&sent),
+            _ => self,
+        }
+    }
+
+    /// The same for what was sent as JSON.
+    #[must_use]
+    pub(crate) fn concealing_passwords(mut self, sent: &serde_json::Value) -> Self {
+        if let Some(detail) = &mut self.0.detail {
+            for password in passwords(sent) {
                 *detail = concealed(detail, &printable(password, DETAIL_CHARS_MAX));
             }
         }

@@ -10,7 +10,8 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use crate::error::connectivity_code;
 use crate::transport::{Connectivity, Stage};
 
-/// Most attempts that one [`Exchange`] or [`Trace`] keeps; later ones are counted in [`Exchange::left_out`].
+/// Most attempts that one [`Exchange`] or [`Trace`] keeps: the first, and the very last, which is the one that shows how
+/// things ended. Those in between are counted in [`Exchange::left_out`].
 pub const ATTEMPTS_KEPT_MAX: usize = 256;
 
 /// One request that was sent, or could not be.
@@ -85,6 +86,12 @@ impl AttemptOutcome {
     }
 }
 
+impl Attempt {
+    fn reached_service(&self) -> bool {
+        self.to == Party::Service && self.outcome.was_sent()
+    }
+}
+
 impl Serialize for Attempt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -115,6 +122,8 @@ impl Serialize for Attempt {
 pub struct Exchange {
     attempts: Vec<Attempt>,
     left_out: usize,
+    /// Whether one of those that are left out may have arrived.
+    lost_was_sent: bool,
 }
 
 impl Exchange {
@@ -123,26 +132,29 @@ impl Exchange {
         &self.attempts
     }
 
-    /// How many are not kept, beyond [`ATTEMPTS_KEPT_MAX`].
+    /// How many are not kept, beyond [`ATTEMPTS_KEPT_MAX`]: they were made before the last one that is.
     pub fn left_out(&self) -> usize {
         self.left_out
     }
 
     /// Whether the service may have got one of the requests.
     pub fn was_sent(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.to == Party::Service && attempt.outcome.was_sent())
+        self.lost_was_sent || self.attempts.iter().any(Attempt::reached_service)
     }
 
     pub(crate) fn push(&mut self, attempt: Attempt) {
-        if self.attempts.len() < ATTEMPTS_KEPT_MAX {
-            self.attempts.push(attempt);
-        } else {
+        if self.attempts.len() >= ATTEMPTS_KEPT_MAX
+            && let Some(lost) = self.attempts.pop()
+        {
             self.left_out = self.left_out.saturating_add(1);
+            self.lost_was_sent |= lost.reached_service();
         }
+        self.attempts.push(attempt);
     }
 
     pub(crate) fn append(&mut self, later: Self) {
         self.left_out = self.left_out.saturating_add(later.left_out);
+        self.lost_was_sent |= later.lost_was_sent;
         later.attempts.into_iter().for_each(|attempt| self.push(attempt));
     }
 }

@@ -331,10 +331,11 @@ impl Authenticate for ClientCredentials {
     }
 
     async fn refused(&self, authorized: &Authorized) -> bool {
+        // First, since this may be dropped while the source is told.
+        self.state().refused(authorized.shown);
         if let Shown::SecretBasic(source) | Shown::SecretPost(source) = &self.client.0 {
             source.0.refused().await;
         }
-        self.state().refused(authorized.shown);
         true
     }
 

@@ -10,7 +10,7 @@ use crate::dialect::IfMatch;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::{Advice, ErrorKind};
-use crate::message::BulkOperation;
+use crate::message::{BulkMethod, BulkOperation};
 use crate::resource::{DynamicResource, ResourceId};
 use crate::trace::Exchange;
 
@@ -188,6 +188,7 @@ impl Bulk {
         match self.client.shared.dialect.if_match {
             IfMatch::Never => operation.version = None,
             IfMatch::WhenKnown => {}
+            IfMatch::Any if operation.method == Some(BulkMethod::Post) => operation.version = None,
             IfMatch::Any => operation.version = Some("*".to_owned()),
         }
     }

@@ -18,6 +18,9 @@ use crate::resilience::{
 use crate::trace::{Attempt, AttemptOutcome, Exchange, Party, Trace};
 use crate::transport::{Body, Connectivity, Stage};
 
+/// The headers of a request that nobody is to see, which there are services that repeat.
+pub(crate) type Sensitive = Arc<[HeaderValue]>;
+
 /// What is below the base and often shown to anyone, so that an answer says nothing of the credential.
 const PUBLIC: [&str; 4] = ["ServiceProviderConfig", "ServiceProviderConfigs", "Schemas", "ResourceTypes"];
 
@@ -184,9 +187,13 @@ impl Call<'_> {
         let Some(auth) = &shared.auth else { return false };
         // From here on it is shown by one request at a time, whatever becomes of this call.
         shared.state.latch.doubt(refused.credential);
-        let there_is = auth.refused(&refused).await;
         // Some services show what they say of themselves to no one: that refusal says nothing of the credential.
         let is_asides = shared.aside && self.is_public();
+        // No token, but the credential itself was refused: also where this call is dropped while its source is asked.
+        if refused.shown == refused.credential && !is_asides {
+            shared.state.latch.refuse(refused.credential);
+        }
+        let there_is = auth.refused(&refused).await;
         if !(there_is && may_show || is_asides) {
             shared.state.latch.refuse(refused.credential);
         }
@@ -200,14 +207,23 @@ impl Call<'_> {
     {
         let shared = &self.client.shared;
         self.client.check_not_held(self.request.headers()).await.map_err(Failed::early)?;
-        let place = self.client.enter(self.until).await.map_err(Failed::early)?;
-        let mut request = self.request.clone();
-        let shown = self.client.show(request.headers_mut(), before).await.map_err(Failed::early)?;
-        let sensitive: Vec<HeaderValue> =
+        let (place, request, shown) = loop {
+            let place = self.client.enter(self.until).await.map_err(Failed::early)?;
+            let mut request = self.request.clone();
+            let shown = self.client.show(request.headers_mut(), before).await.map_err(Failed::early)?;
+            // The server may have asked for a pause while the credential was waited for.
+            if !shared.gate.lock().pace.is_paused(shared.clock.now()) {
+                break (place, request, shown);
+            }
+        };
+        let sensitive: Sensitive =
             request.headers().values().filter(|value| value.is_sensitive()).cloned().collect();
         let underway = self.record.begin();
         let answer = match shared.transport.send(request, shared.timeout).await {
-            Ok(answer) => answer,
+            Ok(mut answer) => {
+                answer.extensions_mut().insert(sensitive.clone());
+                answer
+            }
             Err(error) => {
                 let outcome = AttemptOutcome::Failed { stage: error.stage, kind: error.kind };
                 underway.end(outcome);

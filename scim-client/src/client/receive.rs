@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::client::exchange::Sensitive;
 use crate::client::{Answer, Client, EntityTag};
 use crate::error::{Error, ErrorKind};
 use crate::message::{ErrorForm, ErrorResponse};
@@ -21,7 +22,6 @@ use crate::transport::{Body, Connectivity, TransportError};
 const REDIRECTS_MAX: usize = 3;
 
 /// An answer with its body read: one that is no refusal.
-#[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -32,6 +32,9 @@ pub(crate) struct Received {
     /// When it came.
     pub(crate) at: DateTime<Utc>,
     pub(crate) limits: ReadLimits,
+    /// The body that was sent. It may hold passwords.
+    sent: Bytes,
+    pub(crate) shown: Sensitive,
 }
 
 impl Client {
@@ -48,6 +51,7 @@ impl Client {
 
     /// The same, without a second look at a 404.
     pub(crate) async fn call_once(&self, request: http::Request<Bytes>) -> Result<Received, Error> {
+        let sent = request.body().clone();
         self.call_reading(request, |client, head, body| async move {
             let body = collect(body, client.shared.limits.bytes_max).await?;
             // Here, so that a page for people counts as what it is: a refused credential.
@@ -67,6 +71,8 @@ impl Client {
             exchange,
             at: self.shared.clock.now(),
             limits: self.shared.limits,
+            sent,
+            shown: head.shown,
         })
     }
 
@@ -141,10 +147,11 @@ impl Client {
         F: Fn(Client, Head, Body) -> R + Send + Sync,
         R: Future<Output = Result<T, Error>> + Send,
     {
-        let (parts, body) = answer.into_parts();
+        let (mut parts, body) = answer.into_parts();
         let status = parts.status;
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
-            let head = Head { status, headers: parts.headers };
+            let shown = parts.extensions.remove().unwrap_or_default();
+            let head = Head { status, headers: parts.headers, shown };
             return read(self.clone(), head, body).await.map(Judged::Value);
         }
         if status.is_redirection() {
@@ -185,10 +192,10 @@ struct Asked<'a> {
 }
 
 /// The head of an answer.
-#[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    pub(crate) shown: Sensitive,
 }
 
 /// What was made of an answer, and the way there.
@@ -213,6 +220,8 @@ impl Received {
     /// An error of this answer.
     pub(crate) fn error(&self, error: Error) -> Error {
         error
+            .concealing(&self.sent)
+            .concealing_headers(&self.shown)
             .about(self.method.clone(), self.path.clone())
             .status(self.status.as_u16())
             .after(self.exchange.clone())
@@ -256,12 +265,7 @@ impl Received {
             && !status.is_success()
         {
             let refusal = response::refusal(status, &self.headers, &self.body, self.at);
-            // What a service says of a request that it has answered cannot be that it never came.
-            let refusal = match refusal.kind() {
-                ErrorKind::NotSent(_) => refusal.turned_into(ErrorKind::Protocol),
-                _ => refusal,
-            };
-            return Err(self.error(refusal));
+            return Err(self.error(arrived(refusal)));
         }
         Ok(())
     }
@@ -292,6 +296,14 @@ impl Received {
             version: self.version().or(version),
             exchange: self.exchange,
         }
+    }
+}
+
+/// What a service says of a request that it has answered cannot be that it never came.
+pub(crate) fn arrived(refusal: Error) -> Error {
+    match refusal.kind() {
+        ErrorKind::NotSent(_) => refusal.turned_into(ErrorKind::Protocol),
+        _ => refusal,
     }
 }
 

@@ -24,7 +24,8 @@ impl Client {
     /// found nothing while the service itself answered.
     ///
     /// * An account that is not there is a success ([`State::AlreadyAbsent`]), once the service has answered for
-    ///   something else and, where only a filter said so, once filters are known to find what is there.
+    ///   something else and, where only a filter said so, once filters are known to find what is there. Where it cannot
+    ///   look for the `externalId`, every account is read.
     /// * A user name that by now is another person's (it bears another `externalId`) is left alone: the account that
     ///   was meant is absent.
     /// * With [`Deprovision::DisableThenDelete`] a deletion that fails leaves the account disabled. The same goes for

@@ -1,5 +1,7 @@
 //! Finding an account, and being sure of it.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::Value;
 
 use crate::dialect::Support;
@@ -41,7 +43,10 @@ impl Reach {
             let accounts = match self.matching(&filter).await {
                 Ok(accounts) => accounts,
                 // It cannot look for this attribute; the next may do.
-                Err(error) if found_by != FoundBy::UserName && is_about_the_filter(&error) => continue,
+                Err(error) if found_by != FoundBy::UserName && is_about_the_filter(&error) => {
+                    self.left_unasked.store(true, Ordering::Relaxed);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let accounts: Result<_, Error> =
@@ -102,12 +107,15 @@ impl Reach {
         Ok(sound)
     }
 
-    /// Makes sure that “not there” is true of the account: the service answers, and what a filter does not find is not
-    /// there either.
+    /// Makes sure that “not there” is true of the account: the service answers, and what a filter does not find, or could
+    /// not be asked for, is not there either.
     pub(super) async fn prove_absence(&self, identity: &Identity) -> Result<Absence, Error> {
         self.alive().await?;
         let by_filter = identity.external_id.is_some() || identity.user_name.is_some();
-        if by_filter && !self.filters_find_what_is_there().await? {
+        // Where no list without a filter is to be had, the user name alone has to say it.
+        let can_walk = self.dialect().unfiltered_lists != Support::No || identity.user_name.is_none();
+        let left_unasked = can_walk && self.left_unasked.load(Ordering::Relaxed);
+        if by_filter && (left_unasked || !self.filters_find_what_is_there().await?) {
             return match self.walk(identity).await? {
                 Found::One(account) => Ok(Absence::Refuted(account)),
                 Found::Many(matches) => Err(Error::new(ErrorKind::Ambiguous { matches })),

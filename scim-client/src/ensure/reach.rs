@@ -1,5 +1,7 @@
 //! What the operations do with a service: read, look for, write; every request on record.
 
+use std::sync::atomic::AtomicBool;
+
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 
@@ -23,6 +25,8 @@ pub(super) struct Reach {
     client: Client,
     resources: Endpoint<DynamicResource>,
     trace: Trace,
+    /// Whether the service could not look for something that the account is known by.
+    pub(super) left_unasked: AtomicBool,
 }
 
 /// What a look-up's filter holds for, as long as it is few.
@@ -71,7 +75,7 @@ impl Reach {
     fn to(client: &Client, path: &'static str) -> Self {
         let trace = Trace::new();
         let client = client.traced(&trace);
-        Self { resources: client.resources(path), client, trace }
+        Self { resources: client.resources(path), client, trace, left_unasked: AtomicBool::new(false) }
     }
 
     pub(super) fn dialect(&self) -> &Dialect {
@@ -98,8 +102,9 @@ impl Reach {
         found_by: Option<FoundBy>,
         confirmed_at: DateTime<Utc>,
     ) -> Outcome {
-        let attempts = self.trace.exchange().attempts().to_vec();
-        Outcome { state, id, found_by, confirmed_at, divergent: Vec::new(), attempts }
+        let exchange = self.trace.exchange();
+        let (attempts, attempts_left_out) = (exchange.attempts().to_vec(), exchange.left_out());
+        Outcome { state, id, found_by, confirmed_at, divergent: Vec::new(), attempts, attempts_left_out }
     }
 
     /// The error with all attempts of the operation, not only its last request's.

@@ -100,6 +100,11 @@ impl Pace {
         Turn::Go(Grant(self.granted))
     }
 
+    /// Whether the server wants no request now.
+    pub(crate) fn is_paused(&mut self, now: DateTime<Utc>) -> bool {
+        self.pause_left(now).is_some()
+    }
+
     /// The server answered that request with 429 or 503, and perhaps said how long to wait.
     pub(crate) fn throttled(
         &mut self,
@@ -166,7 +171,8 @@ impl Pace {
 
     fn forget(&mut self, now: DateTime<Utc>) {
         while let Some(first) = self.recent.front()
-            && (now - *first > MEASURED || self.recent.len() > MEASURED_MAX)
+            // What is to come was noted before the clock was set back.
+            && (now - *first > MEASURED || *first > now || self.recent.len() > MEASURED_MAX)
         {
             self.recent.pop_front();
         }

@@ -412,3 +412,21 @@ async fn a_refusal_to_speak_of_itself_does_not_stop_a_credential() {
     assert!(transport.requests().iter().any(|request| request.uri().path().ends_with("/Schemas")));
     client.users().get(&id("1")).await.unwrap();
 }
+
+#[tokio::test]
+async fn secrets_in_an_error_that_comes_with_success_are_not_passed_on() {
+    let transport = MemoryTransport::new(|_| {
+        Scripted::json(
+            200,
+            &json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "400",
+                "detail": "hunter2-x is too weak, says tok-3n-s3cret"}),
+        )
+    });
+    let client = client(&transport).auth(scim_client::auth::Bearer::new("tok-3n-s3cret"));
+    let user: DynamicResource =
+        serde_json::from_value(json!({"userName": "ann", "password": "hunter2-x"})).unwrap();
+    let error = client.resources::<DynamicResource>("Users").create(&user).await.map(|_| ()).unwrap_err();
+    let text = all_text(&error);
+    assert!(text.contains("is too weak"), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("tok-3n"), "{text}");
+}

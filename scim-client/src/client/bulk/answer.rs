@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use super::plan::Planned;
 use super::reference;
 use super::{BulkDone, BulkOutcome, NotAttempted};
 use crate::client::EntityTag;
+use crate::client::receive::arrived;
 use crate::error::{Error, ErrorKind};
 use crate::message::{BulkResult, ErrorForm, ErrorResponse};
 use crate::resource::{DynamicResource, Resource as _, ResourceId};
@@ -28,6 +29,8 @@ pub(super) struct Source<'a> {
     pub(super) at: DateTime<Utc>,
     /// The path of the base.
     pub(super) base_path: &'a str,
+    /// The headers that no error repeats.
+    pub(super) shown: &'a [HeaderValue],
 }
 
 /// What was found for one operation.
@@ -69,7 +72,9 @@ pub(super) fn judge(
             Err(error) => Some(BulkOutcome::Failed(source.of(operation, error))),
         })
         .collect();
-    let errors = outcomes.iter().flatten().filter(|outcome| outcome.error().is_some()).count();
+    // What nobody can read the server may have counted as done.
+    let is_refusal = |error: &Error| error.http_status().is_some_and(|status| status >= 300);
+    let errors = outcomes.iter().flatten().filter(|outcome| outcome.error().is_some_and(is_refusal)).count();
     let has_stopped = is_sound
         && fail_on_errors.is_some_and(|most| u64::try_from(errors).is_ok_and(|errors| errors >= most));
     // A server that stops has done nothing of what comes after. What it left out before that, it may have done.
@@ -92,7 +97,12 @@ impl Source<'_> {
     /// An error of this answer about one operation.
     pub(super) fn of(&self, operation: &Planned, error: Error) -> Error {
         let path = operation.path().unwrap_or_default();
+        let error = match &operation.data {
+            Some(data) => error.concealing_passwords(data),
+            None => error,
+        };
         error
+            .concealing_headers(self.shown)
             .about(operation.method.clone(), format!("{}{path}", self.base_path))
             .after(self.exchange.clone())
     }
@@ -168,7 +178,7 @@ fn read(operation: &Planned, result: &BulkResult, source: &Source<'_>) -> Result
     let Some(Ok(status)) = status else {
         return Err(unknown("the answer has no status for it that can be read"));
     };
-    let refused = |status| response::refusal(status, &HeaderMap::new(), &body, source.at);
+    let refused = |status| arrived(response::refusal(status, &HeaderMap::new(), &body, source.at));
     if !status.is_success() {
         return Err(refused(status));
     }

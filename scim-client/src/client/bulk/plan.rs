@@ -61,7 +61,8 @@ pub(super) struct Planned {
     waits_for: usize,
     /// Those that refer to this one.
     referred_by: Vec<usize>,
-    /// The next one about the same resource.
+    /// The one before and the next one about the same resource.
+    before: Option<usize>,
     next: Option<usize>,
     /// Whether the one before about the same resource is still to be sent.
     is_behind: bool,
@@ -125,7 +126,7 @@ impl Plan {
             operation.waits_for = referred.len();
             if operation.method != Method::POST {
                 let before = last_about.insert(operation.segments.clone(), index);
-                operation.is_behind = before.is_some();
+                (operation.before, operation.is_behind) = (before, before.is_some());
                 if let Some(before) = before.and_then(|before| self.operations.get_mut(before)) {
                     before.next = Some(index);
                 }
@@ -313,12 +314,13 @@ impl Plan {
                     let was_left = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Concurrency);
                     is_in_doubt = !was_left && error.may_have_happened();
                 }
-                BulkOutcome::NotAttempted(why) => is_in_doubt = *why == NotAttempted::InDoubt,
+                BulkOutcome::NotAttempted(_) => is_in_doubt = operation.is_in_doubt,
             }
             let name = operation.bulk_id.clone();
             let is_done = operation.made.is_some();
             *known = Some(outcome);
             self.ready.remove(&index);
+            let is_left_out = self.leave_out(index);
             if let Some(next) = next.and_then(|next| self.operations.get_mut(next)) {
                 next.is_in_doubt |= is_in_doubt;
             }
@@ -331,8 +333,30 @@ impl Plan {
                     self.admit(dependent);
                 }
             }
-            self.let_next(index);
+            if !is_left_out {
+                self.let_next(index);
+            }
         }
+    }
+
+    /// Where one ended before what it has to follow, the next follows that instead. Whether it did.
+    fn leave_out(&mut self, index: usize) -> bool {
+        let Some(operation) = self.operations.get_mut(index) else { return false };
+        let Some(before) = operation.before.filter(|before| matches!(self.outcomes.get(*before), Some(None)))
+        else {
+            return false;
+        };
+        let (next, is_behind) = (operation.next.take(), operation.is_behind);
+        if let Some(before) = self.operations.get_mut(before) {
+            before.next = next;
+        }
+        if let Some(index) = next
+            && let Some(next) = self.operations.get_mut(index)
+        {
+            (next.before, next.is_behind) = (Some(before), is_behind);
+            self.admit(index);
+        }
+        true
     }
 
     /// What comes after it about the same resource need not wait any more.
@@ -505,6 +529,7 @@ fn planned(operation: BulkOperation, bulk_id: String) -> Result<Planned, &'stati
         data: operation.data,
         waits_for: 0,
         referred_by: Vec::new(),
+        before: None,
         next: None,
         is_behind: false,
         is_in_doubt: false,

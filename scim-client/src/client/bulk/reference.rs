@@ -86,8 +86,14 @@ fn in_text(text: &str, is: Text, by: Resolve<'_>) -> Option<String> {
 /// The text with some of its parts replaced; `None` where none is.
 fn in_parts(text: &str, between: char, mut replaced: impl FnMut(&str) -> Option<String>) -> Option<String> {
     let mut any = false;
+    let mut is_escaped = false;
     let parts: Vec<String> = text
-        .split(between)
+        .split(|c: char| {
+            let ends = c == between && !is_escaped;
+            // A quote within what is quoted ends nothing.
+            is_escaped = between == '"' && c == '\\' && !is_escaped;
+            ends
+        })
         .map(|part| match replaced(part) {
             Some(part) => {
                 any = true;

@@ -59,6 +59,7 @@ impl Run {
                 let source = Source {
                     exchange: &received.exchange,
                     at: received.at,
+                    shown: &received.shown,
                     base_path: received.path.strip_suffix("/Bulk").unwrap_or_default(),
                 };
                 let sent: Vec<&Planned> =

@@ -287,3 +287,39 @@ async fn an_answer_that_contradicts_itself_does_not_say_where_a_server_stopped()
     let report = client(&stopped(vec![named])).bulk(three()).fail_on_errors(1).await.unwrap();
     assert_eq!(words(&report)[2], "as many others failed as may");
 }
+
+#[tokio::test]
+async fn what_nobody_can_read_does_not_say_that_the_server_stopped() {
+    let transport = service(config(100, 1 << 20), |operations, _| {
+        let mut first = well(&operations[0]);
+        first["status"] = json!("fine");
+        response(&[first])
+    });
+    let report = client(&transport).bulk(three()).fail_on_errors(1).await.unwrap();
+    assert_eq!(words(&report), [UNKNOWN; 3]);
+}
+
+#[tokio::test]
+async fn an_operation_that_was_answered_for_was_sent() {
+    assert_eq!(but(|results| results[1]["status"] = json!("407")).await[1], UNKNOWN);
+}
+
+#[tokio::test]
+async fn secrets_that_a_service_repeats_of_one_operation_are_not_passed_on() {
+    let detail = "hunter2-x is too weak, says tok-3n-s3cret";
+    let error = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "400", "detail": detail});
+    let whole = error.clone();
+    for answer in [
+        service(config(100, 1 << 20), move |_, _| {
+            response(&[json!({"method": "POST", "bulkId": "a", "status": "400", "response": error})])
+        }),
+        service(config(100, 1 << 20), move |_, _| Scripted::json(200, &whole)),
+    ] {
+        let client = client(&answer).auth(scim_client::auth::Bearer::new("tok-3n-s3cret"));
+        let report = client.bulk([create("a", json!({"password": "hunter2-x"}))]).await.unwrap();
+        let error = report.outcomes[0].error().unwrap();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("is too weak"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("tok-3n"), "{text}");
+    }
+}

@@ -159,3 +159,78 @@ async fn what_refers_to_something_that_failed_is_not_tried() {
     assert_eq!((error.http_status(), error.path()), (Some(409), Some("/scim/v2/Users")));
     assert_eq!(error.attempts().len(), 1);
 }
+
+/// Answers well, but for creates of `ann` and changes of `lost`.
+fn without_ann(operations: &[Value], _: &Value) -> Scripted {
+    let of = |operation: &Value| match operation["bulkId"].as_str() {
+        Some("ann") => json!({"method": "POST", "bulkId": "ann", "status": "409"}),
+        Some("lost") => json!({"method": "PATCH", "bulkId": "lost", "status": "504"}),
+        _ => well(operation),
+    };
+    response(&operations.iter().map(of).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn what_is_left_out_lets_nothing_overtake_what_came_before_it() {
+    let transport = service(config(100, 1 << 20), without_ann);
+    let report = client(&transport)
+        .bulk([
+            change("/Groups/1", json!({"first": "bulkId:eve"})),
+            change("/Groups/1", json!({"x": "bulkId:ann"})),
+            change("/Groups/1", json!({"last": 1})),
+            create("ann", json!({})),
+            create("bob", json!({})),
+            create("eve", json!({"manager": {"value": "bulkId:bob"}})),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(words(&report)[0], "done 204");
+    assert_eq!(words(&report)[2], "done 204");
+    let sent = messages(&transport);
+    let last = sent.last().unwrap()["Operations"].as_array().unwrap();
+    assert_eq!(
+        last.iter().map(|one| &one["data"]).collect::<Vec<_>>(),
+        [&json!({"first": "id-eve"}), &json!({"last": 1})]
+    );
+}
+
+#[tokio::test]
+async fn doubt_about_a_resource_goes_past_what_is_left_out() {
+    // That there is no `ann` is known before, with and after that nobody knows what became of the first change.
+    for (limit, position) in [(1, 0), (1, 3), (100, 0), (100, 3)] {
+        let transport = service(config(limit, 1 << 20), without_ann);
+        let mut operations = vec![
+            change("/Groups/1", json!({})),
+            change("/Groups/1", json!({"x": "bulkId:ann"})),
+            change("/Groups/1", json!({"x": 1})),
+        ];
+        operations[0].bulk_id = Some("lost".to_owned());
+        operations.insert(position, create("ann", json!({})));
+        let mut words = words(&client(&transport).bulk(operations).await.unwrap());
+        words.remove(position);
+        assert_eq!(
+            words,
+            [
+                "unknown_outcome resolve_by_reading",
+                "`ann`, which it refers to, was not made",
+                "nobody knows what an earlier operation did to the same resource"
+            ],
+            "{limit}, {position}"
+        );
+        let sent = paths(&transport).concat();
+        assert_eq!(sent.iter().filter(|path| *path == "/Groups/1").count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_quote_within_a_text_begins_no_reference() {
+    for name in ["nobody", "ann"] {
+        let path = format!("members[display eq \"x\\\"bulkId:{name}\"]");
+        let removal = json!({"Operations": [{"op": "remove", "path": path}]});
+        let transport = service(config(100, 1 << 20), all_well);
+        let operations = [create("ann", json!({})), change("/Groups/1", removal.clone())];
+        let report = client(&transport).bulk(operations).await.unwrap();
+        assert_eq!(words(&report), ["done 201", "done 204"]);
+        assert_eq!(messages(&transport)[0]["Operations"][1]["data"], removal);
+    }
+}

@@ -240,3 +240,25 @@ async fn what_is_dropped_halfway_is_finished_by_calling_again() {
         assert_eq!(service.users()[0]["displayName"], "Ann");
     }
 }
+
+#[tokio::test]
+async fn who_cannot_be_looked_for_is_not_called_absent() {
+    let quirks = Quirks { refuses_external_id_filter: true, ..Quirks::default() };
+    for identity in [Identity::external("emp-1"), Identity::external("emp-1").with_user_name("ann.new")] {
+        let service = Service::new(quirks);
+        service.plant(json!({ "userName": "ann.old", "externalId": "emp-1", "active": true }));
+        let outcome = client(&service).ensure_deprovisioned(&identity, Deprovision::Disable).await.unwrap();
+        assert_eq!(outcome.state, State::Disabled);
+        assert_eq!(service.users()[0]["active"], json!(false));
+    }
+    let service = Service::new(quirks);
+    service.plant(json!({ "userName": "bob", "externalId": "emp-2", "active": true }));
+    let nobody = Identity::external("emp-1");
+    let outcome = client(&service).ensure_deprovisioned(&nobody, Deprovision::Disable).await.unwrap();
+    assert_eq!(outcome.state, State::AlreadyAbsent);
+    // Where no list without a filter is to be had, either, nothing is said.
+    let dialect = scim_client::Dialect::rfc7644()
+        .with(|dialect| dialect.unfiltered_lists = scim_client::dialect::Support::No);
+    let only = client(&service).dialect(dialect);
+    only.ensure_deprovisioned(&nobody, Deprovision::Disable).await.unwrap_err();
+}

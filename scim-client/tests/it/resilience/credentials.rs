@@ -285,3 +285,26 @@ async fn whoever_gives_up_while_showing_it_lets_the_next_one_show_it() {
     second.await.unwrap();
     assert_eq!(to.count(), 2);
 }
+
+/// A source that is asked for something new, and does not answer.
+struct Silent;
+
+#[async_trait]
+impl scim_client::auth::Credentials for Silent {
+    async fn current(&self) -> Result<Credential, scim_client::auth::SourceError> {
+        Ok(Credential::secret("bad"))
+    }
+
+    async fn refused(&self) {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_kept_where_the_call_is_given_up_while_its_source_is_asked() {
+    let to = Stub::always(no);
+    let client = client(to.clone(), Virtual::new()).auth(Bearer::from_source(Silent)).deadline(SECOND);
+    read(&client).await.unwrap_err();
+    assert_eq!(*read(&client).await.unwrap_err().kind(), held());
+    assert_eq!(to.count(), 1);
+}

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use scim_client::auth::Bearer;
 use scim_client::dialect::Dialect;
 use scim_client::resilience::CONCURRENCY;
-use scim_client::trace::{AttemptOutcome, Trace};
+use scim_client::trace::{ATTEMPTS_KEPT_MAX, AttemptOutcome, Trace};
 use scim_client::transport::{Connectivity, Stage};
 use tokio::sync::Barrier;
 
@@ -105,4 +105,17 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_more_requests_than_a_record_keeps_the_last_one_is_there() {
+    let trace = Trace::new();
+    let users = client(Stub::always(ann), Virtual::new()).traced(&trace).users();
+    for number in 0..300 {
+        drop(users.get(&ResourceId::new(number.to_string())).await);
+    }
+    let record = trace.take();
+    assert_eq!((record.attempts().len(), record.left_out()), (ATTEMPTS_KEPT_MAX, 300 - ATTEMPTS_KEPT_MAX));
+    assert_eq!(record.attempts().last().unwrap().path, "/scim/v2/Users/299");
+    assert!(record.was_sent());
 }

@@ -1,11 +1,14 @@
 //! How many at a time, and how fast.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
+use scim_client::clock::Clock;
 use scim_client::dialect::Preset;
-use scim_client::resilience::{BURST, CONCURRENCY};
+use scim_client::resilience::{BURST, CONCURRENCY, Retry};
 use scim_client::resource::DynamicResource;
 use scim_client::{Dialect, auth::Bearer};
 
@@ -137,4 +140,71 @@ async fn a_storm_of_refusals_calms_down() {
     let (taken, refused) = (calm().filter(|end| end.1).count(), calm().filter(|end| !end.1).count());
     assert!(refused * 20 <= taken, "{refused} refused, {taken} taken");
     assert!(taken >= 480 * 10 * 6 / 10, "{taken} of {} taken", 480 * 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_to_show_a_credential_heeds_a_pause_too() {
+    let clock = Virtual::new();
+    let at = Arc::new(Mutex::new(Vec::new()));
+    let to = Stub::new({
+        let at = at.clone();
+        move |_| {
+            let mut at = at.lock().unwrap();
+            at.push(clock.elapsed());
+            let is_first = at.len() == 1;
+            async move {
+                tokio::time::sleep(SECOND).await;
+                if is_first { answer(429, &[("retry-after", "30")], "") } else { ann() }
+            }
+        }
+    });
+    let client = client(to.clone(), clock).auth(Bearer::new("not yet proven"));
+    let calls = (0..8).map(|_| {
+        let users = client.users();
+        async move { users.get(&id()).await.map(drop) }
+    });
+    assert!(join_all(calls).await.iter().all(Result::is_ok));
+    let at = at.lock().unwrap();
+    assert_eq!(at[0], Duration::ZERO);
+    assert!(at[1..].iter().all(|at| *at >= SECOND * 31), "{at:?}");
+}
+
+/// A clock that is a day back once somebody has set it so.
+#[derive(Clone)]
+struct SetBack(Virtual, Arc<AtomicBool>);
+
+#[async_trait::async_trait]
+impl Clock for SetBack {
+    fn now(&self) -> DateTime<Utc> {
+        let by = if self.1.load(Ordering::Relaxed) { SECOND * 86_400 } else { Duration::ZERO };
+        self.0.now() - by
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_does_not_make_few_requests_look_like_many() {
+    let (clock, is_back) = (Virtual::new(), Arc::new(AtomicBool::new(false)));
+    let to = Stub::new({
+        let is_back = is_back.clone();
+        move |_| {
+            let is_back = is_back.load(Ordering::Relaxed);
+            async move { if is_back { answer(429, &[], "") } else { ann() } }
+        }
+    });
+    let client =
+        Client::over("https://app.example/scim/v2", to).unwrap().clock(SetBack(clock, is_back.clone()));
+    let users = client.retry(Retry::never()).users();
+    for _ in 0..100 {
+        users.get(&id()).await.unwrap();
+    }
+    is_back.store(true, Ordering::Relaxed);
+    users.get(&id()).await.unwrap_err();
+    let before = clock.elapsed();
+    users.get(&id()).await.unwrap_err();
+    // One a second was measured, and less than that is left.
+    assert!(clock.elapsed() - before > SECOND);
 }
