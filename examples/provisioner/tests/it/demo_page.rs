@@ -42,6 +42,9 @@ fn the_page_shows_who_is_not_out_and_what_people_are_called_does_nothing() {
 
     let page = dom(dir.path(), demo.text("status_page"));
     assert!(page.contains("1 person who left is not confirmed to be out"), "{page}");
+    assert!(page.contains("<form id=\"login\" hidden"), "{page}");
+    let style = include_str!("../../web/status.css");
+    assert!(style.contains("[hidden] { display: none !important; }"), "what is hidden is not laid out");
     assert!(page.contains("data-connector=\"wiki\" data-state=\"degraded\""), "{page}");
     assert!(page.contains("data-connector=\"crm\" data-state=\"healthy\""), "{page}");
     assert!(page.contains("<rect class=\"latency\""), "charts are drawn: {page}");
