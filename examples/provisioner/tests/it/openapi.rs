@@ -77,7 +77,10 @@ fn what_is_documented_is_served_and_asks_for_a_token_where_it_says_so() {
     let served = demo.get(&format!("{}/openapi.json", demo.text("api")));
     assert_eq!(served, serde_json::from_str::<Value>(DOCUMENT).unwrap());
     for (method, path) in documented(&served) {
-        let filled = path.replace("{person}", "nobody").replace("{connector}", "nothing");
+        let filled = path
+            .replace("{person}", "nobody")
+            .replace("{connector}", "nothing")
+            .replace("{source}", "nothing");
         let url = format!("{}{filled}", demo.text("api"));
         let method_name = method.to_uppercase();
         let is_open = served["paths"][&path]["get"]["security"].as_array().is_some_and(Vec::is_empty);
