@@ -208,8 +208,10 @@ impl Confirmation {
 pub enum FailureKind {
     /// Name, connection or TLS; or no answer came.
     Connectivity,
-    /// The credential is refused, or a login page came instead of an answer.
+    /// The credential is refused.
     Authentication,
+    /// A login page came instead of an answer.
+    LoginPage,
     /// The credential is good and does not suffice.
     Authorization,
     /// Asked to come back later.
@@ -319,7 +321,7 @@ impl Failure {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self.kind {
-            FailureKind::Authentication => Disposition::Stop,
+            FailureKind::Authentication | FailureKind::LoginPage => Disposition::Stop,
             FailureKind::RateLimited => Disposition::Wait(self.wait()),
             FailureKind::Connectivity
             | FailureKind::Server

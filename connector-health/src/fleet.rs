@@ -265,6 +265,7 @@ fn class(failure: &Failure) -> FailureClass {
         (FailureKind::Connectivity, Effect::None) => FailureClass::Unreachable,
         (FailureKind::Connectivity, Effect::Unknown) => FailureClass::UnknownOutcome,
         (FailureKind::Authentication, _) => FailureClass::CredentialRefused,
+        (FailureKind::LoginPage, _) => FailureClass::LoginPage,
         (FailureKind::Authorization, _) => FailureClass::OperationRefused,
         (FailureKind::RateLimited, _) => FailureClass::RateLimited,
         (FailureKind::Server, _) => FailureClass::ServerError,

@@ -205,9 +205,10 @@ fn gap(event: &EventRecord, attempts: &[Attempt]) -> Option<String> {
     });
     let first = first.unwrap_or_else(|| "interrupted".to_owned());
     let since = rfc3339(since);
+    let attempts = if count == 1 { "attempt" } else { "attempts" };
     Some(match event.failure_ended_at {
-        Some(until) => format!("{count} failed attempts from {since} until {} ({first})", rfc3339(until)),
-        None => format!("{count} failed attempts since {since} ({first})"),
+        Some(until) => format!("{count} failed {attempts} from {since} until {} ({first})", rfc3339(until)),
+        None => format!("{count} failed {attempts} since {since} ({first})"),
     })
 }
 

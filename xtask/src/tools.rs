@@ -162,6 +162,8 @@ const TOOLS: &[Tool] = &[
     // Peers in benches.
     program("openssl", "openssl"),
     program("sqlite3", "sqlite3"),
+    // The browser that status pages are shown in.
+    program("chromium", "chromium"),
     // What watches system calls in crash tests.
     program("strace", "strace"),
     // The library that stands in for security keys.

@@ -350,7 +350,10 @@ impl<S: OutboxStore> Outbox<S> {
         let after = |wait: TimeDelta| now.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let of_connector = matches!(
             failure.kind(),
-            FailureKind::Connectivity | FailureKind::Authentication | FailureKind::RateLimited
+            FailureKind::Connectivity
+                | FailureKind::Authentication
+                | FailureKind::LoginPage
+                | FailureKind::RateLimited
         );
         let tried = !of_connector && event.attempts >= self.options.attempts_max;
         if failure.disposition() == Disposition::Block || (tried && !is_leaver) {

@@ -145,14 +145,18 @@ pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>
         happening.at = happening.at.or(at);
     }
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
-    for (number, happening) in happenings.iter().enumerate() {
-        match engine.take(happening).await {
+    // What was accepted before a failure is durable, and sending it again does no harm.
+    let answers = match engine.take_all(&happenings).await {
+        Ok(answers) => answers,
+        Err(error) => return failed(&error),
+    };
+    for (number, answer) in answers.into_iter().enumerate() {
+        match answer {
             Ok(done) if done.refused.is_empty() => taken.push(done),
             Ok(done) => refused.push(json!({"line": number + 1, "message": done.refused.join("; ")})),
             Err(TakeError::Mistake(mistake)) => {
                 refused.push(json!({"line": number + 1, "message": mistake.to_string()}));
             }
-            // What was accepted until here is durable, and sending it again does no harm.
             Err(error @ TakeError::Failed(_)) => return failed(&error),
         }
     }
@@ -161,7 +165,11 @@ pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>
 }
 
 async fn alerts(State(engine): State<Arc<Engine>>) -> Response {
-    match serde_json::to_value(engine.alerts()) {
+    let alerts = match engine.alerts().await {
+        Ok(alerts) => alerts,
+        Err(error) => return failed(&error),
+    };
+    match serde_json::to_value(alerts) {
         Ok(alerts) => shown(StatusCode::OK, &alerts),
         Err(error) => failed(&error),
     }

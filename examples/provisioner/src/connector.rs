@@ -11,6 +11,7 @@ use connector_health::{AccountId, EntitlementId, PersonId};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use scim_client::ensure::{Deprovision, Identity, Membership, Outcome, State};
+use scim_client::error::Authentication;
 use scim_client::filter::Filter;
 use scim_client::filter::{group, user};
 use scim_client::mapping::Mapping;
@@ -377,6 +378,7 @@ fn failure(error: Error) -> Failure {
         ErrorKind::NotSent(_) | ErrorKind::UnknownOutcome(_) | ErrorKind::BaseUrl => {
             FailureKind::Connectivity
         }
+        ErrorKind::Authentication(Authentication::LoginPage) => FailureKind::LoginPage,
         ErrorKind::Authentication(_) => FailureKind::Authentication,
         ErrorKind::Authorization => FailureKind::Authorization,
         ErrorKind::RateLimited { .. } => FailureKind::RateLimited,

@@ -13,17 +13,20 @@ use std::time::Duration;
 
 use audit_log::{AppendError, AuditLog, Entry, FileKeys, FileStore};
 use chrono::{DateTime, TimeDelta, Utc};
-use connector_health::alert::{Alert, AlertDesk, AlertRules, AlertSink, AlertState, AlertStoreError};
+use connector_health::alert::{
+    Alert, AlertDesk, AlertRules, AlertSink, AlertState, AlertStoreError, Backlog,
+};
 use connector_health::connector::Connectors;
 use connector_health::event::Subject;
 use connector_health::fleet::FleetState;
 use connector_health::monitor::Thresholds;
 use connector_health::observe::{Attempted, Cycle, Gate, Observer};
-use connector_health::offboarding::{Offboarding, State};
+use connector_health::offboarding::{Offboarding, State, Status, System};
 use connector_health::outbox::{AcceptError, Accepted, MassLeaverGuard, Options, OutboxError};
 use connector_health::sod::SodRules;
 use connector_health::store::{OutboxStore as _, StoreError};
 use connector_health::{ConnectorId, Fleet, Observation, Outbox, PersonId, RedbStore};
+use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -36,6 +39,10 @@ pub(crate) use reconcile::Apply;
 
 /// Leavers of one connector that the status shows.
 const LEAVERS_SHOWN_MAX: usize = 1_000;
+/// Who waits for so long has a reason on record.
+const WAITED_LONG: TimeDelta = TimeDelta::seconds(1);
+/// Lines that are taken in together.
+const LINES_TOGETHER_MAX: usize = 256;
 /// How often health is written down where no alert asks for it.
 const KEEP_EVERY: TimeDelta = TimeDelta::seconds(1);
 /// Longest time between two looks at what is due, whatever is known of it.
@@ -168,7 +175,7 @@ impl Engine {
             connectors,
             desk,
             history: Mutex::new(AlertHistory::open(dir.join("alerts.json"))?),
-            leavers: OpenLeavers::open(dir.join("leavers"))?,
+            leavers: OpenLeavers::open(dir.join("leavers.jsonl"))?,
             audit,
             fleet_file,
             kept_at: Mutex::new(None),
@@ -190,46 +197,88 @@ impl Engine {
 
     /// Takes in what a source says. Durable on return.
     pub(crate) async fn take(&self, happening: &Happening) -> Result<Taken, TakeError> {
+        let mut taken = self.take_together(std::slice::from_ref(happening)).await?;
+        taken.pop().unwrap_or_else(|| Err(TakeError::Failed("nothing was taken".to_owned())))
+    }
+
+    /// Takes many lines in, in their order, and answers for each. Durable on return; after an error nothing is known: give them again.
+    pub(crate) async fn take_all(
+        &self,
+        happenings: &[Happening],
+    ) -> Result<Vec<Result<Taken, TakeError>>, EngineError> {
+        let mut taken = Vec::with_capacity(happenings.len());
+        let mut rest = happenings;
+        while !rest.is_empty() {
+            // What a line means follows from what was said of the same person before; other people have no part in it.
+            let mut people = BTreeSet::new();
+            let next = rest.iter().take(LINES_TOGETHER_MAX);
+            let together = next.take_while(|next| people.insert(&next.person.id)).count();
+            let (first, later) = rest.split_at(together.max(1));
+            taken.extend(self.take_together(first).await?);
+            rest = later;
+        }
+        Ok(taken)
+    }
+
+    /// Lines of different people: with one wait for the disk instead of one for each.
+    async fn take_together(
+        &self,
+        happenings: &[Happening],
+    ) -> Result<Vec<Result<Taken, TakeError>>, EngineError> {
         let now = Utc::now();
         let ids: Vec<ConnectorId> = self.connectors.iter().map(|(id, _)| id.clone()).collect();
-        let events = happening.events(&self.outbox, &ids, now).await?;
-        let (events, violations) = self.within_duty(&happening.person.id, events, now).await?;
-        let at = happening.at.unwrap_or(now);
-        // Recorded first: nothing happens to anybody that is not on record.
-        let entry = Entry::new(happening.kind.event_type())
-            .target(happening.person.id.as_str())
-            .outcome("success")
-            .field("correlation_id", happening.correlation(at))
-            .field("occurred_at", rfc3339(at))
-            .field("changes", events.len());
-        let entry = if violations.is_empty() { entry } else { entry.field("violations", &violations) };
-        self.record(entry).await?;
-        if happening.kind == Kind::Leaver {
-            self.leavers.add(&happening.person.id)?;
+        let (mut answers, mut events) = (Vec::new(), Vec::new());
+        let (mut entries, mut leavers) = (Vec::new(), Vec::new());
+        for happening in happenings {
+            let meant = match happening.events(&self.outbox, &ids, now).await {
+                Ok(meant) => meant,
+                Err(mistake) => {
+                    answers.push(Err(mistake.into()));
+                    continue;
+                }
+            };
+            let (meant, violations) = self.within_duty(&happening.person.id, meant, now).await?;
+            let at = happening.at.unwrap_or(now);
+            let entry = Entry::new(happening.kind.event_type())
+                .target(happening.person.id.as_str())
+                .outcome("success")
+                .field("correlation_id", happening.correlation(at))
+                .field("occurred_at", rfc3339(at))
+                .field("changes", meant.len());
+            entries.push(if violations.is_empty() { entry } else { entry.field("violations", &violations) });
+            if happening.kind == Kind::Leaver {
+                leavers.push(happening.person.id.clone());
+            }
+            events.extend(meant.into_iter().map(|event| (answers.len(), event)));
+            answers.push(Ok(Taken {
+                person: happening.person.id.clone(),
+                kind: happening.kind,
+                queued: 0,
+                already: 0,
+                held: 0,
+                refused: violations,
+            }));
         }
-        let mut taken = Taken {
-            person: happening.person.id.clone(),
-            kind: happening.kind,
-            queued: 0,
-            already: 0,
-            held: 0,
-            refused: violations,
-        };
-        for answer in self.outbox.accept_all(events, now).await {
-            match answer {
+        // Recorded first: nothing happens to anybody that is not on record.
+        try_join_all(entries.into_iter().map(|entry| self.record(entry))).await?;
+        self.leavers.add(&leavers)?;
+        let (whose, events): (Vec<usize>, Vec<_>) = events.into_iter().unzip();
+        for (whose, accepted) in whose.into_iter().zip(self.outbox.accept_all(events, now).await) {
+            let Some(Ok(taken)) = answers.get_mut(whose) else { continue };
+            match accepted {
                 Ok(Accepted::Queued) => taken.queued += 1,
                 Ok(Accepted::Already) => taken.already += 1,
                 Ok(Accepted::Held) => taken.held += 1,
                 Err(AcceptError::Outbox(error)) => {
                     let why = format!("the outbox: {error}");
                     self.broke(&why);
-                    return Err(TakeError::Failed(why));
+                    return Err(EngineError::Broken(why));
                 }
                 Err(error) => taken.refused.push(error.to_string()),
             }
         }
         self.wake.notify_one();
-        Ok(taken)
+        Ok(answers)
     }
 
     /// Works until dropped or [stopped](Self::stop), or until something cannot be kept: then nothing goes on.
@@ -258,6 +307,8 @@ impl Engine {
     }
 
     async fn work(&self) -> Result<(), EngineError> {
+        // What was confirmed just before an earlier run ended.
+        self.close_offboardings(Utc::now()).await?;
         while !self.stopping.load(Ordering::Acquire) {
             let now = Utc::now();
             let worked = self.outbox.work(&self.connectors, now).await?;
@@ -305,13 +356,22 @@ impl Engine {
         Ok(())
     }
 
-    /// One entry in the audit trail for each offboarding that is complete, listing every system with its time.
+    /// One entry in the audit trail for each offboarding that is over, listing every system with its time.
     async fn close_offboardings(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
+        let (mut over, mut entries) = (Vec::new(), Vec::new());
         for person in self.leavers.all() {
-            let offboarding = self.outbox.offboarding(&person).await?;
-            if offboarding.state != State::Complete {
-                continue;
-            }
+            let offboarding = self.offboarding(&person).await?;
+            let came_back = |system: &System| matches!(system.status, Status::Returned { .. });
+            let event_type = match offboarding.state {
+                State::Complete => "offboarding.completed",
+                // Nobody waits for the end of what somebody's return has ended.
+                _ if offboarding.systems.iter().all(|system| system.is_done() || came_back(system))
+                    && offboarding.systems.iter().any(came_back) =>
+                {
+                    "offboarding.ended_by_return"
+                }
+                _ => continue,
+            };
             let systems: BTreeMap<&str, Value> = offboarding
                 .systems
                 .iter()
@@ -324,21 +384,33 @@ impl Engine {
                     (system.connector.as_str(), said)
                 })
                 .collect();
-            let entry = Entry::new("offboarding.completed")
+            let entry = Entry::new(event_type)
                 .target(person.as_str())
                 .outcome("success")
                 .field("effective_at", offboarding.effective_at.map(rfc3339))
                 .field("completed_at", offboarding.completed_at.map(rfc3339))
                 .field("systems", systems);
-            self.record(entry.timestamp(now)).await?;
-            self.leavers.remove(&person)?;
+            entries.push(entry.timestamp(now));
+            over.push(person);
         }
-        Ok(())
+        try_join_all(entries.into_iter().map(|entry| self.record(entry))).await?;
+        self.leavers.remove(&over)
     }
 
-    /// Everything about somebody's leaving.
+    /// Everything about somebody's leaving. Who could not be taken out because nothing went to an application has its outage as the reason.
     pub(crate) async fn offboarding(&self, person: &PersonId) -> Result<Offboarding, EngineError> {
-        Ok(self.outbox.offboarding(person).await?)
+        let mut offboarding = self.outbox.offboarding(person).await?;
+        let now = Utc::now();
+        let history = self.history();
+        for system in offboarding.systems.iter_mut().filter(|system| system.gap.is_none()) {
+            let Some(evidence) = &system.evidence else { continue };
+            let until = evidence.confirmed_at.unwrap_or(now);
+            let waited = until.signed_duration_since(evidence.accepted_at);
+            if waited >= WAITED_LONG {
+                system.gap = history.outage(&system.connector, evidence.accepted_at, until);
+            }
+        }
+        Ok(offboarding)
     }
 
     /// Lets held leavers go on.
@@ -428,20 +500,13 @@ impl Engine {
     }
 
     /// Open alerts with what waits now, and those that are over, newest last.
-    pub(crate) fn alerts(&self) -> Vec<Alert> {
-        let backlogs: BTreeMap<_, _> = self
-            .fleet
-            .health(Utc::now())
-            .into_iter()
-            .map(|health| (health.connector, health.backlog))
-            .collect();
+    pub(crate) async fn alerts(&self) -> Result<Vec<Alert>, EngineError> {
         let mut alerts = self.history().all();
         for alert in alerts.iter_mut().filter(|alert| alert.state == AlertState::Open) {
-            if let Some(backlog) = backlogs.get(&alert.connector) {
-                alert.queue = *backlog;
-            }
+            let counts = self.outbox.counts(&alert.connector).await?;
+            alert.queue = Backlog { replayed: alert.queue.replayed, ..Backlog::from(&counts) };
         }
-        alerts
+        Ok(alerts)
     }
 
     /// Everything that the status page shows.
@@ -472,9 +537,9 @@ impl Engine {
                 known.1 = known.1.take().or(name);
             }
             let (latency_ms, failures) = self.charts.of(&health.connector, now);
-            let backlog = health.backlog;
-            let age =
-                backlog.oldest_deprovision_at.map(|at| now.signed_duration_since(at).num_seconds().max(0));
+            // As it is now, not as it was after the last pass.
+            let backlog = self.outbox.counts(&health.connector).await?;
+            let age = backlog.oldest_deprovision.map(|at| now.signed_duration_since(at).num_seconds().max(0));
             connectors.push(json!({
                 "id": health.connector,
                 "state": health.tier,
@@ -490,7 +555,7 @@ impl Engine {
                 "failures": failures,
             }));
         }
-        let leavers_open = missing.len();
+        let leavers_open = missing.len().max(self.leavers.len());
         let mut leavers: Vec<(DateTime<Utc>, Value)> = missing
             .into_iter()
             .map(|(person, systems)| {
@@ -504,7 +569,7 @@ impl Engine {
         leavers.sort_by_key(|(left, _)| *left);
         let leavers: Vec<Value> = leavers.into_iter().take(100).map(|(_, shown)| shown).collect();
         let open: Vec<Alert> =
-            self.alerts().into_iter().filter(|alert| alert.state == AlertState::Open).collect();
+            self.alerts().await?.into_iter().filter(|alert| alert.state == AlertState::Open).collect();
         let alerts: Vec<Value> = open
             .iter()
             .map(|alert| {
@@ -529,7 +594,7 @@ impl Engine {
 
     /// Those who left and are not confirmed to be out everywhere.
     pub(crate) fn open_leavers(&self) -> BTreeSet<PersonId> {
-        self.leavers.all().into_iter().collect()
+        self.leavers.all()
     }
 
     async fn record_event(&self, event: &impl Serialize) -> Result<(), EngineError> {

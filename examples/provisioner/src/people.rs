@@ -68,6 +68,8 @@ fn spoken_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option
 pub(crate) enum Mistake {
     #[error("a joiner needs `person.user_name`")]
     NoUserName,
+    #[error("nobody of that identifier has joined: send the joiner first, then this again")]
+    Unknown,
     #[error("somebody has at most {GROUPS_MAX} groups")]
     TooManyGroups,
     #[error(transparent)]
@@ -90,6 +92,10 @@ impl Happening {
             return Err(Mistake::TooManyGroups);
         }
         let known = outbox.store().lanes_of(&person.id).await.map_err(OutboxError::from)?;
+        // What changes about nobody would wait for ever, and hold up the joiner that comes late.
+        if self.kind == Kind::Mover && known.is_empty() {
+            return Err(Mistake::Unknown);
+        }
         // Somebody may still have access to what is no longer configured: that is seen, too.
         let mut everywhere: Vec<ConnectorId> = connectors.to_vec();
         if self.kind == Kind::Leaver {

@@ -52,29 +52,69 @@ const bars = (caption, values, className) => {
   return figure;
 };
 
-const card = (connector, now) => {
+// A name is set apart from what stands around it, whichever way it is written.
+const name = (text) => {
+  const made = element("bdi", text);
+  made.title = text;
+  return made;
+};
+
+const waiting = (connector) => {
+  const made = element("ul", undefined, "waiting");
+  const failed = connector.provisioning_failed + connector.deprovisioning_failed;
+  const oldest = connector.oldest_deprovision_age_s;
+  if (connector.deprovisioning_queued > 0) {
+    const age = oldest === null ? "" : `, oldest ${span(oldest)}`;
+    made.append(element("li", `${connector.deprovisioning_queued} to take away${age}`, "bad"));
+  }
+  if (connector.provisioning_queued > 0) made.append(element("li", `${connector.provisioning_queued} to give`));
+  if (failed > 0) made.append(element("li", `${failed} tried and failed`, "warn"));
+  if (!made.children.length) made.append(element("li", "Nothing waits"));
+  return made;
+};
+
+const card = (connector) => {
   const made = element("article", undefined, `card ${connector.state}`);
   made.dataset.connector = connector.id;
   made.dataset.state = connector.state;
-  const title = element("h3", connector.id);
-  title.append(element("span", WORDS[connector.state] ?? connector.state));
-  made.append(title, element("p", connector.reason));
-  if (connector.last_success_at) {
-    made.append(element("p", `Last confirmed success ${since(connector.last_success_at, now)} ago`));
-  }
+  const title = element("h3");
+  title.append(name(connector.id), element("span", WORDS[connector.state] ?? connector.state));
+  // The state stands in the title already; times are for whoever sits here.
+  const said = connector.reason.startsWith(`${connector.state}: `) ? connector.reason.slice(connector.state.length + 2) : connector.reason;
+  const reason = said.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (at) => new Date(at).toLocaleTimeString());
+  made.append(title, waiting(connector), element("p", reason));
   const charts = element("div", undefined, "charts");
   const latest = connector.latency_ms.filter((value) => value !== null).at(-1);
   charts.append(
-    bars(latest === undefined ? "No answers yet" : `Latency, now ${Math.round(latest)} ms`, connector.latency_ms, "latency"),
+    bars(latest === undefined ? "No answers yet" : `Latency, last ${Math.round(latest)} ms`, connector.latency_ms, "latency"),
     bars(`Failures, ${connector.failures.reduce((sum, value) => sum + value, 0)} shown`, connector.failures, "failures"),
   );
   made.append(charts);
   return made;
 };
 
-const row = (...cells) => {
+const tile = (number, text, className) => {
+  const made = element("li");
+  made.append(element("strong", String(number), number > 0 ? className : "good"), text);
+  return made;
+};
+
+const leaverRow = (leaver, now) => {
   const made = element("tr");
-  cells.forEach((cell, at) => made.append(at === 0 ? Object.assign(element("th", cell), { scope: "row" }) : element("td", cell)));
+  const person = Object.assign(element("th"), { scope: "row" });
+  person.append(name(leaver.display_name ?? leaver.person));
+  if (leaver.display_name) person.append(element("small", leaver.person));
+  const left = element("td", `${since(leaver.left_at, now)} ago`);
+  left.title = new Date(leaver.left_at).toLocaleString();
+  const open = element("ul");
+  open.append(...leaver.missing.map((system) => {
+    const item = element("li");
+    item.append(element("strong", system.connector), " ", element("small", system.reason));
+    return item;
+  }));
+  const where = element("td");
+  where.append(open);
+  made.append(person, left, where);
   return made;
 };
 
@@ -83,44 +123,36 @@ const show = (status) => {
   byId("content").hidden = false;
   const ill = status.connectors.filter((connector) => connector.state !== "healthy").length;
   const open = status.leavers_open;
+  const queued = status.connectors.reduce((sum, one) => sum + one.provisioning_queued + one.deprovisioning_queued, 0);
   byId("headline").textContent = open > 0
     ? `✕ ${open} ${open === 1 ? "person who left is" : "people who left are"} not confirmed to be out`
     : ill > 0
       ? `▲ ${ill} of ${status.connectors.length} applications need attention`
       : "✓ All is well";
-  byId("headline").className = open > 0 || ill > 0 ? "warn" : "good";
+  byId("headline").className = open > 0 ? "bad" : ill > 0 ? "warn" : "good";
   byId("updated").textContent = `as of ${new Date(status.now).toLocaleTimeString()}`;
+  byId("tiles").replaceChildren(
+    tile(open, open === 1 ? "leaver not confirmed" : "leavers not confirmed", "bad"),
+    tile(ill, `of ${status.connectors.length} applications not healthy`, "warn"),
+    tile(queued, queued === 1 ? "change waits" : "changes wait", "warn"),
+    tile(status.alerts.length, status.alerts.length === 1 ? "open alert" : "open alerts", "warn"),
+  );
 
-  byId("connectors").replaceChildren(...status.connectors.map((connector) => card(connector, status.now)));
+  byId("connectors").replaceChildren(...status.connectors.map(card));
 
   byId("no-leavers").hidden = open > 0;
-  byId("leavers").hidden = open === 0;
-  byId("leavers").tBodies[0].replaceChildren(...status.leavers.map((leaver) =>
-    row(
-      leaver.display_name ? `${leaver.display_name} (${leaver.person})` : leaver.person,
-      new Date(leaver.left_at).toLocaleString(),
-      since(leaver.left_at, status.now),
-      leaver.missing.map((system) => `${system.connector}: ${system.reason}`).join("; "),
-    )));
+  byId("leavers").hidden = status.leavers.length === 0;
+  byId("leavers").tBodies[0].replaceChildren(...status.leavers.map((leaver) => leaverRow(leaver, status.now)));
   byId("more-leavers").hidden = open <= status.leavers.length;
   byId("more-leavers").textContent = `and ${open - status.leavers.length} more`;
-
-  byId("queue").tBodies[0].replaceChildren(...status.connectors.map((connector) =>
-    row(
-      connector.id,
-      String(connector.provisioning_queued),
-      String(connector.deprovisioning_queued),
-      String(connector.provisioning_failed + connector.deprovisioning_failed),
-      connector.oldest_deprovision_age_s === null ? "–" : span(connector.oldest_deprovision_age_s),
-    )));
   byId("held").hidden = status.held === 0;
   byId("held").textContent = `${status.held} leavers are held: more at once than expected. Approve them if they are meant.`;
 
   byId("no-alerts").hidden = status.alerts.length > 0;
   byId("alerts").replaceChildren(...status.alerts.map((alert) => {
-    const item = element("li");
+    const item = element("li", undefined, alert.tier);
     item.append(
-      element("strong", `${alert.connector}: ${alert.failure_type}`),
+      element("strong", `${alert.connector}: ${alert.failure_type.replaceAll("_", " ")}`),
       element("small", `since ${new Date(alert.first_failure_at).toLocaleString()} – ${alert.remedy}`),
     );
     return item;

@@ -65,7 +65,7 @@ struct Shared {
 impl Application {
     /// Starts one on a free port of loopback; what it knows is kept in `dir`.
     pub(crate) async fn start(name: &'static str, token: String, dir: &Path) -> Result<Self, std::io::Error> {
-        let directory = Directory::open(&dir.join(format!("{name}.json")))?;
+        let directory = Directory::open(&dir.join(format!("{name}.jsonl")))?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {

@@ -48,7 +48,8 @@ pub(super) async fn run(engine: &Engine, stage: &Stage) -> Result<(), Failure> {
     println!("3. Ann leaves.");
     take(engine, Kind::Leaver, person).await?;
     let alerts = until(engine, "no alerts came", async || {
-        let open: Vec<_> = engine.alerts().into_iter().filter(|alert| alert.resolution.is_none()).collect();
+        let open: Vec<_> =
+            engine.alerts().await.ok()?.into_iter().filter(|alert| alert.resolution.is_none()).collect();
         let all_tell = open.len() >= 2 && open.iter().all(|alert| alert.queue.deprovisioning_queued > 0);
         all_tell.then_some(open)
     })
@@ -70,7 +71,7 @@ pub(super) async fn run(engine: &Engine, stage: &Stage) -> Result<(), Failure> {
     })
     .await?;
     until(engine, "the alerts were not resolved", async || {
-        engine.alerts().iter().all(|alert| alert.resolution.is_some()).then_some(())
+        engine.alerts().await.ok()?.iter().all(|alert| alert.resolution.is_some()).then_some(())
     })
     .await?;
     let complete = engine.offboarding(&ann).await.map_err(Failure::stopped)?;

@@ -1,16 +1,17 @@
 //! What outlives a restart beside the outbox: alerts, and who left and is not confirmed to be out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use connector_health::PersonId;
+use chrono::{DateTime, Utc};
 use connector_health::alert::{Alert, AlertStore, AlertStoreError};
-use data_encoding::HEXLOWER;
-use sha2::{Digest as _, Sha256};
+use connector_health::{ConnectorId, PersonId};
+use serde::{Deserialize, Serialize};
 
-use super::EngineError;
+use super::{EngineError, rfc3339};
 use crate::files;
 
 /// Most alerts that are remembered.
@@ -47,6 +48,27 @@ impl AlertHistory {
 
     pub(super) fn all(&self) -> Vec<Alert> {
         self.alerts.iter().cloned().collect()
+    }
+
+    /// What kept an application from being worked in that time, in a sentence.
+    pub(super) fn outage(
+        &self,
+        connector: &ConnectorId,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Option<String> {
+        let ended = |alert: &Alert| alert.resolution.as_ref().map(|resolution| resolution.resolved_at);
+        let alert = self.alerts.iter().rev().find(|alert| {
+            alert.connector == *connector
+                && alert.first_failure_at < until
+                && ended(alert).is_none_or(|ended| ended > from)
+        })?;
+        let since = rfc3339(alert.first_failure_at);
+        let sample = alert.sample.as_ref().map(|sample| format!(" ({sample})")).unwrap_or_default();
+        Some(format!(
+            "nothing was sent while {connector} failed: {} since {since}{sample}",
+            alert.failure_type
+        ))
     }
 }
 
@@ -97,54 +119,82 @@ impl AlertStore for FileAlerts {
     }
 }
 
-/// Those whose offboarding has no entry in the audit trail yet: a file for each, so that a crash forgets nobody.
+/// Those whose offboarding has no entry in the audit trail yet: a line for each change, so that a crash forgets nobody.
 pub(super) struct OpenLeavers {
-    dir: PathBuf,
-    known: Mutex<BTreeMap<PersonId, PathBuf>>,
+    file: PathBuf,
+    known: Mutex<BTreeSet<PersonId>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Change {
+    Left(PersonId),
+    Closed(PersonId),
 }
 
 impl OpenLeavers {
-    pub(super) fn open(dir: PathBuf) -> Result<Self, EngineError> {
-        files::private_dir(&dir)?;
-        let mut known = BTreeMap::new();
-        let failed = |source| EngineError::File { what: "cannot read", path: dir.clone(), source };
-        for entry in std::fs::read_dir(&dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|extension| extension == "json")
-                && let Some(person) = files::kept::<PersonId>(&path)?
-            {
-                known.insert(person, path);
-            }
+    pub(super) fn open(file: PathBuf) -> Result<Self, EngineError> {
+        let text = match std::fs::read_to_string(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(EngineError::File { what: "cannot read", path: file, source }),
+            Ok(text) => text,
+        };
+        let mut known = BTreeSet::new();
+        // Whoever sent a line that was torn by a crash got no answer, and sends it again.
+        for change in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+            match change {
+                Change::Left(person) => known.insert(person),
+                Change::Closed(person) => known.remove(&person),
+            };
         }
-        Ok(Self { dir, known: Mutex::new(known) })
+        let kept: String = known.iter().cloned().map(|person| line(&Change::Left(person))).collect();
+        files::private_file(&file, kept.as_bytes())?;
+        Ok(Self { file, known: Mutex::new(known) })
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<PersonId, PathBuf>> {
+    fn known(&self) -> MutexGuard<'_, BTreeSet<PersonId>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, person: &PersonId) -> Result<(), EngineError> {
-        if self.known().contains_key(person) {
-            return Ok(());
-        }
-        let name = HEXLOWER.encode(&Sha256::digest(person.as_str().as_bytes()));
-        let path = self.dir.join(format!("{name}.json"));
-        files::keep(&path, person)?;
-        self.known().insert(person.clone(), path);
+    /// Durable on return.
+    pub(super) fn add(&self, people: &[PersonId]) -> Result<(), EngineError> {
+        let mut known = self.known();
+        let new: Vec<_> = people.iter().filter(|person| !known.contains(*person)).cloned().collect();
+        self.append(new.iter().cloned().map(Change::Left))?;
+        known.extend(new);
         Ok(())
     }
 
-    pub(super) fn remove(&self, person: &PersonId) -> Result<(), EngineError> {
-        let Some(path) = self.known().remove(person) else { return Ok(()) };
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(EngineError::File { what: "cannot remove", path, source: error })
-            }
-            _ => Ok(()),
-        }
+    /// Durable on return.
+    pub(super) fn remove(&self, people: &[PersonId]) -> Result<(), EngineError> {
+        let mut known = self.known();
+        self.append(people.iter().cloned().map(Change::Closed))?;
+        known.retain(|person| !people.contains(person));
+        Ok(())
     }
 
-    pub(super) fn all(&self) -> Vec<PersonId> {
-        self.known().keys().cloned().collect()
+    fn append(&self, changes: impl Iterator<Item = Change>) -> Result<(), EngineError> {
+        let text: String = changes.map(|change| line(&change)).collect();
+        if text.is_empty() {
+            return Ok(());
+        }
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&self.file)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
+            .map_err(|source| EngineError::File { what: "cannot write", path: self.file.clone(), source })
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.known().len()
+    }
+
+    pub(super) fn all(&self) -> BTreeSet<PersonId> {
+        self.known().clone()
+    }
+}
+
+fn line(change: &Change) -> String {
+    // INVARIANT: a name in an enum can be written as JSON.
+    serde_json::to_string(change).unwrap_or_default() + "\n"
 }

@@ -1,6 +1,7 @@
 //! What a demo application knows: users and groups, in memory and in a file that outlives it.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{SecondsFormat, Utc};
@@ -8,13 +9,14 @@ use scim_client::filter::Filter;
 use scim_client::message::PatchOp;
 use scim_client::patch;
 use scim_client::resource::Attributes;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// Most resources of one kind: a demo that is fed by a program must not fill the memory.
 const RESOURCES_MAX: usize = 100_000;
 
 /// The two kinds of resources.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) enum Kind {
     User,
     Group,
@@ -77,6 +79,18 @@ impl Refusal {
     }
 }
 
+/// The groups that each user is in.
+type Rights<'a> = BTreeMap<&'a str, Vec<&'a Attributes>>;
+
+/// One change of a resource, as its file has it; without the resource, it is gone.
+#[derive(Serialize, Deserialize)]
+struct Change {
+    kind: Kind,
+    id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resource: Option<Attributes>,
+}
+
 /// The resources of one application.
 pub(super) struct Directory {
     file: PathBuf,
@@ -90,25 +104,26 @@ impl Directory {
     pub(super) fn open(file: &Path) -> Result<Self, std::io::Error> {
         let mut directory =
             Self { file: file.to_owned(), users: BTreeMap::new(), groups: BTreeMap::new(), next: 1 };
-        match std::fs::read(file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-            Ok(text) => {
-                let mut kept: Value = serde_json::from_slice(&text)?;
-                directory.next = kept.get("next").and_then(Value::as_u64).unwrap_or(1);
-                for (kind, name) in [(Kind::User, "users"), (Kind::Group, "groups")] {
-                    let resources = kept.get_mut(name).and_then(Value::as_object_mut).map(std::mem::take);
-                    *directory.of_mut(kind) = resources
-                        .into_iter()
-                        .flatten()
-                        .filter_map(|(id, resource)| match resource {
-                            Value::Object(resource) => Some((id, resource)),
-                            _ => None,
-                        })
-                        .collect();
-                }
+        let text = match std::fs::read_to_string(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            other => other?,
+        };
+        // A line that a crash has torn is of a change that nobody was told of.
+        for change in text.lines().filter_map(|line| serde_json::from_str::<Change>(line).ok()) {
+            let number = change.id.rsplit('-').next().and_then(|number| number.parse::<u64>().ok());
+            directory.next = directory.next.max(number.unwrap_or(0).saturating_add(1));
+            match change.resource {
+                Some(resource) => drop(directory.of_mut(change.kind).insert(change.id, resource)),
+                None => drop(directory.of_mut(change.kind).remove(&change.id)),
             }
         }
+        let mut kept = String::new();
+        for kind in [Kind::User, Kind::Group] {
+            kept.extend(directory.of(kind).keys().map(|id| directory.change(kind, id)));
+        }
+        let fresh = file.with_extension("new");
+        std::fs::write(&fresh, kept)?;
+        std::fs::rename(&fresh, file)?;
         Ok(directory)
     }
 
@@ -127,30 +142,36 @@ impl Directory {
     }
 
     /// As the application shows it: without the password, users with the groups that they are in.
-    fn shown(&self, kind: Kind, resource: &Attributes, base: &str) -> Attributes {
+    fn shown(&self, kind: Kind, resource: &Attributes, base: &str, rights: &Rights<'_>) -> Attributes {
         let mut shown = resource.clone();
         shown.retain(|name, _| !name.eq_ignore_ascii_case("password"));
-        let id = text(resource, "id").unwrap_or_default().to_owned();
+        let id = text(resource, "id").unwrap_or_default();
         if let Some(Value::Object(meta)) = shown.get_mut("meta") {
             meta.insert("location".to_owned(), json!(format!("{base}/{}/{id}", kind.endpoint())));
         }
-        if kind == Kind::User {
-            let groups: Vec<Value> = self
-                .groups
-                .values()
-                .filter(|group| members(group).any(|member| member == id))
+        if let Some(groups) = rights.get(id).filter(|_| kind == Kind::User) {
+            let groups = groups
+                .iter()
                 .map(|group| json!({"value": group.get("id"), "display": group.get("displayName")}))
                 .collect();
-            if !groups.is_empty() {
-                shown.insert("groups".to_owned(), Value::Array(groups));
-            }
+            shown.insert("groups".to_owned(), Value::Array(groups));
         }
         shown
     }
 
+    fn rights(&self) -> Rights<'_> {
+        let mut rights = Rights::new();
+        for group in self.groups.values() {
+            for member in members(group) {
+                rights.entry(member).or_default().push(group);
+            }
+        }
+        rights
+    }
+
     pub(super) fn get(&self, kind: Kind, id: &str, base: &str) -> Result<Attributes, Refusal> {
         let resource = self.of(kind).get(id).ok_or_else(|| missing(kind, id))?;
-        Ok(self.shown(kind, resource, base))
+        Ok(self.shown(kind, resource, base, &self.rights()))
     }
 
     /// One page of those for which the filter holds, and how many there are.
@@ -162,16 +183,30 @@ impl Directory {
         count: usize,
         base: &str,
     ) -> (usize, Vec<Attributes>) {
+        let rights = self.rights();
         let mut total = 0usize;
         let mut page = Vec::new();
+        // To look at what lies there costs less than to look at what is shown of it, and is as good for most attributes.
+        let is_plain = filter.is_none_or(|filter| {
+            let text = filter.to_string().to_ascii_lowercase();
+            !["groups", "password", "meta"].iter().any(|made| text.contains(made))
+        });
+        let matches = |resource: &Attributes| filter.is_none_or(|filter| filter.matches(resource));
         for resource in self.of(kind).values() {
-            let shown = self.shown(kind, resource, base);
-            if filter.is_some_and(|filter| !filter.matches(&shown)) {
+            if is_plain && !matches(resource) {
                 continue;
             }
-            total += 1;
-            if total >= start && page.len() < count {
-                page.push(shown);
+            let is_wanted = total + 1 >= start && page.len() < count;
+            if is_plain && !is_wanted {
+                total += 1;
+                continue;
+            }
+            let shown = self.shown(kind, resource, base, &rights);
+            if is_plain || matches(&shown) {
+                total += 1;
+                if is_wanted {
+                    page.push(shown);
+                }
             }
         }
         (total, page)
@@ -201,7 +236,7 @@ impl Directory {
             json!({"resourceType": kind.name(), "created": now, "lastModified": now}),
         );
         self.of_mut(kind).insert(id.clone(), resource);
-        self.keep()?;
+        self.keep(kind, &id)?;
         self.get(kind, &id, base)
     }
 
@@ -245,12 +280,18 @@ impl Directory {
 
     pub(super) fn delete(&mut self, kind: Kind, id: &str) -> Result<(), Refusal> {
         self.of_mut(kind).remove(id).ok_or_else(|| missing(kind, id))?;
-        for group in self.groups.values_mut() {
-            if let Some(Value::Array(members)) = group.get_mut("members") {
+        let mut left = Vec::new();
+        for (group, resource) in &mut self.groups {
+            if let Some(Value::Array(members)) = resource.get_mut("members") {
+                let before = members.len();
                 members.retain(|member| member.get("value").and_then(Value::as_str) != Some(id));
+                if members.len() < before {
+                    left.push(group.clone());
+                }
             }
         }
-        self.keep()
+        left.iter().try_for_each(|group| self.keep(Kind::Group, group))?;
+        self.keep(kind, id)
     }
 
     fn put(&mut self, kind: Kind, id: &str, mut resource: Attributes) -> Result<(), Refusal> {
@@ -259,7 +300,7 @@ impl Directory {
             meta.insert("lastModified".to_owned(), json!(now()));
         }
         self.of_mut(kind).insert(id.to_owned(), resource);
-        self.keep()
+        self.keep(kind, id)
     }
 
     fn check(&self, kind: Kind, id: Option<&str>, resource: &Attributes) -> Result<(), Refusal> {
@@ -291,13 +332,19 @@ impl Directory {
         Ok(())
     }
 
-    /// Writes all of it to the file: what an application has done, it has done.
-    fn keep(&self) -> Result<(), Refusal> {
-        let all = json!({"next": self.next, "users": self.users, "groups": self.groups});
-        let fresh = self.file.with_extension("new");
-        std::fs::write(&fresh, all.to_string())
-            .and_then(|()| std::fs::rename(&fresh, &self.file))
+    /// Writes a change to the file: what an application has done, it has done.
+    fn keep(&self, kind: Kind, id: &str) -> Result<(), Refusal> {
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&self.file)
+            .and_then(|mut file| file.write_all(self.change(kind, id).as_bytes()))
             .map_err(|error| Refusal::new(500, format!("cannot keep what changed: {error}")))
+    }
+
+    fn change(&self, kind: Kind, id: &str) -> String {
+        let change = Change { kind, id: id.to_owned(), resource: self.of(kind).get(id).cloned() };
+        // INVARIANT: what came from JSON can be written as JSON.
+        serde_json::to_string(&change).unwrap_or_default() + "\n"
     }
 }
 
