@@ -14,6 +14,8 @@ use crate::id::{ConnectorId, EntitlementId, EventId, PersonId};
 pub const EVENT_ATTRIBUTES_MAX: usize = 256;
 /// Most bytes of an event, as JSON.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// Most arrays and objects within each other in one attribute: what is kept lies in more of them, and must be read back.
+pub const EVENT_DEPTH_MAX: usize = 64;
 /// Most bytes of an attribute's name, a unique value, a trigger and a correlation id.
 pub const NAME_BYTES_MAX: usize = 256;
 
@@ -225,6 +227,9 @@ pub enum EventError {
     /// More than [`EVENT_ATTRIBUTES_MAX`].
     #[error("an event has at most {EVENT_ATTRIBUTES_MAX} attributes")]
     TooManyAttributes,
+    /// More than [`EVENT_DEPTH_MAX`].
+    #[error("an attribute has at most {EVENT_DEPTH_MAX} arrays and objects within each other")]
+    TooDeep,
     /// More than [`EVENT_BYTES_MAX`].
     #[error("an event has at most {EVENT_BYTES_MAX} bytes")]
     TooLong,
@@ -354,6 +359,12 @@ impl Event {
         if self.intent.names().count() > EVENT_ATTRIBUTES_MAX {
             return Err(EventError::TooManyAttributes);
         }
+        // Before it is written, which takes as many calls as it is deep.
+        let is_deep =
+            |value: &Attribute| matches!(value, Attribute::Plain(value) if !fits(value, EVENT_DEPTH_MAX));
+        if self.intent.attributes().any(|(_, value)| is_deep(value)) {
+            return Err(EventError::TooDeep);
+        }
         let names = self.intent.names().map(|name| ("attribute", name));
         let unique = self.intent.claims().map(|(_, value)| ("unique value", value));
         let of_source = [("trigger", &self.trigger), ("correlation_id", &self.correlation_id)];
@@ -368,5 +379,15 @@ impl Event {
             Ok(json) if json.len() <= EVENT_BYTES_MAX => Ok(()),
             Ok(_) | Err(_) => Err(EventError::TooLong),
         }
+    }
+}
+
+/// Whether no more than `depth` arrays and objects lie within each other.
+fn fits(value: &Value, depth: usize) -> bool {
+    let within = |value: &Value| fits(value, depth.saturating_sub(1));
+    match value {
+        Value::Array(values) => depth > 0 && values.iter().all(within),
+        Value::Object(values) => depth > 0 && values.values().all(within),
+        _ => true,
     }
 }

@@ -41,8 +41,8 @@ struct Member {
     held: u64,
     /// When something was last sent there.
     used_at: Option<DateTime<Utc>>,
-    /// Operations of the pass that runs, probes not counted.
-    operations: u64,
+    /// Answers of the pass that runs, failed probes not counted.
+    answers: u64,
 }
 
 /// What a fleet knows of its connectors, to be kept over a restart.
@@ -99,7 +99,7 @@ impl Fleet {
                     backlog: known.backlog,
                     held: 0,
                     used_at: None,
-                    operations: 0,
+                    answers: 0,
                 },
                 None => Member {
                     monitor: Monitor::new(thresholds.clone()),
@@ -107,7 +107,7 @@ impl Fleet {
                     backlog: Backlog::default(),
                     held: 0,
                     used_at: None,
-                    operations: 0,
+                    answers: 0,
                 },
             };
             (connector, member)
@@ -197,7 +197,9 @@ impl Member {
             monitor::Gate::Wait { until } => until,
             monitor::Gate::Probe => now,
             monitor::Gate::Work => {
-                self.used_at.and_then(|used| used.checked_add_signed(every)).unwrap_or(now)
+                // A clock that was set back since then says nothing of when.
+                let used = self.used_at.filter(|used| *used <= now);
+                used.and_then(|used| used.checked_add_signed(every)).unwrap_or(now)
             }
         }
     }
@@ -224,12 +226,13 @@ impl Observer for Fleet {
         member.used_at = Some(attempted.at);
         let is_probe = attempted.operation == crate::observe::PROBE;
         let observation = match (is_probe, attempted.failure) {
-            (true, None) => Observation::probe_confirmed(attempted.duration),
+            // A good probe says that there is an answer. Whether the cycle was good, what was due says.
+            (_, None) => Observation::confirmed(attempted.duration),
             (true, Some(failure)) => Observation::probe_failed(class(failure), failure.message()),
-            (false, None) => Observation::confirmed(attempted.duration),
             (false, Some(failure)) => Observation::failed(class(failure), failure.message()),
         };
-        member.operations = member.operations.saturating_add(u64::from(!is_probe));
+        let is_cycle = is_probe && attempted.failure.is_some();
+        member.answers = member.answers.saturating_add(u64::from(!is_cycle));
         member.monitor.observe(observation, attempted.at);
     }
 
@@ -242,11 +245,18 @@ impl Observer for Fleet {
         let replayed = *replayed;
         member.backlog = Backlog { replayed, ..Backlog::from(&cycle.counts) };
         member.held = cycle.counts.held;
-        // A probe is a cycle of its own, and was observed as one.
-        if std::mem::take(&mut member.operations) > 0 {
+        // A probe that failed is a cycle of its own, and was observed as one.
+        if std::mem::take(&mut member.answers) > 0 {
+            let within = i64::try_from(self.rules.deprovision_within_s).unwrap_or(i64::MAX);
+            let is_late = cycle
+                .counts
+                .oldest_deprovision
+                .is_some_and(|since| cycle.ended_at.signed_duration_since(since).num_seconds() > within);
             let undelivered = match cycle.left_due {
-                Left::Nothing => 0,
                 Left::Some => cycle.failed.max(1),
+                // Between its attempts a leaver who is late is not due, and not delivered either.
+                Left::Nothing if is_late => cycle.counts.deprovisioning_failed,
+                Left::Nothing => 0,
             };
             member.monitor.observe(Observation::cycle_ended(undelivered), cycle.ended_at);
         }

@@ -36,6 +36,7 @@ pub struct Options {
     pub(crate) connector_concurrency: usize,
     pub(crate) leaver_reserve: usize,
     pub(crate) operation_timeout: Duration,
+    pub(crate) pass_time: Duration,
     pub(crate) backoff: (TimeDelta, TimeDelta),
     pub(crate) leaver_retry: TimeDelta,
     pub(crate) attempts_max: u32,
@@ -53,6 +54,7 @@ impl Default for Options {
             connector_concurrency: 8,
             leaver_reserve: 2,
             operation_timeout: Duration::from_secs(60),
+            pass_time: Duration::from_secs(30),
             backoff: (TimeDelta::seconds(5), TimeDelta::minutes(15)),
             leaver_retry: TimeDelta::seconds(5),
             attempts_max: 20,
@@ -88,6 +90,13 @@ impl Options {
     #[must_use]
     pub fn operation_timeout(self, timeout: Duration) -> Self {
         Self { operation_timeout: timeout, ..self }
+    }
+
+    /// Time after which a pass begins nothing more, live leavers excepted (30 s): one application that is slow and has much to do
+    /// must not keep the others, and whoever reads what the pass says, waiting.
+    #[must_use]
+    pub fn pass_time(self, time: Duration) -> Self {
+        Self { pass_time: time, ..self }
     }
 
     /// First and longest time after which a failed event is tried again; doubled each time (5 s, 15 min).

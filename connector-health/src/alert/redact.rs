@@ -51,13 +51,20 @@ fn hide(word: &str) -> String {
         let more = if host.len() < rest.len() { "/…" } else { "" };
         return format!("{scheme}://{host}{more}");
     }
-    if let Some(at) = word.find(['=', ':'])
-        && let Some((name, value)) = word.split_at_checked(at)
-        && names_secret(&name.to_ascii_lowercase())
-        && value.len() > 1
-    {
-        return format!("{name}=…");
+    // What follows a name of a secret is hidden to the end, whatever stood before it: `{"user":"ann","password":"x"}`.
+    for (at, _) in word.match_indices(['=', ':']) {
+        if let Some((name, value)) = word.split_at_checked(at)
+            && names_secret(name.rsplit(['=', ':', ',', '&', ';']).next().unwrap_or(name))
+            && value.len() > 1
+        {
+            return format!("{}=…", plain(name));
+        }
     }
+    plain(word)
+}
+
+/// Without what looks like a token.
+fn plain(word: &str) -> String {
     let mut shown = String::new();
     let mut run = String::new();
     for c in word.chars().chain(['\0']) {
@@ -77,6 +84,7 @@ fn hide(word: &str) -> String {
 }
 
 fn names_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
     ["authorization", "cookie", "key", "passwd", "password", "pwd", "secret", "signature", "token"]
         .iter()
         .any(|secret| name.contains(secret))

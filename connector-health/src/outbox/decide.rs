@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use super::intake::enqueue;
-use super::{Outbox, OutboxError};
+use super::{CONFLICTS_MAX, Outbox, OutboxError};
 use crate::evidence;
 use crate::id::{ConnectorId, EventId};
-use crate::lane::{EventRecord, EventState, LaneRecord, Place};
+use crate::lane::{EventRecord, EventState, LaneRecord, Place, Waiters};
 use crate::replay;
-use crate::store::{Batch, Loaded, OutboxStore};
+use crate::store::{Batch, Committed, Loaded, OutboxStore};
 
 /// Held events that are read at a time.
 const HELD_PAGE: usize = 256;
@@ -49,9 +49,14 @@ impl<S: OutboxStore> Outbox<S> {
             let Some(last) = page.last() else { return Ok(approved) };
             after = last.order.seq;
             for held in page {
-                let is_done = self.change(held.event.lane(), |loaded| Ok(release(loaded, &held))).await;
-                is_done.map_err(|error: OutboxError| error)?;
-                approved = approved.saturating_add(1);
+                match self.judge(held.event.id(), release).await {
+                    Ok(()) => approved = approved.saturating_add(1),
+                    // Somebody else has judged it meanwhile.
+                    Err(OutboxError::NoSuchEvent(_)) => {}
+                    Err(error) => return Err(error),
+                }
+                // A pass that runs is to look at once.
+                self.leaver.notify_one();
             }
         }
     }
@@ -67,18 +72,33 @@ impl<S: OutboxStore> Outbox<S> {
         reason: &str,
         now: DateTime<Utc>,
     ) -> Result<(), OutboxError> {
-        let held = self.store.event(id).await?;
-        let held = held.filter(|held| matches!(held.state, EventState::Held { .. }));
-        let held = held.ok_or_else(|| OutboxError::NoSuchEvent(id.clone()))?;
         let state = EventState::Rejected { at: now, by: by.to_owned(), reason: reason.to_owned() };
-        self.change(held.event.lane(), |Loaded { mut record, .. }| {
-            let mut event = held.clone();
+        self.judge(id, |record, event| evidence::close(event, state.clone(), &mut record.evidence_hash)).await
+    }
+
+    /// Changes an event that is held, once: of two who judge it, one finds that it is not held any more.
+    async fn judge(
+        &self,
+        id: &EventId,
+        change: impl Fn(&mut LaneRecord, &mut EventRecord),
+    ) -> Result<(), OutboxError> {
+        let missing = || OutboxError::NoSuchEvent(id.clone());
+        let lane = self.store.event(id).await?.ok_or_else(missing)?.event.lane().clone();
+        for _ in 0..CONFLICTS_MAX {
+            // The lane before the event: whoever changes the event meanwhile writes the lane, too.
+            let mut record = self.store.load(&lane).await?.ok_or_else(missing)?.record;
+            let held = self.store.event(id).await?;
+            let held = held.filter(|held| matches!(held.state, EventState::Held { .. }));
+            let mut event = held.ok_or_else(missing)?;
             record.held = record.held.saturating_sub(1);
+            change(&mut record, &mut event);
             record.count_standing();
-            evidence::close(&mut event, state.clone(), &mut record.evidence_hash);
-            Ok((Batch { lanes: vec![record], events: vec![event], ..Batch::default() }, ()))
-        })
-        .await
+            let batch = Batch { lanes: vec![record], events: vec![event], ..Batch::default() };
+            if self.committer.commit(batch).await? == Committed::Done {
+                return Ok(());
+            }
+        }
+        Err(OutboxError::Contended(lane))
     }
 
     /// Tries an event again now, a blocked or excepted one too.
@@ -140,6 +160,9 @@ impl<S: OutboxStore> Outbox<S> {
             change(&mut event, &mut record);
             if !event.state.is_closed() {
                 open.insert(at, event.clone());
+            } else if record.waiters == Waiters::Some {
+                // Who waited for it waits no longer.
+                record.waiters = Waiters::Wake;
             }
             record.recount(&open);
             // Its next claim finds out what there is to do.
@@ -152,12 +175,8 @@ impl<S: OutboxStore> Outbox<S> {
     }
 }
 
-fn release(loaded: Loaded, held: &EventRecord) -> (Batch, ()) {
-    let Loaded { mut record, .. } = loaded;
-    let event = EventRecord { state: EventState::Pending, ..held.clone() };
-    record.held = record.held.saturating_sub(1);
+fn release(record: &mut LaneRecord, event: &mut EventRecord) {
+    event.state = EventState::Pending;
     record.intended.apply(event.order, event.event.intent());
-    enqueue(&mut record, &event);
-    record.count_standing();
-    (Batch { lanes: vec![record], events: vec![event], ..Batch::default() }, ())
+    enqueue(record, event);
 }

@@ -1,6 +1,7 @@
 //! A pass over all that is due: leavers first, a few at a time everywhere, and no hammering at what is down.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -48,6 +49,10 @@ struct Pass {
     failed: u64,
     is_suspect: bool,
     was_due: bool,
+    /// Leavers were accepted while it ran.
+    has_live_leavers: bool,
+    /// Time was up before all was done.
+    is_cut: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +80,8 @@ enum Slot {
 type Running<'a> = FuturesUnordered<BoxFuture<'a, (ConnectorId, Done)>>;
 
 impl<S: OutboxStore> Outbox<S> {
-    /// Delivers what is due until nothing is, leavers first; what fails is left for a later pass. Passes of one outbox go one after the
+    /// Delivers what is due until nothing is, leavers first; what fails is left for a later pass, and so is what
+    /// [`Options::pass_time`] leaves no time for. Passes of one outbox go one after the
     /// other. Memory does not grow with the queue.
     ///
     /// # Errors
@@ -88,20 +94,8 @@ impl<S: OutboxStore> Outbox<S> {
         let mut passes = BTreeMap::new();
         let mut running: Running<'_> = FuturesUnordered::new();
         for (id, connector) in connectors.iter() {
-            let admission = self.options.gate.admission(id, now);
-            if admission == Admission::Stop {
-                continue;
-            }
-            let was_due = self.store.next_due(id).await?.is_some_and(|due| due <= now);
-            let probes = admission == Admission::Probe || (was_due && self.is_suspect(id));
-            if !probes && !was_due {
-                continue;
-            }
-            let phase = if probes { Phase::Probing } else { Phase::Open };
-            if probes {
-                running.push(self.probe(id.clone(), Arc::clone(connector), clock).boxed());
-            }
-            passes.insert(id.clone(), Pass::new(Arc::clone(connector), phase, was_due));
+            let pass = self.begin(id, connector, clock, &running).await?;
+            passes.extend(pass.map(|pass| (id.clone(), pass)));
         }
         for (id, pass) in &mut passes {
             self.fill(id, pass, clock, &mut running).await?;
@@ -111,7 +105,14 @@ impl<S: OutboxStore> Outbox<S> {
             let done = tokio::select! {
                 done = running.next() => done,
                 () = self.leaver.notified() => {
-                    for (id, pass) in &mut passes {
+                    for (id, connector) in connectors.iter() {
+                        // Theirs may be a connector that had nothing to do until now.
+                        if !passes.contains_key(id) {
+                            let pass = self.begin(id, connector, clock, &running).await?;
+                            passes.extend(pass.map(|pass| (id.clone(), pass)));
+                        }
+                        let Some(pass) = passes.get_mut(id) else { continue };
+                        pass.has_live_leavers = true;
                         self.fill_reserve(id, pass, clock, &mut running).await?;
                     }
                     continue;
@@ -124,6 +125,10 @@ impl<S: OutboxStore> Outbox<S> {
                 Done::Step(slot, ended) => pass.stepped(slot, ended?, self.options.failures_to_stop),
             }
             self.fill(&id, pass, clock, &mut running).await?;
+            if pass.has_live_leavers {
+                // One came while the reserve was taken, or while its lane had something in flight.
+                self.fill_reserve(&id, pass, clock, &mut running).await?;
+            }
             if was_full {
                 for (id, pass) in &mut passes {
                     self.fill(id, pass, clock, &mut running).await?;
@@ -133,6 +138,30 @@ impl<S: OutboxStore> Outbox<S> {
         drop(running);
         self.store.release(self.worker).await?;
         self.end(passes, connectors, clock).await
+    }
+
+    /// Has a connector take part, where it may be used and there is something to do.
+    async fn begin<'a>(
+        &'a self,
+        id: &ConnectorId,
+        connector: &Arc<dyn Connector>,
+        clock: Clock,
+        running: &Running<'a>,
+    ) -> Result<Option<Pass>, OutboxError> {
+        let admission = self.options.gate.admission(id, clock.now());
+        if admission == Admission::Stop {
+            return Ok(None);
+        }
+        let was_due = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
+        let probes = admission == Admission::Probe || (was_due && self.is_suspect(id));
+        if !probes && !was_due {
+            return Ok(None);
+        }
+        let phase = if probes { Phase::Probing } else { Phase::Open };
+        if probes {
+            running.push(self.probe(id.clone(), Arc::clone(connector), clock).boxed());
+        }
+        Ok(Some(Pass::new(Arc::clone(connector), phase, was_due)))
     }
 
     fn is_suspect(&self, id: &ConnectorId) -> bool {
@@ -155,8 +184,12 @@ impl<S: OutboxStore> Outbox<S> {
         clock: Clock,
     ) -> (ConnectorId, Done) {
         let started = Instant::now();
-        let answer = tokio::time::timeout(self.options.operation_timeout, connector.probe()).await;
-        let answer = answer.unwrap_or_else(|_| Err(Failure::unknown("no answer in time")));
+        let probe = AssertUnwindSafe(connector.probe()).catch_unwind();
+        let answer = match tokio::time::timeout(self.options.operation_timeout, probe).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Failure::new(FailureKind::Server, "the connector panicked")),
+            Err(_) => Err(Failure::unknown("no answer in time")),
+        };
         self.options.observer.attempted(&Attempted {
             connector: &id,
             operation: crate::observe::PROBE,
@@ -176,6 +209,12 @@ impl<S: OutboxStore> Outbox<S> {
         running: &mut Running<'a>,
     ) -> Result<(), OutboxError> {
         let options = &self.options;
+        // One that is slow and has much to do must not keep the others from their next pass.
+        let lasted = clock.now().signed_duration_since(clock.start()).to_std().unwrap_or_default();
+        if lasted >= options.pass_time {
+            pass.is_cut |= pass.phase == Phase::Open || !pass.claimed.is_empty();
+            return Ok(());
+        }
         while matches!(pass.phase, Phase::Open | Phase::Drained)
             && pass.running < options.connector_concurrency
             && running.len() < options.concurrency
@@ -262,7 +301,7 @@ impl<S: OutboxStore> Outbox<S> {
         let now = clock.now();
         for (id, pass) in &passes {
             let left = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
-            let left_due = left || (pass.failed > 0);
+            let left_due = (left && !pass.is_cut) || pass.failed > 0;
             self.suspect(id, pass.is_suspect);
             worked.delivered = worked.delivered.saturating_add(pass.delivered);
             worked.superseded = worked.superseded.saturating_add(pass.superseded);
@@ -303,6 +342,8 @@ impl Pass {
             failed: 0,
             is_suspect: false,
             was_due,
+            has_live_leavers: false,
+            is_cut: false,
         }
     }
 

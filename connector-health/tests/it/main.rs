@@ -29,3 +29,4 @@ mod review;
 #[cfg(feature = "sap")]
 mod sap;
 mod sod;
+mod standstill;
