@@ -296,7 +296,8 @@ impl<S: OutboxStore> Outbox<S> {
             let mut batch = Batch { released: vec![lane.clone()], ..Batch::default() };
             let at = open.iter().position(|event| event.order == order);
             let (Some(at), true) = (at, record.in_flight == Some(mine)) else {
-                return Ok((batch, false));
+                // The lease is another's, too.
+                return Ok((Batch::default(), false));
             };
             record.in_flight = None;
             let mut attempt = Attempt { ended_at: Some(now), ..prepared.attempt.clone() };

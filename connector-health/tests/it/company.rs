@@ -37,7 +37,9 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn options() -> Options {
-    Options::default().guard(MassLeaverGuard::off()).leaver_reserve(0)
+    // However slow the machine is, a pass is not cut short.
+    let pass_time = std::time::Duration::from_secs(24 * 3_600);
+    Options::default().guard(MassLeaverGuard::off()).leaver_reserve(0).pass_time(pass_time)
 }
 
 /// Passes until nothing is queued, time going on between them; the time of the last one.

@@ -306,3 +306,29 @@ fn a_secret_that_is_not_first_in_its_word_is_hidden() {
         assert!(!redact(text).contains("hunter2"), "{}", redact(text));
     }
 }
+
+#[test]
+fn who_comes_too_late_does_not_give_back_the_lease_of_whoever_took_over() {
+    run(async {
+        let store = MemoryStore::new();
+        let (late, other) = (
+            Outbox::open_with(store.clone(), options()).await.unwrap(),
+            Outbox::open_with(store.clone(), options()).await.unwrap(),
+        );
+        let application = MemoryConnector::new().recording();
+        application.set(Mode::Hangs);
+        let connectors = Connectors::new().with(crm(), application.clone());
+        late.accept(leaver(&crm(), 1), at(1)).await.unwrap();
+        let takes_over = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // Its clock is ahead, so that the lease has run out.
+            other.work(&connectors, at(1000)).await
+        };
+        let looks = async {
+            tokio::time::sleep(Duration::from_secs(62)).await;
+            application.requests().len()
+        };
+        let (_, _, requests) = tokio::join!(late.work(&connectors, at(1)), takes_over, looks);
+        assert_eq!(requests, 2, "a third goes side by side with the second");
+    });
+}
