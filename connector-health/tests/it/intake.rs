@@ -112,7 +112,7 @@ fn an_outage_is_explained_in_the_record_of_who_left_meanwhile() {
         assert_eq!(record.state, State::Complete, "{record}");
         let text = record.to_string();
         assert!(text.contains("crm: confirmed") && text.contains("after 0 s"), "{text}");
-        assert!(text.contains("after 1 h 0 min; 1 failed attempts from"), "{text}");
+        assert!(text.contains("after 1 h 0 min; 1 failed attempt from"), "{text}");
         assert_eq!(record.systems[1].time_to_revoke_ms, Some(3_600_000));
     });
 }
