@@ -306,28 +306,3 @@ fn a_secret_that_is_not_first_in_its_word_is_hidden() {
         assert!(!redact(text).contains("hunter2"), "{}", redact(text));
     }
 }
-
-#[test]
-fn who_comes_too_late_does_not_give_back_the_lease_of_whoever_took_over() {
-    run(async {
-        let store = MemoryStore::new();
-        let (late, other) = (
-            Outbox::open_with(store.clone(), options()).await.unwrap(),
-            Outbox::open_with(store.clone(), options()).await.unwrap(),
-        );
-        let application = MemoryConnector::new();
-        application.set(Mode::Hangs);
-        let hangs = Connectors::new().with(crm(), application);
-        let slow = Connectors::new().with(crm(), Answers(Duration::from_secs(30), None));
-        let leaves = leaver(&crm(), 1);
-        late.accept(leaves.clone(), at(1)).await.unwrap();
-        let takes_over = async {
-            tokio::time::sleep(Duration::from_secs(40)).await;
-            // Its clock is ahead, so that the lease has run out.
-            other.work(&slow, at(1000)).await
-        };
-        let (first, second) = tokio::join!(late.work(&hangs, at(1)), takes_over);
-        assert_eq!((first.unwrap().failed, second.unwrap().delivered), (1, 1));
-        assert!(is_confirmed(&other, &leaves).await);
-    });
-}
