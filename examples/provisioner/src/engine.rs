@@ -517,7 +517,9 @@ impl Engine {
         let mut missing: BTreeMap<PersonId, Vec<Value>> = BTreeMap::new();
         let mut about: BTreeMap<PersonId, (DateTime<Utc>, Option<Value>)> = BTreeMap::new();
         for health in self.fleet.health(now) {
-            held += health.held;
+            // As it is now: the fleet knows what waited at the end of the last pass.
+            let counts = self.outbox.counts(&health.connector).await?;
+            held += counts.held;
             for lane in self.outbox.store().leavers(&health.connector, LEAVERS_SHOWN_MAX).await? {
                 let Subject::Person(person) = &lane.subject else { continue };
                 let Some(loaded) = self.outbox.store().load(&lane).await? else { continue };
@@ -537,9 +539,9 @@ impl Engine {
                 known.1 = known.1.take().or(name);
             }
             let (latency_ms, failures) = self.charts.of(&health.connector, now);
-            // As it is now, not as it was after the last pass.
-            let backlog = self.outbox.counts(&health.connector).await?;
-            let age = backlog.oldest_deprovision.map(|at| now.signed_duration_since(at).num_seconds().max(0));
+            let backlog = Backlog::from(&counts);
+            let age =
+                backlog.oldest_deprovision_at.map(|at| now.signed_duration_since(at).num_seconds().max(0));
             connectors.push(json!({
                 "id": health.connector,
                 "state": health.tier,
@@ -550,7 +552,7 @@ impl Engine {
                 "deprovisioning_queued": backlog.deprovisioning_queued,
                 "deprovisioning_failed": backlog.deprovisioning_failed,
                 "oldest_deprovision_age_s": age,
-                "held": health.held,
+                "held": counts.held,
                 "latency_ms": latency_ms,
                 "failures": failures,
             }));
