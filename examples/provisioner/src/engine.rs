@@ -517,7 +517,9 @@ impl Engine {
         let mut missing: BTreeMap<PersonId, Vec<Value>> = BTreeMap::new();
         let mut about: BTreeMap<PersonId, (DateTime<Utc>, Option<Value>)> = BTreeMap::new();
         for health in self.fleet.health(now) {
-            held += health.held;
+            // As it is now: the fleet knows what waited at the end of the last pass.
+            let counts = self.outbox.counts(&health.connector).await?;
+            held += counts.held;
             for lane in self.outbox.store().leavers(&health.connector, LEAVERS_SHOWN_MAX).await? {
                 let Subject::Person(person) = &lane.subject else { continue };
                 let Some(loaded) = self.outbox.store().load(&lane).await? else { continue };
@@ -537,9 +539,9 @@ impl Engine {
                 known.1 = known.1.take().or(name);
             }
             let (latency_ms, failures) = self.charts.of(&health.connector, now);
-            // As it is now, not as it was after the last pass.
-            let backlog = self.outbox.counts(&health.connector).await?;
-            let age = backlog.oldest_deprovision.map(|at| now.signed_duration_since(at).num_seconds().max(0));
+            let backlog = Backlog::from(&counts);
+            let age =
+                backlog.oldest_deprovision_at.map(|at| now.signed_duration_since(at).num_seconds().max(0));
             connectors.push(json!({
                 "id": health.connector,
                 "state": health.tier,
@@ -550,7 +552,7 @@ impl Engine {
                 "deprovisioning_queued": backlog.deprovisioning_queued,
                 "deprovisioning_failed": backlog.deprovisioning_failed,
                 "oldest_deprovision_age_s": age,
-                "held": health.held,
+                "held": counts.held,
                 "latency_ms": latency_ms,
                 "failures": failures,
             }));
@@ -616,7 +618,7 @@ impl Engine {
     async fn record(&self, entry: Entry) -> Result<(), EngineError> {
         let Err(error) = self.audit.append(entry).await else { return Ok(()) };
         // What cannot be taken as it is, is one request's affair.
-        let is_broken = matches!(error, AppendError::Poisoned { .. });
+        let is_broken = matches!(error, AppendError::Poisoned { .. } | AppendError::Closed);
         let error = EngineError::Audit(error.to_string());
         if is_broken {
             self.broke(&error.to_string());
@@ -664,4 +666,37 @@ async fn open_audit(dir: &Path) -> Result<AuditLog, EngineError> {
 
 pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_health::MemoryConnector;
+
+    use super::*;
+    use crate::people::Person;
+
+    #[tokio::test]
+    async fn where_nothing_can_be_recorded_nothing_is_taken_and_the_work_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let crm = ConnectorId::new("crm").unwrap();
+        let settings = Settings {
+            data_dir: dir.path().to_owned(),
+            thresholds: Thresholds::default(),
+            rules: AlertRules::default(),
+            probe_every: TimeDelta::hours(1),
+            chart_step: TimeDelta::minutes(1),
+            guard: MassLeaverGuard::off(),
+            sinks: Vec::new(),
+        };
+        let connectors = Connectors::new().with(crm.clone(), MemoryConnector::default());
+        let engine = Engine::open(settings, connectors).await.unwrap();
+        engine.audit.clone().close().await.unwrap();
+        let person =
+            Person { user_name: Some("ann".to_owned()), ..Person::named(PersonId::new("emp-1").unwrap()) };
+        let joins = Happening { kind: Kind::Joiner, at: None, person };
+        assert!(matches!(engine.take(&joins).await, Err(TakeError::Failed(_))));
+        assert_eq!(engine.outbox.counts(&crm).await.unwrap().provisioning_queued, 0);
+        let why = engine.run().await.unwrap_err().to_string();
+        assert!(why.contains("audit log"), "{why}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What is asked of the running service from the command line.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -296,11 +296,17 @@ pub(crate) async fn report(wanted: &Report, answer: &mut Answer) -> Result<u8, F
     let record = remote.text(&["offboardings", &wanted.person], &format!("?format={format}")).await?;
     match &wanted.out {
         Some(path) => files::private_file(path, record.as_bytes()).map_err(Failure::stopped)?,
-        None => {
+        None if matches!(wanted.format, Form::Json) => {
+            let record: Value = serde_json::from_str(&record)
+                .map_err(|_| remote.failed(Cause::NoService, "the record cannot be read".to_owned()))?;
+            json::write_line(&mut answer.out, &record)?;
+        }
+        None if std::io::stdout().is_terminal() => {
             for line in record.lines() {
                 writeln!(answer.out, "{}", inert(line))?;
             }
         }
+        None => answer.out.write_all(record.as_bytes())?,
     }
     Ok(0)
 }
