@@ -577,7 +577,9 @@ impl Engine {
             .map(|alert| {
                 let mut shown = serde_json::to_value(alert).unwrap_or_default();
                 // For people, in words.
-                shown["remedy"] = json!(alert.remedy.to_string());
+                if let Some(shown) = shown.as_object_mut() {
+                    shown.insert("remedy".to_owned(), json!(alert.remedy.to_string()));
+                }
                 shown
             })
             .collect();
