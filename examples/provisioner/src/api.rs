@@ -304,13 +304,15 @@ async fn metrics(State(engine): State<Arc<Engine>>) -> Result<Response, EngineEr
             text.push_str(&format!("{name}{{{labels}}} {value}\n"));
         }
     };
-    let connectors: Vec<&Value> = status["connectors"].as_array().into_iter().flatten().collect();
+    let connectors: Vec<&Value> =
+        status.get("connectors").and_then(Value::as_array).into_iter().flatten().collect();
     let label = |connector: &Value| {
-        let id = connector["id"].as_str().unwrap_or_default();
+        let id = connector.get("id").and_then(Value::as_str).unwrap_or_default();
         format!("connector=\"{}\"", id.replace('\\', "\\\\").replace('"', "\\\""))
     };
-    let number = |connector: &Value, name: &str| connector[name].as_f64().unwrap_or_default();
-    let state = |connector: &Value| match connector["state"].as_str() {
+    let number =
+        |connector: &Value, name: &str| connector.get(name).and_then(Value::as_f64).unwrap_or_default();
+    let state = |connector: &Value| match connector.get("state").and_then(Value::as_str) {
         Some("healthy") => 0.0,
         Some("degraded") => 1.0,
         Some("failed") => 2.0,
@@ -356,7 +358,7 @@ async fn metrics(State(engine): State<Arc<Engine>>) -> Result<Response, EngineEr
         "offboardings_open",
         "People who left and are not confirmed to be out everywhere",
         "gauge",
-        vec![(String::new(), status["leavers_open"].as_f64().unwrap_or_default())],
+        vec![(String::new(), status.get("leavers_open").and_then(Value::as_f64).unwrap_or_default())],
     );
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -577,7 +577,9 @@ impl Engine {
             .map(|alert| {
                 let mut shown = serde_json::to_value(alert).unwrap_or_default();
                 // For people, in words.
-                shown["remedy"] = json!(alert.remedy.to_string());
+                if let Some(shown) = shown.as_object_mut() {
+                    shown.insert("remedy".to_owned(), json!(alert.remedy.to_string()));
+                }
                 shown
             })
             .collect();
@@ -618,7 +620,7 @@ impl Engine {
     async fn record(&self, entry: Entry) -> Result<(), EngineError> {
         let Err(error) = self.audit.append(entry).await else { return Ok(()) };
         // What cannot be taken as it is, is one request's affair.
-        let is_broken = matches!(error, AppendError::Poisoned { .. });
+        let is_broken = matches!(error, AppendError::Poisoned { .. } | AppendError::Closed);
         let error = EngineError::Audit(error.to_string());
         if is_broken {
             self.broke(&error.to_string());
@@ -666,4 +668,37 @@ async fn open_audit(dir: &Path) -> Result<AuditLog, EngineError> {
 
 pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_health::MemoryConnector;
+
+    use super::*;
+    use crate::people::Person;
+
+    #[tokio::test]
+    async fn where_nothing_can_be_recorded_nothing_is_taken_and_the_work_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let crm = ConnectorId::new("crm").unwrap();
+        let settings = Settings {
+            data_dir: dir.path().to_owned(),
+            thresholds: Thresholds::default(),
+            rules: AlertRules::default(),
+            probe_every: TimeDelta::hours(1),
+            chart_step: TimeDelta::minutes(1),
+            guard: MassLeaverGuard::off(),
+            sinks: Vec::new(),
+        };
+        let connectors = Connectors::new().with(crm.clone(), MemoryConnector::default());
+        let engine = Engine::open(settings, connectors).await.unwrap();
+        engine.audit.clone().close().await.unwrap();
+        let person =
+            Person { user_name: Some("ann".to_owned()), ..Person::named(PersonId::new("emp-1").unwrap()) };
+        let joins = Happening { kind: Kind::Joiner, at: None, person };
+        assert!(matches!(engine.take(&joins).await, Err(TakeError::Failed(_))));
+        assert_eq!(engine.outbox.counts(&crm).await.unwrap().provisioning_queued, 0);
+        let why = engine.run().await.unwrap_err().to_string();
+        assert!(why.contains("audit log"), "{why}");
+    }
 }

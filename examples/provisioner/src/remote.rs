@@ -128,7 +128,7 @@ impl Remote {
         }
         let message = serde_json::from_str::<Value>(&text)
             .ok()
-            .and_then(|said| said["message"].as_str().map(str::to_owned))
+            .and_then(|said| said.get("message")?.as_str().map(str::to_owned))
             .unwrap_or_else(|| format!("status {}", status.as_u16()));
         let cause = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Cause::Credential,

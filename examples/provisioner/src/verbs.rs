@@ -1,6 +1,6 @@
 //! What is asked of the running service from the command line.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -116,11 +116,11 @@ pub(crate) struct Reconcile {
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value[name].as_str().unwrap_or_default()
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn number(value: &Value, name: &str) -> u64 {
-    value[name].as_u64().unwrap_or_default()
+    value.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
 fn queued(connector: &Value) -> u64 {
@@ -128,7 +128,7 @@ fn queued(connector: &Value) -> u64 {
 }
 
 fn all<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
-    value[name].as_array().into_iter().flatten()
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
 pub(crate) async fn status(wanted: &Status, answer: &mut Answer) -> Result<u8, Failure> {
@@ -143,7 +143,7 @@ pub(crate) async fn status(wanted: &Status, answer: &mut Answer) -> Result<u8, F
     for connector in all(&status, "connectors") {
         let failed = number(connector, "provisioning_failed")
             .saturating_add(number(connector, "deprovisioning_failed"));
-        let age = connector["oldest_deprovision_age_s"].as_u64().map(|s| format!("{s} s"));
+        let age = connector.get("oldest_deprovision_age_s").and_then(Value::as_u64).map(|s| format!("{s} s"));
         let row = vec![
             text(connector, "id").to_owned(),
             text(connector, "state").to_owned(),
@@ -152,7 +152,7 @@ pub(crate) async fn status(wanted: &Status, answer: &mut Answer) -> Result<u8, F
             number(connector, "deprovisioning_queued").to_string(),
             number(connector, "held").to_string(),
             age.unwrap_or_else(|| "-".to_owned()),
-            connector["last_success_at"].as_str().unwrap_or("-").to_owned(),
+            connector.get("last_success_at").and_then(Value::as_str).unwrap_or("-").to_owned(),
             text(connector, "reason").to_owned(),
         ];
         table.row(&mut answer.out, row)?;
@@ -178,7 +178,7 @@ pub(crate) async fn status(wanted: &Status, answer: &mut Answer) -> Result<u8, F
     let palette = answer.palette;
     for source in all(&status, "sources") {
         let (name, message) = (text(source, "source"), text(source, "message"));
-        let line = match source["waits_for_approval"] == true {
+        let line = match source.get("waits_for_approval") == Some(&Value::Bool(true)) {
             true => format!("{name} waits for `provisioner approve --source {name}`: {message}"),
             false => format!("{name}: {message}"),
         };
@@ -201,7 +201,7 @@ pub(crate) async fn offboard(wanted: &Offboard, answer: &mut Answer) -> Result<u
             let systems: Vec<&Value> = all(&offboarding, "systems").collect();
             let confirmed = systems.iter().filter(|system| text(system, "status") == "confirmed").count();
             progress.at(confirmed as u64, &format!("of {} confirmed", systems.len()));
-            Ok((offboarding["state"] == "complete").then_some(offboarding))
+            Ok((text(&offboarding, "state") == "complete").then_some(offboarding))
         });
         return match over.await? {
             Some(offboarding) => {
@@ -278,7 +278,7 @@ pub(crate) async fn approve(wanted: &Approve, answer: &mut Answer) -> Result<u8,
     };
     match answer.json {
         true => json::write_line(&mut answer.out, &said)?,
-        false => match said["approved"].as_u64() {
+        false => match said.get("approved").and_then(Value::as_u64) {
             Some(leavers) => writeln!(answer.out, "{leavers} approved")?,
             None => writeln!(answer.out, "approved")?,
         },
@@ -296,11 +296,17 @@ pub(crate) async fn report(wanted: &Report, answer: &mut Answer) -> Result<u8, F
     let record = remote.text(&["offboardings", &wanted.person], &format!("?format={format}")).await?;
     match &wanted.out {
         Some(path) => files::private_file(path, record.as_bytes()).map_err(Failure::stopped)?,
-        None => {
+        None if matches!(wanted.format, Form::Json) => {
+            let record: Value = serde_json::from_str(&record)
+                .map_err(|_| remote.failed(Cause::NoService, "the record cannot be read".to_owned()))?;
+            json::write_line(&mut answer.out, &record)?;
+        }
+        None if std::io::stdout().is_terminal() => {
             for line in record.lines() {
                 writeln!(answer.out, "{}", inert(line))?;
             }
         }
+        None => answer.out.write_all(record.as_bytes())?,
     }
     Ok(0)
 }
@@ -321,8 +327,9 @@ pub(crate) async fn reconcile(wanted: &Reconcile, answer: &mut Answer) -> Result
         }
     };
     drop(progress);
-    let report: connector_health::reconcile::Report = serde_json::from_value(found["report"].clone())
-        .map_err(|_| remote.failed(Cause::NoService, "the report cannot be read".to_owned()))?;
+    let report: connector_health::reconcile::Report =
+        serde_json::from_value(found.get("report").cloned().unwrap_or_default())
+            .map_err(|_| remote.failed(Cause::NoService, "the report cannot be read".to_owned()))?;
     if answer.json {
         json::write_line(&mut answer.out, &found)?;
     } else {

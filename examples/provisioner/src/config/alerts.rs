@@ -146,17 +146,28 @@ impl Reader<'_> {
     }
 
     fn log(&mut self, value: Spanned<DeValue<'_>>) -> Option<Arc<dyn AlertSink>> {
-        use std::os::unix::fs::OpenOptionsExt as _;
         let LogToml { file } = self.value(value)?;
         let Some(file) = file else { return Some(Arc::new(LogSink::new(std::io::stderr()))) };
         let place = self.path(file.get_ref());
-        // Samples of what applications said are in it.
-        match std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&place) {
-            Ok(log) => Some(Arc::new(LogSink::new(log))),
-            Err(error) => {
-                self.mistake(file.span().start, format!("`{}`: {error}", place.display()));
-                None
-            }
+        if !place.parent().is_some_and(std::path::Path::is_dir) {
+            self.mistake(file.span().start, format!("`{}`: there is no such directory", place.display()));
+            return None;
         }
+        Some(Arc::new(LogSink::new(LogFile(place))))
+    }
+}
+
+/// Opened for each line, so that it may be moved away at any time.
+struct LogFile(PathBuf);
+
+impl std::io::Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        // Samples of what applications said are in it.
+        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&self.0)?.write(line)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -88,27 +88,25 @@ impl Engine {
     /// How far the last one is, or what it found.
     pub(crate) fn reconciliation(&self, connector: &ConnectorId) -> Option<Value> {
         let job = self.reconciliations.jobs().get(connector).map(Arc::clone)?;
-        let mut shown = json!({
-            "intents": job.intents.load(Ordering::Relaxed),
-            "accounts": job.accounts.load(Ordering::Relaxed),
-            "state": "running",
-        });
-        match &*job.outcome() {
-            None => {}
+        let (intents, accounts) = (job.intents.load(Ordering::Relaxed), job.accounts.load(Ordering::Relaxed));
+        Some(match &*job.outcome() {
+            None => json!({"state": "running", "intents": intents, "accounts": accounts}),
             Some(Err(why)) => {
-                shown["state"] = "failed".into();
-                shown["message"] = why.as_str().into();
+                json!({"state": "failed", "intents": intents, "accounts": accounts, "message": why})
             }
             Some(Ok(Done { report, requeued })) => {
-                shown["state"] = "done".into();
-                shown["requeued"] = (*requeued).into();
-                shown["findings_left_out"] = report.findings.len().saturating_sub(FINDINGS_SHOWN_MAX).into();
                 let mut short = report.clone();
                 short.findings.truncate(FINDINGS_SHOWN_MAX);
-                shown["report"] = serde_json::to_value(short).unwrap_or_default();
+                json!({
+                    "state": "done",
+                    "intents": intents,
+                    "accounts": accounts,
+                    "requeued": requeued,
+                    "findings_left_out": report.findings.len().saturating_sub(FINDINGS_SHOWN_MAX),
+                    "report": short,
+                })
             }
-        }
-        Some(shown)
+        })
     }
 
     async fn reconciled(

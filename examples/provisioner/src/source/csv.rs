@@ -88,6 +88,7 @@ impl CsvFeed {
             Ok(version) => version,
             // That the file is gone says nothing about anybody.
             Err(error) => {
+                (self.read, self.held) = (None, None);
                 self.engine.trouble(CSV, format!("`{}`: {error}", self.source.path.display()));
                 return Ok(());
             }

@@ -1,5 +1,6 @@
 //! Contracts that end: warned of ahead, and ended on time.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,8 @@ use audit_log::Entry;
 use chrono::{DateTime, TimeDelta, Utc};
 use connector_health::PersonId;
 use connector_health::lifecycle::{Applied, Change, Due, Schedule, ScheduleError, ScheduleSettings, What};
+
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineError, TakeError, rfc3339};
 use crate::files;
@@ -26,23 +29,28 @@ pub(crate) const CLOCK: &str = "clock";
 pub(crate) struct Ends {
     engine: Arc<Engine>,
     file: PathBuf,
-    schedule: Mutex<Schedule>,
+    kept: Mutex<Kept>,
     kept_at: Mutex<DateTime<Utc>>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    schedule: Schedule,
+    /// When ends were stated that had passed by then: what gave access in between must not outdo them.
+    late: BTreeMap<PersonId, DateTime<Utc>>,
 }
 
 impl Ends {
     pub(crate) fn open(engine: Arc<Engine>, file: PathBuf) -> Result<Self, EngineError> {
-        let schedule = files::kept(&file)?.unwrap_or_else(|| Schedule::new(ScheduleSettings::default()));
-        Ok(Self {
-            engine,
-            file,
-            schedule: Mutex::new(schedule),
-            kept_at: Mutex::new(DateTime::<Utc>::MIN_UTC),
-        })
+        let kept = files::kept(&file)?.unwrap_or_else(|| Kept {
+            schedule: Schedule::new(ScheduleSettings::default()),
+            late: BTreeMap::new(),
+        });
+        Ok(Self { engine, file, kept: Mutex::new(kept), kept_at: Mutex::new(DateTime::<Utc>::MIN_UTC) })
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what a source says of ends; durable on return.
@@ -55,8 +63,13 @@ impl Ends {
         for change in changes {
             let entry = Entry::new("access.end_set").target(change.person.as_str()).outcome("success");
             self.engine.note(entry.field("end", change.end)).await?;
-            let person = change.person.clone();
-            let applied = self.schedule().apply(change, now);
+            let (person, stated_at) = (change.person.clone(), change.occurred_at);
+            let has_passed =
+                change.end.and_then(|end| end.instant().ok()).is_some_and(|end| end <= stated_at);
+            let applied = self.kept().schedule.apply(change, now);
+            if has_passed && matches!(applied, Ok(Applied::Set | Applied::Shortened | Applied::Reopened)) {
+                self.kept().late.insert(person.clone(), stated_at);
+            }
             match applied {
                 Ok(Applied::Reopened) => crate::say(&format!(
                     "{person}: the end was put off after access was taken away; a joiner event gives it back"
@@ -70,7 +83,7 @@ impl Ends {
     }
 
     fn keep(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
-        files::keep(&self.file, &*self.schedule())?;
+        files::keep(&self.file, &*self.kept())?;
         *self.kept_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(())
     }
@@ -85,10 +98,10 @@ impl Ends {
 
     async fn look(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
         if self.engine.approved(CLOCK) {
-            self.schedule().accept_clock(now);
+            self.kept().schedule.accept_clock(now);
             self.engine.settled(CLOCK);
         }
-        let due = self.schedule().due(now);
+        let due = self.kept().schedule.due(now);
         let due = match due {
             Ok(due) => due,
             Err(ScheduleError::ClockJump { last, .. }) => {
@@ -101,7 +114,11 @@ impl Ends {
         for due in due {
             if self.execute(&due).await? {
                 // It is in the outbox: whatever happens before this is kept, the outbox knows it when it comes again.
-                self.schedule().executed(&due.id, now);
+                let mut kept = self.kept();
+                kept.schedule.executed(&due.id, now);
+                if due.what == What::Leave {
+                    kept.late.remove(&due.person);
+                }
                 did = true;
             }
         }
@@ -120,7 +137,10 @@ impl Ends {
                 self.engine.note(entry).await?;
                 Ok(true)
             }
-            What::Leave => self.leave(&due.person, due.at).await,
+            What::Leave => {
+                let stated_at = self.kept().late.get(&due.person).copied();
+                self.leave(&due.person, stated_at.unwrap_or(due.at).max(due.at)).await
+            }
             // No source here has ends of single rights.
             _ => Ok(true),
         }

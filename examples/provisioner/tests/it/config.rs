@@ -165,3 +165,35 @@ fn serve_refuses_what_check_refuses() {
     assert!(said.err.contains("unknown field `wrong`"), "{said:?}");
     assert!(!dir.path().join("data").exists());
 }
+
+#[test]
+fn the_example_is_good_and_shows_every_setting() {
+    let dir = directory();
+    let secrets = [
+        "ops.token",
+        "desk.token",
+        "crm.token",
+        "hr.password",
+        "wiki.secret",
+        "pager.secret",
+        "mail.password",
+        "hook.secret",
+    ];
+    for (number, name) in secrets.into_iter().enumerate() {
+        secret(dir.path(), name, &format!("{number}-0123456789abcdef0123456789abcdef"));
+    }
+    let made = rcgen::generate_simple_self_signed(vec!["provisioner.example.com".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+    secret(dir.path(), "key.pem", &made.signing_key.serialize_pem());
+    std::fs::write(dir.path().join("sod.toml"), "version = 1\n").unwrap();
+    let mapping = "version = 1\n[source]\nuser_name = \"string\"\n[attributes]\nuserName = { copy = \"user_name\", required = true }\n";
+    std::fs::write(dir.path().join("crm-mapping.toml"), mapping).unwrap();
+    let example = include_str!("../../provisioner.example.toml");
+    let said = check(dir.path(), example, &[]);
+    assert_eq!(said.status, 0, "{said:?}");
+    // What is commented out is what may be left out; it is good as well.
+    let whole: String =
+        example.lines().map(|line| line.strip_prefix("#> ").unwrap_or(line).to_owned() + "\n").collect();
+    let said = check(dir.path(), &whole, &[]);
+    assert_eq!(said.status, 0, "{said:?}");
+}

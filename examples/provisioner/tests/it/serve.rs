@@ -1,9 +1,13 @@
 //! The service as a whole, and the verbs that ask it.
 
-use serde_json::json;
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
+use testbed::Stub;
+use testbed::http::{Answer, Request};
 
 use crate::run::provisioner;
-use crate::stage::{OPERATOR, Stage};
+use crate::stage::{LONG, OPERATOR, Stage};
 
 const ANN: &str = r#"{"type":"joiner","person":{"id":"emp-1","user_name":"ann","display_name":"Ann Lee","email":"ann@x.example","groups":["staff"]}}"#;
 const HOOK: &str = "[source.webhook]\nsecret_file = \"hook\"\n";
@@ -208,4 +212,41 @@ remedy = "ask"
     let said = service.ask(&["reconcile", "payroll"]);
     assert_eq!(said.status, 0, "{said:?}");
     assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn an_alert_arrives_signed_where_an_application_is_down() {
+    let stage = Stage::new();
+    let (sender, alerts) = mpsc::channel();
+    let hook = Stub::start(move |request| {
+        let _ = sender.send(request.clone());
+        Answer::new(200, "text/plain", "")
+    })
+    .unwrap();
+    let service = stage.serve(&format!(
+        "[alert.log]\nfile = \"alerts.jsonl\"\n[[alert.webhook]]\nname = \"ops\"\nurl = \"http://{}/alerts\"\n\
+         secret_file = \"hook\"\ndangerous_plain_http = true\ndangerous_allow_inside = [\"127.0.0.0/8\"]\n\
+         [thresholds]\nprobe_every_s = 1\nprobe_every_max_s = 1\n",
+        hook.addr()
+    ));
+    let all = stage.demo["applications"].as_array().unwrap();
+    let crm = all.iter().find(|one| one["name"] == "crm").unwrap();
+    let fault = url::Url::parse(crm["fault_url"].as_str().unwrap()).unwrap();
+    let address = format!("{}:{}", fault.host_str().unwrap(), fault.port().unwrap()).parse().unwrap();
+    let mut down = Request::new("PUT", fault.path()).header("content-type", "application/json");
+    down.body = b"{\"mode\":\"down\"}".to_vec();
+    assert!(down.send(address).unwrap().status < 300);
+    let request: Request = alerts.recv_timeout(LONG).unwrap();
+    let alert: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!((&alert["connector"], &alert["state"]), (&json!("crm"), &json!("open")), "{alert}");
+    let header = |name: &str| {
+        let found = request.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.unwrap().1.clone()
+    };
+    let (id, at) = (header("webhook-id"), header("webhook-timestamp").parse().unwrap());
+    let wanted = connector_health::alert::signature(crate::stage::HOOK.as_bytes(), &id, at, &request.body);
+    assert_eq!(header("webhook-signature"), wanted);
+    assert_eq!(service.end(), 0);
+    let log = std::fs::read_to_string(stage.path().join("alerts.jsonl")).unwrap();
+    assert!(log.lines().next().unwrap().contains("\"crm\""), "{log}");
 }
