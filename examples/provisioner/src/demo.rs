@@ -1,5 +1,7 @@
 //! `provisioner demo`: three applications on loopback, and what becomes of those who leave while they are ill.
 
+#![allow(clippy::print_stdout, reason = "one line for programs")]
+
 mod application;
 mod show;
 
@@ -133,15 +135,16 @@ pub(crate) async fn run(data_dir: &Path, as_json: bool) -> Result<(), Failure> {
 
 /// In a demo, what takes minutes takes seconds.
 fn thresholds() -> Thresholds {
-    let mut thresholds = Thresholds::default();
-    thresholds.fail_after_s = 30;
-    thresholds.stale_after_s = 60;
-    thresholds.recovery_successes = 3;
-    thresholds.hold_down_s = 6;
-    thresholds.hold_down_max_s = 30;
-    thresholds.probe_every_s = 2;
-    thresholds.probe_every_max_s = 2;
-    thresholds
+    Thresholds {
+        fail_after_s: 30,
+        stale_after_s: 60,
+        recovery_successes: 3,
+        hold_down_s: 6,
+        hold_down_max_s: 30,
+        probe_every_s: 2,
+        probe_every_max_s: 2,
+        ..Thresholds::default()
+    }
 }
 
 /// 128 random bits, in letters and digits that survive any quoting.
