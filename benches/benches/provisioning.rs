@@ -51,7 +51,7 @@ fn at(second: u64) -> DateTime<Utc> {
 fn event(number: u64) -> Event {
     let (connector, person) =
         (connector(number % CONNECTORS), PersonId::new(format!("P{number:08}")).expect("short"));
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return Event::deprovision(&connector, &person).occurred_at(at(number));
     }
     let name = Attribute::Unique(format!("person.{number}@example.com"));

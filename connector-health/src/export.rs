@@ -28,7 +28,7 @@ pub fn json(record: &Offboarding) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(record)
 }
 
-/// Columns of [`csv`].
+/// Columns of [`csv()`].
 pub const CSV_COLUMNS: &[&str] = &[
     "person",
     "state",
