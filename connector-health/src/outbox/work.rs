@@ -81,7 +81,7 @@ type Running<'a> = FuturesUnordered<BoxFuture<'a, (ConnectorId, Done)>>;
 
 impl<S: OutboxStore> Outbox<S> {
     /// Delivers what is due until nothing is, leavers first; what fails is left for a later pass, and so is what
-    /// [`Options::pass_time`] leaves no time for. Passes of one outbox go one after the
+    /// [`Options::pass_time`](super::Options::pass_time) leaves no time for. Passes of one outbox go one after the
     /// other. Memory does not grow with the queue.
     ///
     /// # Errors
