@@ -115,12 +115,17 @@ pub struct Offboarding {
 }
 
 impl Offboarding {
-    pub(crate) fn new(person: PersonId, lanes: Vec<(LaneRecord, Option<Leaver>)>) -> Self {
+    pub(crate) fn new(
+        person: PersonId,
+        lanes: Vec<(LaneRecord, Option<Leaver>)>,
+        now: DateTime<Utc>,
+    ) -> Self {
         let leavers: Vec<_> =
             lanes.iter().filter_map(|(_, leaver)| leaver.as_ref()).map(|(event, _)| event).collect();
         let effective_at = leavers.iter().map(|event| event.event.time()).min();
         let notified_at = leavers.iter().map(|event| event.accepted_at).min();
-        let systems: Vec<_> = lanes.into_iter().map(|(lane, leaver)| System::new(&lane, leaver)).collect();
+        let systems: Vec<_> =
+            lanes.into_iter().map(|(lane, leaver)| System::new(&lane, leaver, now)).collect();
         let is_done = systems.iter().all(System::is_done);
         let state = match (effective_at, is_done) {
             (None, _) => State::NotLeaving,
@@ -137,7 +142,7 @@ impl Offboarding {
 }
 
 impl System {
-    fn new(lane: &LaneRecord, leaver: Option<Leaver>) -> Self {
+    fn new(lane: &LaneRecord, leaver: Option<Leaver>, now: DateTime<Utc>) -> Self {
         let connector = lane.lane.connector.clone();
         let Some((event, attempts)) = leaver else {
             return Self {
@@ -159,6 +164,10 @@ impl System {
                 let time = confirmed_at.signed_duration_since(event.event.time());
                 time_to_revoke_ms = Some(time.num_milliseconds());
                 Status::Confirmed { at: *confirmed_at }
+            }
+            // Nobody answers for it any more, whether it was tried again by now or not.
+            (EventState::Excepted { expires_at, .. }, _) if *expires_at <= now => {
+                Status::Failing { failure: "its exception has ended".to_owned() }
             }
             (EventState::Excepted { owner, reason, expires_at, .. }, _) => {
                 Status::Excepted { owner: owner.clone(), reason: reason.clone(), expires_at: *expires_at }

@@ -253,16 +253,21 @@ impl<S: OutboxStore> Outbox<S> {
         Ok(self.store.attempts(record.order.seq, 0, crate::lane::ATTEMPTS_MAX as usize).await?)
     }
 
-    /// What became of somebody's access everywhere they ever had any.
+    /// What became of somebody's access everywhere they ever had any, as it is at `now`: an exception that has ended by
+    /// then is none.
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn offboarding(&self, person: &PersonId) -> Result<Offboarding, OutboxError> {
+    pub async fn offboarding(
+        &self,
+        person: &PersonId,
+        now: DateTime<Utc>,
+    ) -> Result<Offboarding, OutboxError> {
         let mut systems = Vec::new();
         for record in self.store.lanes_of(person).await? {
             systems.push(self.last_leaver(record).await?);
         }
-        Ok(Offboarding::new(person.clone(), systems))
+        Ok(Offboarding::new(person.clone(), systems, now))
     }
 
     /// A lane, its last leaver event that was accepted or is held, and the attempts at it.

@@ -189,8 +189,8 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
     let worked = outbox.work(&connectors, at(20)).await.unwrap();
     assert_eq!((worked.delivered, worked.superseded, worked.failed), (30, 20, 0));
     assert_eq!(outbox.counts(&connector).await.unwrap().queued(), 0, "sums go back to nothing");
-    assert_eq!(outbox.offboarding(&person(4)).await.unwrap().state, State::Complete);
-    let elsewhere = outbox.offboarding(&person(12)).await.unwrap();
+    assert_eq!(outbox.offboarding(&person(4), at(20)).await.unwrap().state, State::Complete);
+    let elsewhere = outbox.offboarding(&person(12), at(20)).await.unwrap();
     assert_eq!(
         (elsewhere.state, elsewhere.systems.len()),
         (State::Open, 2),

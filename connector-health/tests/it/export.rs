@@ -30,7 +30,7 @@ fn names_from_outside_are_no_formulas_and_no_scripts() {
             expires_at: at(9999),
         };
         outbox.except(leaves.id(), &exception, at(2)).await.unwrap();
-        outbox.offboarding(&evil).await.unwrap()
+        outbox.offboarding(&evil, at(61)).await.unwrap()
     });
     let sheet = csv([&record]);
     assert_eq!(sheet.lines().count(), 3, "{sheet}");

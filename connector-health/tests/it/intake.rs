@@ -65,7 +65,7 @@ fn an_unusual_burst_of_leavers_is_held_until_approved_and_those_accepted_never_a
         };
         assert_eq!((active(0..4), active(4..14)), (0, 10));
         assert_eq!(outbox.counts(&crm()).await.unwrap().held, 10);
-        let record = outbox.offboarding(&person(4)).await.unwrap();
+        let record = outbox.offboarding(&person(4), at(12)).await.unwrap();
         assert_eq!((record.state, &record.systems[0].status), (State::Open, &Status::Held));
         // The window goes on; held ones stay held.
         let later = at(11) + TimeDelta::hours(2);
@@ -75,7 +75,7 @@ fn an_unusual_burst_of_leavers_is_held_until_approved_and_those_accepted_never_a
         work_out(&outbox, &connectors, later).await.unwrap();
         assert_eq!((active(4..13), active(13..14), active(14..20)), (0, 1, 5));
         assert_eq!(outbox.counts(&crm()).await.unwrap().held, 0);
-        assert_eq!(outbox.offboarding(&person(4)).await.unwrap().state, State::Complete);
+        assert_eq!(outbox.offboarding(&person(4), later).await.unwrap().state, State::Complete);
     });
 }
 
@@ -99,7 +99,7 @@ fn an_outage_is_explained_in_the_record_of_who_left_meanwhile() {
             outbox.accept(leaves, at(10)).await.unwrap();
         }
         outbox.work(&connectors, at(10)).await.unwrap();
-        let record = outbox.offboarding(&person(1)).await.unwrap();
+        let record = outbox.offboarding(&person(1), at(10)).await.unwrap();
         assert_eq!(record.state, State::Open);
         assert!(matches!(record.systems[1].status, Status::Failing { .. }), "{record}");
         let counts = outbox.counts(&erp).await.unwrap();
@@ -108,7 +108,7 @@ fn an_outage_is_explained_in_the_record_of_who_left_meanwhile() {
         // The connector comes back: the first good probe suffices.
         erp_application.set(Mode::Ok);
         outbox.work(&connectors, at(3610)).await.unwrap();
-        let record = outbox.offboarding(&person(1)).await.unwrap();
+        let record = outbox.offboarding(&person(1), at(3610)).await.unwrap();
         assert_eq!(record.state, State::Complete, "{record}");
         let text = record.to_string();
         assert!(text.contains("crm: confirmed") && text.contains("after 0 s"), "{text}");
@@ -133,9 +133,12 @@ fn an_exception_has_an_owner_and_an_end_after_which_the_leaver_is_due_again() {
         outbox.except(leaver(1).id(), &exception("cio", at(500)), at(20)).await.unwrap();
         let worked = outbox.work(&connectors, at(30)).await.unwrap();
         assert_eq!((worked.delivered, worked.next_at), (0, Some(at(500))));
-        let record = outbox.offboarding(&person(1)).await.unwrap();
+        let record = outbox.offboarding(&person(1), at(30)).await.unwrap();
         assert!(matches!(record.systems[0].status, Status::Excepted { .. }));
         assert_eq!(record.state, State::Complete);
+        // Nobody answers for it any more, although nothing was tried yet.
+        let record = outbox.offboarding(&person(1), at(500)).await.unwrap();
+        assert_eq!(record.state, State::Open, "{record}");
         assert_eq!(outbox.work(&connectors, at(501)).await.unwrap().delivered, 1);
         let state = outbox.event(leaver(1).id()).await.unwrap().unwrap().state;
         assert!(matches!(state, EventState::Succeeded { .. }));

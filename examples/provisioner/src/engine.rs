@@ -399,7 +399,7 @@ impl Engine {
 
     /// Everything about somebody's leaving. Who could not be taken out because nothing went to an application has its outage as the reason.
     pub(crate) async fn offboarding(&self, person: &PersonId) -> Result<Offboarding, EngineError> {
-        let mut offboarding = self.outbox.offboarding(person).await?;
+        let mut offboarding = self.outbox.offboarding(person, Utc::now()).await?;
         let now = Utc::now();
         let history = self.history();
         for system in offboarding.systems.iter_mut().filter(|system| system.gap.is_none()) {
