@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{scim, verbs};
 
-/// Look into SCIM services, and change what is there.
+/// Bring joiners, movers and leavers to every application, and prove who is out; look into single SCIM services.
 #[derive(Debug, Parser)]
 #[command(name = "provisioner", version, after_help = scim::args::HELP)]
 pub(crate) struct Arguments {
