@@ -1,7 +1,8 @@
 //! Processor time of the proxy for a GiB, beside that of sshd for the same bytes without a proxy.
 //!
-//! The goals count against an sshd on its client's core. The proxy has a core for itself, and pays for bringing every byte from another
-//! core's cache and for waking others there; an sshd that is placed like the proxy pays for that, too, so that it is shown as well.
+//! Whoever has a core for itself pays for bringing every byte from another core's cache and for waking others there. So the goals count
+//! against an sshd that is placed like the proxy, in both places: apart from client and target, and on one core with them. What the
+//! proxy costs apart is also shown against the sshd beside its client, which pays for nothing of the kind.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -22,6 +23,15 @@ enum Direction {
     Screen,
 }
 
+/// Where those run whose time counts. The ways begin with an sshd in each place, in this order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On one core with client and target.
+    Beside,
+    /// On the other core.
+    Apart,
+}
+
 /// One way to the target.
 struct Way {
     name: &'static str,
@@ -29,6 +39,7 @@ struct Way {
     /// The processes whose time counts.
     pids: Vec<u32>,
     goal: Option<f64>,
+    place: Place,
     mib: usize,
     cpu: Samples,
     rate: Samples,
@@ -51,17 +62,23 @@ pub(crate) fn run(asked: &Asked) {
         "  processor time from /proc/PID/stat: the proxy's process; beside it sshd's two processes of a direct connection"
     );
     println!(
-        "  proxy on core 1, client and target on core 0; recording in full moves {recorded_mib} MiB, into audit-log on disk"
+        "  apart: on core 1, while client and target are on core 0; beside: all on core 0\n  recording in full moves {recorded_mib} MiB, into audit-log on disk"
     );
 
     let (direct, target) = (process::sshd(), process::sshd());
     let (whole, part) = (Scripts::create(mib), Scripts::create(recorded_mib));
-    let start = |record, log| {
+    let start = |record, log, core| {
         let policy = format!("{}\n{}", whole.policy(record), part.policy(record));
-        ProxyProcess::start(asked, &target, &policy, log, own_core)
+        ProxyProcess::start(asked, &target, &policy, log, core)
     };
-    let (off, digest, full) =
-        (start("off", Log::Nowhere), start("digest", Log::Nowhere), start("full", Log::OnDisk));
+    let (off, digest, full) = (
+        start("off", Log::Nowhere, own_core),
+        start("digest", Log::Nowhere, own_core),
+        start("full", Log::OnDisk, own_core),
+    );
+    let client_core = own_core.map(|_| 0);
+    let (off_beside, digest_beside) =
+        (start("off", Log::Nowhere, client_core), start("digest", Log::Nowhere, client_core));
 
     for direction in [Direction::Download, Direction::Upload, Direction::Screen] {
         let way = |name, master: Master, pids, goal, mib| Way {
@@ -69,6 +86,7 @@ pub(crate) fn run(asked: &Asked) {
             master,
             pids,
             goal,
+            place: Place::Apart,
             mib,
             cpu: Samples::default(),
             rate: Samples::default(),
@@ -89,19 +107,41 @@ pub(crate) fn run(asked: &Asked) {
         let through =
             |proxy: &ProxyProcess| proxy.ssh(proxy.port).master().unwrap_or_else(|error| panic!("{error}"));
         let mut ways = vec![
-            way("sshd, direct", beside.0, beside.1, None, mib),
-            way("sshd, placed as the proxy", apart.0, apart.1, None, mib),
+            Way { place: Place::Beside, ..way("sshd, beside", beside.0, beside.1, None, mib) },
+            way("sshd, apart", apart.0, apart.1, None, mib),
         ];
         match direction {
             Direction::Download | Direction::Upload => {
-                ways.push(way("proxy, recording off", through(&off), vec![off.pid()], Some(1.9), mib));
-                ways.push(way("proxy, digest", through(&digest), vec![digest.pid()], Some(2.5), mib));
-                ways.push(way("proxy, output in full", through(&full), vec![full.pid()], None, recorded_mib));
+                for (name, proxy, goal) in
+                    [("proxy, recording off, apart", &off, 1.9), ("proxy, digest, apart", &digest, 2.5)]
+                {
+                    ways.push(way(name, through(proxy), vec![proxy.pid()], Some(goal), mib));
+                }
+                for (name, proxy, goal) in [
+                    ("proxy, recording off, beside", &off_beside, 1.9),
+                    ("proxy, digest, beside", &digest_beside, 2.5),
+                ] {
+                    let way = way(name, through(proxy), vec![proxy.pid()], Some(goal), mib);
+                    ways.push(Way { place: Place::Beside, ..way });
+                }
+                ways.push(way(
+                    "proxy, output in full, apart",
+                    through(&full),
+                    vec![full.pid()],
+                    None,
+                    recorded_mib,
+                ));
             }
             Direction::Screen => {
-                ways.push(way("proxy, recording off", through(&off), vec![off.pid()], None, recorded_mib));
                 ways.push(way(
-                    "proxy, recorded in full",
+                    "proxy, recording off, apart",
+                    through(&off),
+                    vec![off.pid()],
+                    None,
+                    recorded_mib,
+                ));
+                ways.push(way(
+                    "proxy, recorded in full, apart",
                     through(&full),
                     vec![full.pid()],
                     Some(4.0),
@@ -162,22 +202,22 @@ fn print(ways: &[Way], direction: Direction) {
         Direction::Screen => "download onto a terminal",
     };
     println!(
-        "\n  {title:<26} {:>24} {:>8} {:>8} {:>10} {:>8}   resident, first–last run",
-        "CPU-s/GiB (range)", "÷ sshd", "goal", "÷ so placed", "MiB/s"
+        "\n  {title:<30} {:>24} {:>13} {:>8} {:>13} {:>8}   resident, first–last run",
+        "CPU-s/GiB (range)", "÷ so placed", "goal", "÷ sshd beside", "MiB/s"
     );
-    let (direct, placed) = (ways[0].cpu.median(), ways[1].cpu.median());
+    let (beside, apart) = (ways[0].cpu.median(), ways[1].cpu.median());
     for way in ways {
         let range = |samples: &Samples| {
             format!("{:.2} ({:.2}–{:.2})", samples.median(), samples.quantile(0.0), samples.quantile(1.0))
         };
         let (first, last) = (way.resident.first().unwrap_or(&0.0), way.resident.last().unwrap_or(&0.0));
         println!(
-            "  {:<26} {:>24} {:>7.2}× {:>8} {:>10.2}× {:>8.0}   {first:.1}–{last:.1} MiB",
+            "  {:<30} {:>24} {:>12.2}× {:>8} {:>12.2}× {:>8.0}   {first:.1}–{last:.1} MiB",
             way.name,
             range(&way.cpu),
-            way.cpu.median() / direct,
+            way.cpu.median() / if way.place == Place::Beside { beside } else { apart },
             way.goal.map(|goal| format!("≤ {goal}×")).unwrap_or_default(),
-            way.cpu.median() / placed,
+            way.cpu.median() / beside,
             way.rate.median(),
         );
     }
