@@ -12,6 +12,8 @@ use crate::intended::Intended;
 
 /// Most events of one lane that wait. More are refused, leavers excepted; those end at twice as many.
 pub const LANE_OPEN_MAX: u32 = 2048;
+/// Most unique values that one lane holds: those that its account has, may have, or is to get. What claims more is refused.
+pub const LANE_UNIQUE_MAX: usize = 4096;
 /// Most attempts at one event that are kept singly; the last one is overwritten from then on, and the count goes on.
 pub const ATTEMPTS_MAX: u32 = 10_000;
 
@@ -346,7 +348,11 @@ impl LaneRecord {
         }
         self.count_standing();
         self.open = u32::try_from(open.len()).unwrap_or(u32::MAX);
-        self.holds = self.delivered.unique().into_iter().collect();
+        // A leaver supersedes renames that were not sent: the account has its old name until the leaver is confirmed.
+        if !open.iter().any(EventRecord::is_deprovision) {
+            self.holds.clear();
+        }
+        self.holds.extend(self.delivered.unique());
         let claims = open.iter().flat_map(|record| record.event.intent().claims());
         self.holds.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
     }

@@ -10,7 +10,7 @@ use super::{AcceptError, CONFLICTS_MAX, Outbox, OutboxError};
 use crate::event::{Event, Intent, Lane};
 use crate::id::{ConnectorId, EventId};
 use crate::intended::Standing;
-use crate::lane::{ConnectorRecord, EventRecord, EventState, LANE_OPEN_MAX, LaneRecord, Place};
+use crate::lane::{ConnectorRecord, EventRecord, EventState, LANE_OPEN_MAX, LANE_UNIQUE_MAX, LaneRecord, Place};
 use crate::replay;
 use crate::store::{Batch, Committed, OutboxStore, StoreError};
 
@@ -279,7 +279,8 @@ fn take(
     let taken = EventRecord::new(event.clone(), seq, EventState::Pending, now);
     let mut intended = record.intended.clone();
     intended.apply(taken.order, event.intent());
-    if !is_leaver && !intended.is_within_limits() {
+    let claims_more = event.intent().claims().next().is_some() && record.holds.len() >= LANE_UNIQUE_MAX;
+    if claims_more || (!is_leaver && !intended.is_within_limits()) {
         return Err(AcceptError::LaneFull(record.lane.clone()));
     }
     record.intended = intended;

@@ -1,7 +1,8 @@
 //! After any outage, the application is as if nothing had been down, and nobody who left is active.
 
 use chrono::TimeDelta;
-use connector_health::connector::{Access, Leaving, MemoryConnector, Mode};
+use connector_health::connector::{Access, FailureKind, Leaving, MemoryConnector, Mode};
+use connector_health::lane::AttemptResult;
 use connector_health::outbox::Outbox;
 use connector_health::store::{Cut, MemoryStore};
 use connector_health::{Connectors, Event, Operation};
@@ -52,6 +53,22 @@ fn no_leaver_was_activated(requests: &[Operation], events: &[Event], when: &str)
     }
 }
 
+/// In a lawful history every name is free by the time at which it is claimed.
+async fn nobody_met_a_name_that_was_not_free_yet(
+    outbox: &Outbox<MemoryStore>,
+    events: &[Event],
+    when: &str,
+) {
+    for event in events {
+        let record = outbox.event(event.id()).await.unwrap().unwrap();
+        for attempt in outbox.attempts(&record).await.unwrap() {
+            if let AttemptResult::Failed(failure) = &attempt.result {
+                assert_ne!(failure.kind(), FailureKind::Conflict, "{when}: {event:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn soak_replay_equals_what_would_have_happened_in_time() {
     for round in 0..rounds() * 4 {
@@ -87,6 +104,7 @@ fn soak_replay_equals_what_would_have_happened_in_time() {
             let waiting = crate::company::waiting(&outbox, &events).await;
             assert_eq!(company.differs(&application), None, "{what}\n{:?}\n{waiting}", names(&application));
             no_leaver_was_activated(&application.requests()[before..], &events, &what);
+            nobody_met_a_name_that_was_not_free_yet(&outbox, &events, &what).await;
             has_one_outcome_each(&outbox, &events).await;
         });
     }
@@ -365,5 +383,39 @@ fn a_live_leaver_takes_over_once_what_is_in_flight_is_resolved() {
         );
         assert!(application.accounts_of(&who).iter().all(|account| account.access == Access::Disabled));
         has_one_outcome_each(&outbox, &[joins, leaves]).await;
+    });
+}
+
+#[test]
+fn a_name_that_a_superseded_rename_left_behind_is_waited_for_until_the_leaver_is_confirmed() {
+    let application = MemoryConnector::new().leaving(Leaving::Disables).recording();
+    run(async {
+        let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+        let connectors = Connectors::new().with(crm(), application.clone());
+        let (first, heir) = (crate::company::person(0), crate::company::person(1));
+        let joins = Event::provision(&crm(), &first, crate::company::named("smith")).occurred_at(at(1));
+        outbox.accept(joins.clone(), at(1)).await.unwrap();
+        work_out(&outbox, &connectors, at(1)).await.unwrap();
+        let renamed = Event::rename(&crm(), &first, "userName", "jones").occurred_at(at(2));
+        let leaves = Event::deprovision(&crm(), &first).occurred_at(at(3));
+        let inherits = Event::provision(&crm(), &heir, crate::company::named("smith")).occurred_at(at(4));
+        let events = [renamed, leaves, inherits];
+        for event in &events {
+            outbox.accept(event.clone(), at(5)).await.unwrap();
+        }
+        application.next([Mode::Lies, Mode::LostResponse]);
+        work_out(&outbox, &connectors, at(5)).await.unwrap();
+        assert_eq!(
+            names(&application),
+            [
+                "ensure_account p0",
+                "ensure_deprovisioned p0",
+                "ensure_deprovisioned p0",
+                "ensure_deprovisioned p0",
+                "ensure_account p1"
+            ],
+        );
+        nobody_met_a_name_that_was_not_free_yet(&outbox, &events, "the heir waits").await;
+        has_one_outcome_each(&outbox, &[joins].into_iter().chain(events).collect::<Vec<_>>()).await;
     });
 }

@@ -55,11 +55,38 @@ impl ScimConnector {
         // What somebody may is taken away after whether they can sign in at all.
         if let Some(user) = outcome.id.as_ref()
             && !matches!(outcome.state, State::Deleted | State::AlreadyAbsent)
-            && self.strip_account(user, &BTreeSet::new()).await?
         {
-            confirmation.found = Found::Changed;
+            let mut changed = self.strip_account(user, &BTreeSet::new()).await?;
+            match self.give_up_name(target, user).await {
+                Ok(renamed) => changed |= renamed,
+                // They cannot sign in, whatever the account is called.
+                Err(failure) => confirmation.residuals.push(format!(
+                    "the account has a user name that is not its own any more: {}",
+                    failure.message()
+                )),
+            }
+            if changed {
+                confirmation.found = Found::Changed;
+            }
         }
         Ok(confirmation)
+    }
+
+    /// A name that the account should not have any more may be somebody else's next: it takes one that nobody will want. Whether
+    /// it had one.
+    async fn give_up_name(&self, target: &Target, user: &ResourceId) -> Result<bool, Failure> {
+        let Some(name) = target.unique.get(USER_NAME) else { return Ok(false) };
+        let read = self.client.users().get(user).await.map_err(failure)?;
+        let given_up = format!("left-{}", user.as_str());
+        // Services may change the case of what they are given.
+        let keeps = |has: &String| has.to_lowercase() == name.to_lowercase() || *has == given_up;
+        if read.user_name.value().is_none_or(keeps) {
+            return Ok(false);
+        }
+        let target = Target { account: Some(account_id(user)?), ..target.clone() };
+        let desired = Map::from_iter([("userName".to_owned(), Value::from(given_up))]);
+        self.ensure(&target, desired).await?;
+        Ok(true)
     }
 
     async fn account(
@@ -385,8 +412,9 @@ fn failure(error: Error) -> Failure {
         ErrorKind::SchemaMismatch(_) | ErrorKind::Invalid | ErrorKind::TooLarge => {
             FailureKind::SchemaMismatch
         }
-        ErrorKind::Conflict | ErrorKind::ConflictInvisible => FailureKind::Conflict,
-        ErrorKind::Ambiguous { .. } | ErrorKind::OtherOwner => FailureKind::Ambiguous,
+        // Who has the name now may be about to give it up.
+        ErrorKind::Conflict | ErrorKind::ConflictInvisible | ErrorKind::OtherOwner => FailureKind::Conflict,
+        ErrorKind::Ambiguous { .. } => FailureKind::Ambiguous,
         ErrorKind::NotFound | ErrorKind::Concurrency => FailureKind::Missing,
         ErrorKind::Unconfirmed => FailureKind::Divergent,
         ErrorKind::Unsupported => FailureKind::Unsupported,

@@ -113,6 +113,29 @@ fn whatever_is_wrong_no_record_is_complete_before_the_account_is_out() {
 }
 
 #[test]
+fn the_name_that_somebody_was_about_to_give_up_before_they_left_is_free_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Demo::start(&dir.path().join("demo"));
+    demo.send(&[event("joiner", "2026-01-05T08:00:00Z", person("di", &["staff"]))]);
+    demo.until_joined();
+    demo.fault("payroll", "down");
+    let renamed = json!({"id": "di", "user_name": "di.new@example.com"});
+    let heir = json!({"id": "ed", "user_name": "di@example.com", "display_name": "Ed"});
+    demo.send(&[
+        event("mover", "2026-01-06T08:00:00Z", renamed),
+        event("leaver", "2026-01-07T08:00:00Z", json!({"id": "di"})),
+        event("joiner", "2026-01-08T08:00:00Z", heir),
+    ]);
+    demo.fault("payroll", "ok");
+    demo.until_complete("di");
+    demo.until_joined();
+    for name in APPLICATIONS {
+        assert!(demo.is_active(name, "di@example.com"), "{name}");
+        assert_eq!(demo.accounts(name, "di@example.com")[0]["externalId"], "ed", "{name}");
+    }
+}
+
+#[test]
 fn movers_rename_and_change_groups_and_who_comes_back_has_access_again() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Demo::start(&dir.path().join("demo"));
