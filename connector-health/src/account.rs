@@ -18,10 +18,12 @@ use crate::id::{AccountId, EntitlementId, PersonId};
 mod ensure;
 #[cfg(any(feature = "http", feature = "ldap", feature = "sap"))]
 mod latch;
+mod names;
 
 pub use ensure::ensure;
 #[cfg(any(feature = "http", feature = "ldap", feature = "sap"))]
 pub(crate) use latch::Latch;
+pub use names::given_up;
 
 /// Most accounts that one look-up may find. More are taken for a look-up that found everybody.
 pub const MATCHES_MAX: usize = 16;
@@ -131,6 +133,14 @@ pub trait Accounts: Send + Sync {
     /// What stands for this account in an attribute of another one, a manager say.
     fn reference(&self, account: &Account) -> Value {
         account.id.as_str().into()
+    }
+
+    /// What takes the place of a unique value that the account of somebody who left has to give up, so that others may have it: a value
+    /// that nobody will claim, the same for the same account. `None` where the application changes it for nobody: that it is kept is
+    /// then a residual of the confirmation.
+    fn given_up(&self, attribute: &str, value: &Value, account: &Account) -> Option<Value> {
+        let _ = attribute;
+        Some(given_up(&account.id, value.as_str().unwrap_or_default()).into())
     }
 
     /// Whether a value that was read is what was wanted, however the application writes it. What does not agree is written.

@@ -12,5 +12,5 @@
 mod connector;
 mod store;
 
-pub use connector::{Loss, Seen, Subject, connector};
+pub use connector::{Loss, Renaming, Seen, Subject, connector};
 pub use store::store;

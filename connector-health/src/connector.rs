@@ -72,9 +72,10 @@ pub enum Right {
 pub enum Operation {
     /// No access: every account of the person is disabled or absent and has no rights.
     ///
-    /// Where the account stays, it gives up, once it is disabled, each unique value that is not the target's, for one that nobody will
-    /// claim: a rename was superseded by this, and the old name may be somebody else's next. It does not take the target's either, which
-    /// may be somebody else's before.
+    /// Where the account stays, it gives up, once it is disabled, each unique value in place of which the target has another, for one
+    /// that nobody will claim: a rename was superseded by this, and the old name may be somebody else's next. It does not take the
+    /// target's either, which may be somebody else's before. Access is gone without that: where it fails, or where the application
+    /// renames nobody, the operation is confirmed, and [`Confirmation::residuals`] says which name is kept.
     Deprovision {
         /// Whose.
         target: Target,
@@ -176,7 +177,7 @@ pub struct Confirmation {
     /// Hash of what was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_hash: Option<String>,
-    /// What is left and has to be dealt with by hand: tokens, owned objects.
+    /// What is left and has to be dealt with by hand: tokens, owned objects, names that somebody else may be waiting for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub residuals: Vec<String>,
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::names::give_up;
 use super::{Account, Accounts, Leaver, MATCHES_MAX, Managed, ValueChanges, Values, is_blank};
 use crate::connector::{Access, Confirmation, Failure, FailureKind, Found, Operation, Right, Target};
 use crate::event::{Attribute, Attributes, Changes};
@@ -216,13 +217,22 @@ async fn deprovision<A: Accounts + ?Sized>(app: &A, target: &Target) -> Result<C
         }
     }
     let deletes = app.leaver() != Leaver::Disable;
-    let is_so = now
-        .iter()
-        .all(|account| !deletes && account.access == Access::Disabled && account.entitlements.is_empty());
-    let outcome =
-        writes.conclude(is_so, "a read shows an account that is active, has rights or is still there")?;
-    let mut confirmation = Confirmation::read(outcome);
-    confirmation.response_hash = Some(hash(&now));
+    let is_out = |accounts: &[Account]| {
+        accounts
+            .iter()
+            .all(|account| !deletes && account.access == Access::Disabled && account.entitlements.is_empty())
+    };
+    let what = "a read shows an account that is active, has rights or is still there";
+    let mut confirmation = Confirmation::read(writes.conclude(is_out(&now), what)?);
+    let mut named = Vec::with_capacity(now.len());
+    for account in &now {
+        named.extend(give_up(app, target, account, &mut confirmation).await);
+    }
+    if !is_out(&named) {
+        let failure = Failure::new(FailureKind::Divergent, "to be called otherwise brought an account back");
+        return Err(failure.perhaps_effective());
+    }
+    confirmation.response_hash = Some(hash(&named));
     match found.as_slice() {
         [only] => Ok(confirmation.of(only.id.clone())),
         _ => Ok(confirmation),

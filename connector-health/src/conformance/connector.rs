@@ -36,6 +36,23 @@ pub trait Subject: Send + Sync {
     fn accounts_of(&self, person: &PersonId) -> impl Future<Output = Vec<Seen>> + Send;
     /// Has the application carry out the next write and lose its answer. Answers whether it can.
     fn lose_next_answer(&self) -> Loss;
+    /// A value of the unique attribute, which no account has; `word` is one of at most 7 letters.
+    fn unique_value(&self, word: &str) -> String {
+        format!("conformance-{word}")
+    }
+    /// Whether the application changes the unique attribute of an account that is there.
+    fn renaming(&self) -> Renaming {
+        Renaming::Possible
+    }
+}
+
+/// Whether an account can get another value of the unique attribute.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Renaming {
+    /// It can, and the account of somebody who left gives up a name that is not its own any more.
+    Possible,
+    /// It never can: a rename fails, and a name that is kept is a residual.
+    Never,
 }
 
 /// Whether a subject can lose answers.
@@ -58,6 +75,7 @@ pub async fn connector<S: Subject>(subject: &S) {
     suite.leaving_without_an_account().await;
     suite.a_life().await;
     suite.names_are_given_anew().await;
+    suite.leavers_give_up_names().await;
     suite.lost_answers().await;
 }
 
@@ -108,7 +126,7 @@ impl<S: Subject> Suite<'_, S> {
 
     async fn leaving_without_an_account(&self) {
         let who = person("nobody");
-        let target = self.target(&who, None, "conformance-nobody");
+        let target = self.target(&who, None, &self.subject.unique_value("nobody"));
         let left = self.ensure(&Operation::Deprovision { target: target.clone() }).await;
         assert_eq!(left.found, Found::Absent, "an account that is absent is as good as none");
         let (entitlement, right) = (self.subject.right(), Right::Revoked);
@@ -119,10 +137,10 @@ impl<S: Subject> Suite<'_, S> {
 
     async fn a_life(&self) {
         let who = person("alice");
-        let name = "conformance-alice";
+        let name = &self.subject.unique_value("alice");
         let made = self.twice(&self.account(self.target(&who, None, name), name, "one")).await;
         let seen = self.only_account(&who).await;
-        assert_eq!((seen.access, seen.name.as_deref()), (Access::Active, Some(name)));
+        assert_eq!((seen.access, seen.name.as_deref()), (Access::Active, Some(name.as_str())));
         assert_eq!(seen.attribute.as_deref(), Some("one"));
         let target = self.target(&who, Some(&made), name);
         let listed: Vec<_> = self.subject.connector().accounts().collect().await;
@@ -167,14 +185,19 @@ impl<S: Subject> Suite<'_, S> {
     /// Somebody takes the name that another has given up; the other then leaves.
     async fn names_are_given_anew(&self) {
         let (first, second) = (person("first"), person("second"));
-        let name = "conformance-shared";
+        let (name, new) = (&self.subject.unique_value("shared"), &self.subject.unique_value("renamed"));
         let made = self.ensure(&self.account(self.target(&first, None, name), name, "first")).await;
-        let renamed = Some(Attribute::Unique("conformance-renamed".to_owned()));
-        let changes = Changes::from([(self.subject.unique_name(), renamed)]);
-        let target = self.target(&first, Some(&made), "conformance-renamed");
-        self.twice(&Operation::Attributes { target, changes }).await;
+        let changes = Changes::from([(self.subject.unique_name(), Some(Attribute::Unique(new.clone())))]);
+        let rename = Operation::Attributes { target: self.target(&first, Some(&made), new), changes };
+        if self.subject.renaming() == Renaming::Never {
+            let renamed = self.subject.connector().ensure(&rename).await;
+            assert!(renamed.is_err(), "what cannot be renamed is not said to be: {renamed:?}");
+            self.ensure(&Operation::Deprovision { target: self.target(&first, Some(&made), name) }).await;
+            return self.has_no_access(&first).await;
+        }
+        self.twice(&rename).await;
         let other = self.ensure(&self.account(self.target(&second, None, name), name, "second")).await;
-        assert_eq!(self.only_account(&second).await.name.as_deref(), Some(name));
+        assert_eq!(self.only_account(&second).await.name.as_ref(), Some(name));
         // The hint is out of date, and the account is not known: the first create's answer may have been lost.
         self.ensure(&Operation::Deprovision { target: self.target(&first, None, name) }).await;
         self.has_no_access(&first).await;
@@ -186,9 +209,44 @@ impl<S: Subject> Suite<'_, S> {
         self.ensure(&Operation::Deprovision { target: self.target(&second, Some(&other), name) }).await;
     }
 
+    /// Somebody leaves before a rename of theirs was carried out: what it would have freed is free, and what it would have taken, too.
+    async fn leavers_give_up_names(&self) {
+        let leaver = person("leaver");
+        let (old, new) = (&self.subject.unique_value("old"), &self.subject.unique_value("new"));
+        let made = self.ensure(&self.account(self.target(&leaver, None, old), old, "leaver")).await;
+        let leave = Operation::Deprovision { target: self.target(&leaver, Some(&made), new) };
+        let left = self.twice(&leave).await;
+        self.has_no_access(&leaver).await;
+        let names: Vec<_> =
+            self.subject.accounts_of(&leaver).await.into_iter().filter_map(|seen| seen.name).collect();
+        if self.subject.renaming() == Renaming::Never {
+            let is_said = names.is_empty() || !left.residuals.is_empty();
+            return assert!(is_said, "a name that cannot be given up is a residual");
+        }
+        assert!(!names.contains(old), "a leaver's account keeps a name that a rename would have freed");
+        assert!(!names.contains(new), "a leaver's account takes a name that it has no use for");
+        assert!(left.residuals.is_empty(), "nothing is left to do by hand: {:?}", left.residuals);
+        let heirs = [(person("heir"), old), (person("other"), new)];
+        for (heir, name) in &heirs {
+            let claimed = self.ensure(&self.account(self.target(heir, None, name), name, "heir")).await;
+            assert_eq!(self.only_account(heir).await.name.as_ref(), Some(*name));
+            self.ensure(&leave).await;
+            self.has_no_access(&leaver).await;
+            assert_eq!(self.only_account(heir).await.access, Access::Active, "who has the name now stays");
+            self.ensure(&Operation::Deprovision { target: self.target(heir, Some(&claimed), name) }).await;
+        }
+        // Coming back brings a name again.
+        let back = &self.subject.unique_value("back");
+        let target = self.target(&leaver, left.account.is_some().then_some(&left), back);
+        let made = self.ensure(&self.account(target, back, "back")).await;
+        let seen = self.only_account(&leaver).await;
+        assert_eq!((seen.access, seen.name.as_ref()), (Access::Active, Some(back)));
+        self.ensure(&Operation::Deprovision { target: self.target(&leaver, Some(&made), back) }).await;
+    }
+
     async fn lost_answers(&self) {
         let who = person("lost");
-        let name = "conformance-lost";
+        let name = &self.subject.unique_value("lost");
         if self.subject.lose_next_answer() == Loss::Impossible {
             return;
         }

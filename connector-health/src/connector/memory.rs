@@ -186,8 +186,8 @@ impl Application {
                     account.access = Access::Disabled;
                     account.rights.clear();
                     for (name, value) in &mut account.attributes {
-                        if matches!(value, Attribute::Unique(value) if target.unique.get(name) != Some(value))
-                        {
+                        let Some(own) = target.unique.get(name) else { continue };
+                        if matches!(value, Attribute::Unique(value) if value != own) {
                             *value = given_up.clone();
                         }
                     }

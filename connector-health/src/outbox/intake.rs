@@ -10,7 +10,9 @@ use super::{AcceptError, CONFLICTS_MAX, Outbox, OutboxError};
 use crate::event::{Event, Intent, Lane};
 use crate::id::{ConnectorId, EventId};
 use crate::intended::Standing;
-use crate::lane::{ConnectorRecord, EventRecord, EventState, LANE_OPEN_MAX, LANE_UNIQUE_MAX, LaneRecord, Place};
+use crate::lane::{
+    ConnectorRecord, EventRecord, EventState, LANE_OPEN_MAX, LANE_UNIQUE_MAX, LaneRecord, Place,
+};
 use crate::replay;
 use crate::store::{Batch, Committed, OutboxStore, StoreError};
 

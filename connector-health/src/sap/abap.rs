@@ -427,6 +427,11 @@ impl Accounts for AbapUsers {
         self.write("BAPI_USER_DELETE", account.id.as_str(), Vec::new()).await
     }
 
+    fn given_up(&self, attribute: &str, value: &Value, account: &Account) -> Option<Value> {
+        let is_fixed = attribute == self.settings.user_name;
+        (!is_fixed).then(|| account::given_up(&account.id, value.as_str().unwrap_or_default()).into())
+    }
+
     fn agrees(&self, attribute: &str, wanted: &Value, found: &Value) -> bool {
         match (wanted, found) {
             (Value::String(wanted), Value::String(found)) if attribute == self.settings.user_name => {

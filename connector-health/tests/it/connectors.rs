@@ -2,16 +2,16 @@
 
 use std::sync::Mutex;
 
-use connector_health::conformance::{Loss, Seen, Subject, connector};
+use connector_health::conformance::{Loss, Renaming, Seen, Subject, connector};
 use connector_health::connector::{Access, Connector};
 use connector_health::http::HttpConnector;
 use connector_health::ldap::LdapConnector;
-use connector_health::sap::BusinessUsers;
+use connector_health::sap::{AbapUsers, BusinessUsers};
 use connector_health::{EntitlementId, PersonId};
 use testbed::{Slapd, SlapdOptions, TcpRelay};
 
 use crate::http::Crm;
-use crate::sap::DocumentedS4;
+use crate::sap::{DocumentedAbap, DocumentedS4};
 
 /// A real directory behind a relay that loses answers; OpenLDAP's own client looks into it.
 struct Directory {
@@ -167,4 +167,49 @@ async fn business_users_conform_to_the_suite_over_the_documented_fake() {
         let connector_of_it = s4.connector(archive);
         connector(&S4(s4, connector_of_it)).await;
     }
+}
+
+/// Another, of a system that renames nobody and whose names have twelve letters at most.
+struct Abap(DocumentedAbap, AbapUsers);
+
+impl Subject for Abap {
+    fn connector(&self) -> &dyn Connector {
+        &self.1
+    }
+
+    fn unique_name(&self) -> String {
+        "user_name".to_owned()
+    }
+
+    fn unique_value(&self, word: &str) -> String {
+        format!("conf-{word}")
+    }
+
+    fn renaming(&self) -> Renaming {
+        Renaming::Never
+    }
+
+    fn attribute_name(&self) -> String {
+        "email".to_owned()
+    }
+
+    fn right(&self) -> EntitlementId {
+        EntitlementId::new("Z_BUYER").unwrap()
+    }
+
+    async fn accounts_of(&self, person: &PersonId) -> Vec<Seen> {
+        self.0.seen_of(person.as_str())
+    }
+
+    fn lose_next_answer(&self) -> Loss {
+        self.0.lose_next_answer();
+        Loss::Armed
+    }
+}
+
+#[tokio::test]
+async fn abap_users_conform_to_the_suite_over_the_documented_fake() {
+    let abap = DocumentedAbap::new();
+    let connector_of_it = abap.connector();
+    connector(&Abap(abap, connector_of_it)).await;
 }

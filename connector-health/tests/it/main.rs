@@ -8,6 +8,7 @@ mod conformance;
 #[cfg(all(feature = "conformance", feature = "http", feature = "ldap", feature = "sap"))]
 mod connectors;
 mod export;
+mod given_up;
 #[cfg(feature = "http")]
 mod http;
 mod id;

@@ -54,11 +54,7 @@ fn no_leaver_was_activated(requests: &[Operation], events: &[Event], when: &str)
 }
 
 /// In a lawful history every name is free by the time at which it is claimed.
-async fn nobody_met_a_name_that_was_not_free_yet(
-    outbox: &Outbox<MemoryStore>,
-    events: &[Event],
-    when: &str,
-) {
+async fn nobody_met_a_name_that_was_not_free_yet(outbox: &Outbox<MemoryStore>, events: &[Event], when: &str) {
     for event in events {
         let record = outbox.event(event.id()).await.unwrap().unwrap();
         for attempt in outbox.attempts(&record).await.unwrap() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
+use connector_health::account::given_up;
 use connector_health::connector::{
     Access, Confirmation, Connector, Failure, FailureKind, Found, ListedAccount, Operation, Right, Target,
 };
@@ -52,41 +53,54 @@ impl ScimConnector {
     async fn deprovision(&self, target: &Target) -> Result<Confirmation, Failure> {
         let outcome = self.client.ensure_deprovisioned(&identity(target), self.how).await.map_err(failure)?;
         let mut confirmation = confirmed(&outcome)?;
-        // What somebody may is taken away after whether they can sign in at all.
         if let Some(user) = outcome.id.as_ref()
             && !matches!(outcome.state, State::Deleted | State::AlreadyAbsent)
         {
-            let mut changed = self.strip_account(user, &BTreeSet::new()).await?;
-            match self.give_up_name(target, user).await {
-                Ok(renamed) => changed |= renamed,
-                // They cannot sign in, whatever the account is called.
-                Err(failure) => confirmation.residuals.push(format!(
-                    "the account has a user name that is not its own any more: {}",
-                    failure.message()
-                )),
-            }
-            if changed {
+            // What somebody may is taken away after whether they can sign in at all.
+            let is_stripped = self.strip_account(user, &BTreeSet::new()).await?;
+            let is_renamed = match self.give_up_name(target, user).await? {
+                Name::Own => false,
+                Name::GivenUp => true,
+                Name::Kept(why) => {
+                    confirmation.residuals.push(format!("`{USER_NAME}` is not its own any more: {why}"));
+                    false
+                }
+            };
+            if is_stripped || is_renamed {
                 confirmation.found = Found::Changed;
             }
         }
         Ok(confirmation)
     }
 
-    /// A name that the account should not have any more may be somebody else's next: it takes one that nobody will want. Whether
-    /// it had one.
-    async fn give_up_name(&self, target: &Target, user: &ResourceId) -> Result<bool, Failure> {
-        let Some(name) = target.unique.get(USER_NAME) else { return Ok(false) };
-        let read = self.client.users().get(user).await.map_err(failure)?;
-        let given_up = format!("left-{}", user.as_str());
+    /// A name that an account which stays should not have any more may be somebody else's next: it takes one that nobody will claim. A
+    /// failure is only that somebody is let in again by it.
+    async fn give_up_name(&self, target: &Target, user: &ResourceId) -> Result<Name, Failure> {
+        let Some(own) = target.unique.get(USER_NAME) else { return Ok(Name::Own) };
+        let kept = |error: Error| Ok(Name::Kept(error.to_string()));
+        let read = match self.client.users().get(user).await {
+            Ok(read) => read,
+            Err(error) => return kept(error),
+        };
+        let Some(has) = read.user_name.value() else { return Ok(Name::Own) };
+        let free = given_up(&account_id(user)?, has);
         // Services may change the case of what they are given.
-        let keeps = |has: &String| has.to_lowercase() == name.to_lowercase() || *has == given_up;
-        if read.user_name.value().is_none_or(keeps) {
-            return Ok(false);
+        if [own, &free].iter().any(|name| name.to_lowercase() == has.to_lowercase()) {
+            return Ok(Name::Own);
         }
         let target = Target { account: Some(account_id(user)?), ..target.clone() };
-        let desired = Map::from_iter([("userName".to_owned(), Value::from(given_up))]);
-        self.ensure(&target, desired).await?;
-        Ok(true)
+        let renamed =
+            self.ensure(&target, Map::from_iter([("userName".to_owned(), Value::from(free))])).await;
+        match self.client.users().get(user).await {
+            Ok(read) if read.active.value() != Some(&false) => {
+                let said = "to be called otherwise brought the account back";
+                Err(Failure::new(FailureKind::Divergent, said).perhaps_effective())
+            }
+            Ok(_) => {
+                Ok(renamed.map_or_else(|failure| Name::Kept(failure.message().to_owned()), |_| Name::GivenUp))
+            }
+            Err(error) => kept(error),
+        }
     }
 
     async fn account(
@@ -293,6 +307,15 @@ impl ScimConnector {
         let users = self.client.users().list().stream();
         Ok(users.map(move |user| listed(&user.map_err(failure)?, &rights)).boxed())
     }
+}
+
+/// What became of the name of somebody who left.
+enum Name {
+    /// Nobody else waits for it.
+    Own,
+    GivenUp,
+    /// It could not be changed, and why.
+    Kept(String),
 }
 
 #[async_trait]
