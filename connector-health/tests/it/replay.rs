@@ -107,6 +107,42 @@ fn soak_replay_equals_what_would_have_happened_in_time() {
 }
 
 #[test]
+fn soak_what_comes_late_ends_as_if_it_had_come_in_time() {
+    for round in 0..rounds() * 4 {
+        let mut dice = fastrand::Rng::with_seed(seed().wrapping_mul(3_000_017).wrapping_add(round));
+        let leaving = if dice.bool() { Leaving::Deletes } else { Leaving::Disables };
+        let application = MemoryConnector::new().leaving(leaving).recording();
+        let length = dice.usize(2..10);
+        let (events, company) = history(&mut dice, 3, length, leaving, false);
+        // Who refers to somebody who is not known yet is refused, and a person has to look at it.
+        if story(&events).contains("manager") {
+            continue;
+        }
+        let late = dice.usize(..events.len());
+        let late = late..(late + dice.usize(1..4)).min(events.len());
+        run(async {
+            let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+            let connectors = Connectors::new().with(crm(), application.clone());
+            let mut now = at(100);
+            let in_time = events.iter().enumerate().filter(|(at, _)| !late.contains(at));
+            for (_, event) in in_time {
+                outbox.accept(event.clone(), now).await.unwrap();
+                outbox.work(&connectors, now).await.unwrap();
+                now += TimeDelta::seconds(1);
+            }
+            for event in &events[late.clone()] {
+                outbox.accept(event.clone(), now).await.unwrap();
+            }
+            work_out(&outbox, &connectors, now).await.unwrap();
+            let what = format!("round {round}, {leaving:?}, late {late:?}:{}", story(&events));
+            let waiting = crate::company::waiting(&outbox, &events).await;
+            assert_eq!(company.differs(&application), None, "{what}\n{:?}\n{waiting}", names(&application));
+            has_one_outcome_each(&outbox, &events).await;
+        });
+    }
+}
+
+#[test]
 fn soak_crashes_at_random_writes_change_nothing_in_the_end() {
     for round in 0..rounds() * 2 {
         let mut dice = fastrand::Rng::with_seed(seed().wrapping_mul(2_000_003).wrapping_add(round));

@@ -1,6 +1,7 @@
 //! An application that speaks SCIM, as `connector-health` wants to know it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_health::account::given_up;
@@ -38,6 +39,9 @@ displayName = "display_name"
 /// The attribute of a person that becomes the name to sign in with.
 pub(crate) const USER_NAME: &str = "user_name";
 
+/// How long the record of a leaver waits for their account to be called otherwise.
+const RENAME_MAX: Duration = Duration::from_secs(10);
+
 /// An application behind a SCIM service.
 pub(crate) struct ScimConnector {
     client: Client,
@@ -58,14 +62,16 @@ impl ScimConnector {
         {
             // What somebody may is taken away after whether they can sign in at all.
             let is_stripped = self.strip_account(user, &BTreeSet::new()).await?;
-            let is_renamed = match self.give_up_name(target, user).await? {
-                Name::Own => false,
-                Name::GivenUp => true,
-                Name::Kept(why) => {
-                    confirmation.residuals.push(format!("`{USER_NAME}` is not its own any more: {why}"));
-                    false
-                }
-            };
+            let renamed = tokio::time::timeout(RENAME_MAX, self.give_up_name(target, user)).await;
+            let is_renamed =
+                match renamed.unwrap_or_else(|_| Ok(Name::Kept("no answer in time".to_owned())))? {
+                    Name::Own => false,
+                    Name::GivenUp => true,
+                    Name::Kept(why) => {
+                        confirmation.residuals.push(format!("`{USER_NAME}` is not its own any more: {why}"));
+                        false
+                    }
+                };
             if is_stripped || is_renamed {
                 confirmation.found = Found::Changed;
             }

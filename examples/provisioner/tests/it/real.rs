@@ -5,8 +5,10 @@ use testbed::ScimServer;
 use testbed::fault::{Fault, FaultProxy, Reply, RetryAfter};
 use testbed::http::Request;
 
+use crate::config::secret;
 use crate::golden;
 use crate::run::{scim, scim_json};
+use crate::stage::{Service, Stage};
 
 fn servers() -> [ScimServer; 2] {
     [ScimServer::scim2_server().unwrap(), ScimServer::scimmy().unwrap()]
@@ -183,4 +185,89 @@ fn a_probe_that_writes_leaves_nothing_behind_or_says_what() {
             }
         }
     }
+}
+
+/// A service that provisions to these through proxies.
+fn served(stage: &Stage, servers: &[ScimServer]) -> (Service, Vec<FaultProxy>) {
+    let proxies: Vec<_> = servers.iter().map(|server| FaultProxy::start(server.addr()).unwrap()).collect();
+    let mut settings = "[source.webhook]\nsecret_file = \"hook\"\n".to_owned();
+    for (server, proxy) in servers.iter().zip(&proxies) {
+        let (name, url) = (server.name(), format!("http://{}{}", proxy.addr(), server.path()));
+        secret(stage.path(), name, server.token());
+        settings += &format!(
+            "[[connector]]\nid = \"{name}\"\nkind = \"scim\"\nurl = \"{url}\"\ntoken_file = \"{name}\"\n"
+        );
+    }
+    (stage.serve(&settings), proxies)
+}
+
+/// Somebody joins; then, while nothing gets through, they are to be called otherwise and leave, and another joins with the old name.
+fn leaves_before_a_rename(service: &Service, proxies: &[FaultProxy], after: impl Fn(&FaultProxy)) {
+    let say = |id: &str, what: &str| assert_eq!(service.signed(id, what).status, 202, "{what}");
+    say("1", r#"{"type":"joiner","person":{"id":"di","user_name":"di@example.com"}}"#);
+    service.drained();
+    for proxy in proxies {
+        proxy.choose(|_| Fault::instead(Reply::Reset));
+    }
+    say("2", r#"{"type":"mover","person":{"id":"di","user_name":"di.new@example.com"}}"#);
+    say("3", r#"{"type":"leaver","person":{"id":"di"}}"#);
+    say("4", r#"{"type":"joiner","person":{"id":"ed","user_name":"di@example.com"}}"#);
+    proxies.iter().for_each(after);
+}
+
+/// The account of somebody.
+fn account_of(server: &ScimServer, id: &str) -> Option<Value> {
+    let users = scim_json(&["list", &server.base_url(), "users"]).json();
+    users.into_iter().find(|user| user["externalId"] == id)
+}
+
+#[test]
+#[ignore = "needs scim2-server and scimmy-routers: cargo xtask test"]
+fn who_leaves_before_a_rename_was_carried_out_keeps_nobody_from_the_name() {
+    let (servers, stage) = (servers(), Stage::new());
+    let (service, proxies) = served(&stage, &servers);
+    leaves_before_a_rename(&service, &proxies, |proxy| proxy.choose(|_| Fault::PASS));
+    service.drained();
+    let said = service.ask(&["report", "di"]);
+    assert_eq!(said.json()[0]["state"], "complete", "{said:?}");
+    for system in said.json()[0]["systems"].as_array().unwrap() {
+        assert_eq!(system.get("residuals"), None, "{system}");
+    }
+    for server in &servers {
+        let (left, heir) = (account_of(server, "di").unwrap(), account_of(server, "ed").unwrap());
+        assert_eq!((&heir["userName"], &heir["active"]), (&json!("di@example.com"), &json!(true)));
+        assert_eq!(left["active"], json!(false));
+        let name = left["userName"].as_str().unwrap();
+        assert!(name.starts_with("left-") && name.ends_with("@example.com"), "{name}");
+    }
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+#[ignore = "needs scimmy-routers: cargo xtask test"]
+fn a_name_that_an_application_does_not_let_go_of_is_on_record_and_the_leaver_is_out_all_the_same() {
+    let (servers, stage) = ([ScimServer::scimmy().unwrap()], Stage::new());
+    let (service, proxies) = served(&stage, &servers);
+    leaves_before_a_rename(&service, &proxies, |proxy| {
+        proxy.choose(|request| {
+            let renames = String::from_utf8_lossy(&request.body).contains("left-");
+            if renames { Fault::instead(Reply::Status(400, None)) } else { Fault::PASS }
+        });
+    });
+    let said = service.ask(&["offboard", "di", "--wait", "60"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let record = service.ask(&["report", "di"]).json().remove(0);
+    let systems = record["systems"].as_array().unwrap();
+    let kept = systems.iter().find(|system| system["connector"] == "scimmy-routers").unwrap();
+    let residual = kept["residuals"][0].as_str().unwrap();
+    assert!(residual.starts_with("`user_name` is not its own any more: "), "{residual}");
+    let left = account_of(&servers[0], "di").unwrap();
+    assert_eq!((&left["active"], &left["userName"]), (&json!(false), &json!("di@example.com")));
+    // Renamed by hand, as the record asks for.
+    let user = format!("users/{}", left["id"].as_str().unwrap());
+    let said = scim(&["patch", &servers[0].base_url(), &user, "--set", "userName=gone"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    service.drained();
+    assert_eq!(account_of(&servers[0], "ed").unwrap()["userName"], "di@example.com");
+    assert_eq!(service.end(), 0);
 }
