@@ -7,7 +7,8 @@
 //!   create whose answer was lost may have been carried out.
 //! * Of several grants and revocations of one right, the last one remains; a revocation goes before what happened earlier.
 //! * What is left goes strictly one after the other. An event that arrives late, after later ones were delivered, only writes what no
-//!   later one has written; a leaver who came back already is not disabled again, but loses the rights of the time before.
+//!   later one has written; a leaver who came back already is not disabled again, but loses the rights of the time before. One who is
+//!   out already and, as it turns out, was to be called otherwise gives up the name from before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -177,11 +178,21 @@ impl Planner<'_> {
                 needs.extend(rights.iter().cloned().map(Need::Group));
                 step(Class::Other, Operation::Account { target, attributes, rights }, needs)
             }
+            (
+                Intent::Provision(_) | Intent::Reactivate(_) | Intent::Update(_),
+                Standing::Deprovisioned(by),
+            ) => {
+                // Who is out by now was called otherwise in the end: the name from before is free.
+                let is_late = by > order && self.account.is_some();
+                match is_late && state.unique() != self.delivered.unique() {
+                    true => step(Class::Other, Operation::Deprovision { target }, Vec::new()),
+                    false => Err(by),
+                }
+            }
             (Intent::Provision(_) | Intent::Reactivate(_), standing) => {
                 Err(standing.since().unwrap_or(order))
             }
-            (Intent::Update(_), Standing::Deprovisioned(by)) => Err(by),
-            (Intent::Update(changes), Standing::Unknown | Standing::Active(_)) => {
+            (Intent::Update(changes), _) => {
                 let left = state.written_by(order);
                 match state.overwriter(changes) {
                     Some(by) if by > order && left.is_empty() => Err(by),

@@ -199,8 +199,9 @@ impl<S: OutboxStore> Outbox<S> {
             let Some(at) = open.iter().position(|event| event.order == order) else { continue };
             let mut event = open.remove(at);
             let id = superseder.unwrap_or_else(|| event.event.id().clone());
-            // What a leaver supersedes is still what the account should have been called: its repetition says so again.
-            if by < order || leaver == Some(by) {
+            // What a leaver supersedes is still what the account should have been called: its repetition says so again. What comes late
+            // is overruled, where anything was written later, by what was delivered.
+            if by < order || leaver == Some(by) || open.iter().all(|event| event.order != by) {
                 record.delivered.apply(order, event.event.intent());
             }
             let state = EventState::Superseded { at: now, by: id, order: by };
