@@ -147,6 +147,11 @@ impl Intent {
         }
     }
 
+    /// Whether an account may come of it.
+    pub(crate) fn makes_account(&self) -> bool {
+        matches!(self, Self::Provision(_) | Self::Reactivate(_))
+    }
+
     fn removes(&self) -> bool {
         matches!(self, Self::Update(changes) if changes.values().any(Option::is_none))
     }

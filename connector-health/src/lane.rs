@@ -292,6 +292,9 @@ pub struct LaneRecord {
     /// The account, as the application names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
+    /// Until then, a create that was not answered may still be carried out: that there is no account is no proof before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsettled_until: Option<DateTime<Utc>>,
     /// Events that wait.
     pub open: u32,
     /// Events that are held at intake.
@@ -328,6 +331,7 @@ impl LaneRecord {
             intended: Intended::default(),
             delivered: Intended::default(),
             account: None,
+            unsettled_until: None,
             open: 0,
             held: 0,
             place: None,

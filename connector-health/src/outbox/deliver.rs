@@ -22,6 +22,8 @@ use crate::observe::Attempted;
 use crate::replay::{self, Need, Open, Plan, Step};
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
+const UNSETTLED: &str = "nobody is there, and a create that was not answered may still be carried out";
+
 /// Lanes that are woken at a time.
 const WAKE_PAGE: usize = 256;
 
@@ -79,7 +81,7 @@ impl<S: OutboxStore> Outbox<S> {
             duration: started.elapsed(),
             failure: answer.as_ref().err(),
         });
-        if self.finish(lane, &prepared, &answer, clock.now()).await? && answer.is_ok() {
+        if self.finish(lane, &prepared, &answer, clock.now()).await? {
             ended.delivered = 1;
         }
         ended.failure = answer.err();
@@ -150,6 +152,9 @@ impl<S: OutboxStore> Outbox<S> {
         let Some(event) = open.iter_mut().find(|event| event.order == in_flight.order) else { return Ok(()) };
         event.state = EventState::Unknown { retry_at: now };
         event.failure_started_at.get_or_insert(now);
+        if event.event.intent().makes_account() {
+            record.unsettled_until = Some(self.settled_at(now));
+        }
         batch.events.push(event.clone());
         let before = in_flight.attempt.saturating_sub(1);
         for mut attempt in self.store.attempts(in_flight.order.seq, before, 1).await? {
@@ -283,7 +288,7 @@ impl<S: OutboxStore> Outbox<S> {
         Ok(None)
     }
 
-    /// Writes down how it ended. Not so where another worker has taken the lane over.
+    /// Writes down how it ended, and answers whether the event is confirmed. Not so where another worker has taken the lane over.
     async fn finish(
         &self,
         lane: &Lane,
@@ -304,6 +309,14 @@ impl<S: OutboxStore> Outbox<S> {
             let mut attempt = Attempt { ended_at: Some(now), ..prepared.attempt.clone() };
             let mut event = open.remove(at);
             match answer {
+                Ok(confirmation) if is_unsettled(&record, &prepared.step, confirmation, now) => {
+                    let failure = Failure::new(FailureKind::Missing, UNSETTLED).perhaps_effective();
+                    attempt.result = AttemptResult::Failed(failure.clone());
+                    event.failure_started_at.get_or_insert(now);
+                    event.last_failure = Some(failure);
+                    event.state = EventState::Unknown { retry_at: record.unsettled_until.unwrap_or(now) };
+                    open.insert(at, event.clone());
+                }
                 Ok(confirmation) => {
                     attempt.result = AttemptResult::Confirmed(confirmation.clone());
                     if event.failure_started_at.is_some() {
@@ -314,6 +327,9 @@ impl<S: OutboxStore> Outbox<S> {
                         EventState::Succeeded { confirmed_at: now, confirmation: confirmation.clone() };
                     evidence::close(&mut event, state, &mut record.evidence_hash);
                     record.delivered.apply(order, event.event.intent());
+                    if confirmation.found != Found::Absent {
+                        record.unsettled_until = None;
+                    }
                     if let Some(account) = &confirmation.account {
                         record.account = Some(account.clone());
                     } else if confirmation.found == Found::Absent
@@ -327,6 +343,9 @@ impl<S: OutboxStore> Outbox<S> {
                     attempt.result = AttemptResult::Failed(failure.clone());
                     event.failure_started_at.get_or_insert(now);
                     event.last_failure = Some(failure.clone());
+                    if failure.effect() == Effect::Unknown && event.event.intent().makes_account() {
+                        record.unsettled_until = Some(self.settled_at(now));
+                    }
                     event.state = self.failed(&event, prepared.step.class, failure, now);
                     if matches!(event.state, EventState::Blocked { .. }) {
                         wakes(&mut record);
@@ -336,12 +355,19 @@ impl<S: OutboxStore> Outbox<S> {
             }
             record.recount(&open);
             record.place = next_place(&record, &open, now);
+            let is_confirmed = event.state.is_closed();
             batch.events.push(event);
             batch.attempts.push((order.seq, attempt));
             batch.lanes.push(record);
-            Ok((batch, true))
+            Ok((batch, is_confirmed))
         })
         .await
+    }
+
+    /// When a create that is not answered by now is taken to have been carried out, or not.
+    fn settled_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let longest = TimeDelta::from_std(self.options.operation_timeout).unwrap_or(TimeDelta::MAX);
+        now.checked_add_signed(longest).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     fn failed(&self, event: &EventRecord, class: Class, failure: &Failure, now: DateTime<Utc>) -> EventState {
@@ -376,6 +402,13 @@ impl<S: OutboxStore> Outbox<S> {
             Effect::None => EventState::RetryAt { retry_at },
         }
     }
+}
+
+/// Whether nobody was found where somebody may still come of a create.
+fn is_unsettled(record: &LaneRecord, step: &Step, confirmation: &Confirmation, now: DateTime<Utc>) -> bool {
+    confirmation.found == Found::Absent
+        && matches!(step.operation, Operation::Deprovision { .. })
+        && record.unsettled_until.is_some_and(|until| until > now)
 }
 
 fn planned(record: &LaneRecord, open: &[EventRecord]) -> Plan {

@@ -31,3 +31,4 @@ mod review;
 mod sap;
 mod sod;
 mod standstill;
+mod unsettled;
