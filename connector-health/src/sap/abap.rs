@@ -43,6 +43,7 @@ pub struct AbapSettings {
 /// Disabled means locked by an administrator, locally or centrally; a lock after wrong passwords goes by itself and does not count. Rights are single
 /// roles, assigned directly. Roles are always written as the whole list, out of the one that was read a moment
 /// before, with their dates: what somebody else changes in that moment is undone. New users have no password.
+/// Nobody is renamed: a name that a leaver's user should give up is kept, and a residual of the confirmation says so.
 pub struct AbapUsers {
     settings: AbapSettings,
     rfc: Arc<dyn RfcTransport>,

@@ -168,6 +168,33 @@ fn a_leaver_who_was_let_in_again_behind_the_record_is_found_and_put_out() {
 }
 
 #[test]
+fn an_account_that_appears_after_it_was_confirmed_that_there_is_none_is_found_and_put_out() {
+    let stage = Stage::new();
+    let service = stage.serve(HOOK);
+    assert_eq!(service.ask(&["offboard", "emp-9", "--wait", "60"]).status, 0);
+    assert_eq!(service.ask(&["reconcile", "crm"]).status, 0);
+    // A create that somebody sent long ago.
+    let base = stage.base_url("crm");
+    let (authority, path) = base.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let token = std::fs::read_to_string(stage.path().join("crm.token")).unwrap();
+    let user = json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "kim", "externalId": "emp-9", "active": true,
+    });
+    let create = Request::new("POST", format!("/{path}/Users"))
+        .header("authorization", format!("Bearer {}", token.trim()))
+        .scim(user.to_string());
+    assert_eq!(create.send(authority.parse().unwrap()).unwrap().status, 201);
+    let said = service.ask(&["reconcile", "crm"]);
+    assert_eq!(said.status, 9, "{said:?}");
+    assert!(said.out.contains("false_completion") && said.out.contains("emp-9"), "{said:?}");
+    let said = service.ask(&["reconcile", "crm", "--apply", "disable-leavers"]);
+    assert!(said.out.contains("1 deprovisioned again"), "{said:?}");
+    service.drained();
+    assert_eq!(users(&stage, "crm")[0]["active"], json!(false));
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
 fn over_tls_the_verbs_trust_what_they_are_told_to() {
     let stage = Stage::new();
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
