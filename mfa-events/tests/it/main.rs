@@ -1,0 +1,6 @@
+//! Behaviour through the public API.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod batch;
+mod event;
+mod schema;
