@@ -6,6 +6,7 @@ pub mod batch;
 pub mod event;
 pub mod id;
 pub mod limits;
+pub mod metrics;
 pub mod schema;
 
 pub use batch::Batch;
@@ -14,3 +15,4 @@ pub use event::{
     Outcome, RecoveryAttempted,
 };
 pub use id::{ActorId, TenantId};
+pub use metrics::LoginMetrics;

@@ -3,4 +3,5 @@
 
 mod batch;
 mod event;
+mod metrics;
 mod schema;
