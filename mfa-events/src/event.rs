@@ -137,6 +137,13 @@ impl EventError {
     }
 }
 
+/// What is an event already has nothing wrong.
+impl From<std::convert::Infallible> for EventError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// Why a JSON text is no event.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -3,11 +3,15 @@
 #![deny(missing_docs)]
 
 pub mod batch;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod event;
 pub mod id;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod schema;
+pub mod store;
 
 pub use batch::Batch;
 pub use event::{
@@ -15,4 +19,6 @@ pub use event::{
     Outcome, RecoveryAttempted,
 };
 pub use id::{ActorId, TenantId};
+pub use log::EventLog;
 pub use metrics::LoginMetrics;
+pub use store::{Appended, EventStore, MemoryStore, Offset};

@@ -3,5 +3,6 @@
 
 mod batch;
 mod event;
+mod log;
 mod metrics;
 mod schema;

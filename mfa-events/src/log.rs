@@ -1,0 +1,372 @@
+//! The log: events go in durably and together, and readers are woken, then read from it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::event::{Event, EventError, Timestamp, TimestampError};
+use crate::id::{ActorId, TenantId};
+use crate::limits::BATCH_EVENTS_MAX;
+use crate::store::{Appended, Bounds, Entry, EventStore, Moment, Offset, Record, StoreError, Take};
+
+/// Most events that wait for the disk. Who comes then waits, too.
+pub const QUEUE_EVENTS_MAX: usize = 4 * BATCH_EVENTS_MAX;
+
+/// Most events that are committed together.
+pub const COMMIT_EVENTS_MAX: usize = BATCH_EVENTS_MAX;
+
+/// Most events of one answer.
+pub const PAGE_EVENTS_MAX: usize = 1_000;
+
+/// Most actors of one query.
+pub const QUERY_ACTORS_MAX: usize = 1_000;
+
+/// Streams of events, one for each tenant. Cheap to clone.
+///
+/// Events of senders who come at the same time are committed together: each waits for one commit, and all share its cost. What was
+/// appended is durable when the call returns, and only then do readers see it.
+pub struct EventLog<S> {
+    inner: Arc<Inner<S>>,
+}
+
+impl<S> Clone for EventLog<S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<S> std::fmt::Debug for EventLog<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLog").finish_non_exhaustive()
+    }
+}
+
+struct Inner<S> {
+    store: Arc<S>,
+    queue: mpsc::UnboundedSender<Waiting>,
+    /// One permit for each event that may wait.
+    room: Arc<Semaphore>,
+    watchers: Arc<Watchers>,
+}
+
+/// Events of one sender, and who is to be told.
+struct Waiting {
+    entries: Vec<Entry>,
+    /// How many answers are theirs, once the entries have gone on.
+    told: usize,
+    done: oneshot::Sender<Result<Vec<Appended>, Arc<StoreError>>>,
+    _room: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Tenants that somebody waits for.
+#[derive(Default)]
+struct Watchers(Mutex<HashMap<TenantId, watch::Sender<()>>>);
+
+/// Why events were not appended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// One of them is no event. None was appended.
+    #[error("event {index}: {error}")]
+    Event {
+        /// Which, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        #[source]
+        error: EventError,
+    },
+    /// More than [`BATCH_EVENTS_MAX`]. None was appended.
+    #[error("at most {BATCH_EVENTS_MAX} events are appended at once")]
+    TooMany,
+    /// The time of now is none that can be written.
+    #[error(transparent)]
+    Now(#[from] TimestampError),
+    /// It is not known whether they were appended: append them again, under the same ids.
+    #[error("it is not known whether the events are kept")]
+    Unknown(#[source] Option<Arc<StoreError>>),
+}
+
+/// Why a log was not read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// What comes after this offset is no longer retained in full.
+    #[error("events up to {earliest} are no longer kept")]
+    Gone {
+        /// The first offset to read after.
+        earliest: Offset,
+    },
+    /// The offset is of no event that was ever committed.
+    #[error("nothing was ever committed at {0}")]
+    Ahead(Offset),
+    /// More than [`QUERY_ACTORS_MAX`].
+    #[error("at most {QUERY_ACTORS_MAX} actors are asked for at once")]
+    TooManyActors,
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Page {
+    /// In order, at most [`PAGE_EVENTS_MAX`].
+    pub records: Vec<Record>,
+    /// Where to read on.
+    pub next: Offset,
+    /// Whether nothing came after these when they were read.
+    pub is_up_to_date: bool,
+}
+
+/// What happened within a span of time, as far as it has come.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TimePage {
+    /// By the time when they happened, at most [`PAGE_EVENTS_MAX`].
+    pub records: Vec<Record>,
+    /// Where to read on, where there is more.
+    pub next: Option<Moment>,
+    /// Events up to this offset were looked at: what came later, and happened earlier, is behind it in the stream.
+    pub as_of: Offset,
+}
+
+/// Which events to read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Which {
+    /// All.
+    #[default]
+    All,
+    /// Those of these actors, at most [`QUERY_ACTORS_MAX`].
+    Actors(Vec<ActorId>),
+}
+
+impl<S: EventStore> EventLog<S> {
+    /// Opens a log over a store. Needs a tokio runtime; the task that commits ends with the last clone.
+    pub fn open(store: S) -> Self {
+        let (store, watchers) = (Arc::new(store), Arc::new(Watchers::default()));
+        let (queue, waiting) = mpsc::unbounded_channel();
+        tokio::spawn(commit(Arc::clone(&store), waiting, Arc::clone(&watchers)));
+        let room = Arc::new(Semaphore::new(QUEUE_EVENTS_MAX));
+        Self { inner: Arc::new(Inner { store, queue, room, watchers }) }
+    }
+
+    /// Appends events in this order, durably, and tells what became of each.
+    ///
+    /// An event that is known already is not appended again, and where it stands is told: whoever is not sure sends again.
+    ///
+    /// # Errors
+    /// Where one of them is none, or the store fails.
+    ///
+    /// # Cancellation
+    /// When the future is dropped the events may or may not be appended.
+    pub async fn append<E>(
+        &self,
+        tenant: &TenantId,
+        events: impl IntoIterator<Item = E>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Appended>, AppendError>
+    where
+        Event: TryFrom<E>,
+        <Event as TryFrom<E>>::Error: Into<EventError>,
+    {
+        let ingested_at = Timestamp::new(now)?;
+        let mut entries = Vec::new();
+        for (index, event) in events.into_iter().enumerate() {
+            if index >= BATCH_EVENTS_MAX {
+                return Err(AppendError::TooMany);
+            }
+            let event =
+                Event::try_from(event).map_err(|error| AppendError::Event { index, error: error.into() })?;
+            entries.push(Entry { tenant: tenant.clone(), event, ingested_at });
+        }
+        let count = u32::try_from(entries.len()).map_err(|_| AppendError::TooMany)?;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let room = Arc::clone(&self.inner.room).acquire_many_owned(count).await;
+        let room = room.map_err(|_| AppendError::Unknown(None))?;
+        let (done, answer) = oneshot::channel();
+        let sent = self.inner.queue.send(Waiting { told: entries.len(), entries, done, _room: room });
+        sent.map_err(|_| AppendError::Unknown(None))?;
+        match answer.await {
+            Ok(appended) => appended.map_err(|error| AppendError::Unknown(Some(error))),
+            Err(_) => Err(AppendError::Unknown(None)),
+        }
+    }
+
+    /// Reads on after an offset, at most `limit` events and [`PAGE_EVENTS_MAX`].
+    ///
+    /// # Errors
+    /// Where events after that offset are not retained any more, the offset is none of this log, or the store fails.
+    pub async fn read(
+        &self,
+        tenant: &TenantId,
+        which: &Which,
+        after: Offset,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        if matches!(which, Which::Actors(actors) if actors.len() > QUERY_ACTORS_MAX) {
+            return Err(ReadError::TooManyActors);
+        }
+        // Bounds come first: what is appended meanwhile is read next time, and is not passed over.
+        let bounds = self.bounds(tenant).await?;
+        if after < bounds.forgotten {
+            return Err(ReadError::Gone { earliest: bounds.forgotten });
+        }
+        if after > bounds.last {
+            return Err(ReadError::Ahead(after));
+        }
+        let limit = limit.clamp(1, PAGE_EVENTS_MAX);
+        // One more says whether there are more.
+        let take = Take { events: limit.saturating_add(1) };
+        let store = &self.inner.store;
+        let mut records = match which {
+            Which::All => store.read(tenant, after, take).await?,
+            Which::Actors(actors) => store.of_actors(tenant, actors, after, take).await?,
+        };
+        let is_up_to_date = records.len() <= limit;
+        records.truncate(limit);
+        // Where only some events are asked for, what was passed over need not be looked at again.
+        let last = records.last().map_or(after, |record| record.offset);
+        let next = if is_up_to_date { last.max(bounds.last) } else { last };
+        Ok(Page { records, next, is_up_to_date })
+    }
+
+    /// Reads what happened within a span of time, its end not included, after this one, at most `limit` events and [`PAGE_EVENTS_MAX`].
+    ///
+    /// Senders may be late: a span that is over gets further events for as long as somebody has them. Whoever must not miss any reads the
+    /// stream from [`TimePage::as_of`] on.
+    ///
+    /// # Errors
+    /// Where the store fails. What is no longer retained is passed over.
+    pub async fn read_time(
+        &self,
+        tenant: &TenantId,
+        span: Range<DateTime<Utc>>,
+        after: Option<Moment>,
+        limit: usize,
+    ) -> Result<TimePage, StoreError> {
+        let as_of = self.bounds(tenant).await?.last;
+        let limit = limit.clamp(1, PAGE_EVENTS_MAX);
+        let take = Take { events: limit.saturating_add(1) };
+        let mut records = self.inner.store.of_time(tenant, span, after, take).await?;
+        let has_more = records.len() > limit;
+        records.truncate(limit);
+        let next = records.last().filter(|_| has_more).map(Record::moment);
+        Ok(TimePage { records, next, as_of })
+    }
+
+    /// Waits until there is an event after this offset. It may return when there is none of those that somebody looks for.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn wait(&self, tenant: &TenantId, after: Offset) -> Result<(), StoreError> {
+        let mut woken = self.inner.watchers.watch(tenant);
+        loop {
+            // The watch is there before it is looked: whatever comes afterwards is told.
+            woken.mark_unchanged();
+            if self.bounds(tenant).await?.last > after {
+                return Ok(());
+            }
+            if woken.changed().await.is_err() {
+                return Err(StoreError::Stopped);
+            }
+        }
+    }
+
+    /// Where a tenant's stream begins and ends.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn bounds(&self, tenant: &TenantId) -> Result<Bounds, StoreError> {
+        self.inner.store.bounds(tenant).await
+    }
+
+    /// Forgets a tenant's events up to this offset, that one included.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn forget(&self, tenant: &TenantId, to: Offset) -> Result<(), StoreError> {
+        self.inner.store.forget(tenant, to).await
+    }
+}
+
+impl Watchers {
+    fn watch(&self, tenant: &TenantId) -> watch::Receiver<()> {
+        let mut watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Tenants whom nobody waits for any more go here, where new ones come.
+        if !watchers.contains_key(tenant) {
+            watchers.retain(|_, sender| sender.receiver_count() > 0);
+        }
+        watchers.entry(tenant.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
+    }
+
+    fn wake<'t>(&self, tenants: impl Iterator<Item = &'t TenantId>) {
+        let watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.filter_map(|tenant| watchers.get(tenant)).for_each(|sender| _ = sender.send(()));
+    }
+}
+
+/// Commits what waits, together, until nobody is left who could append.
+async fn commit<S: EventStore>(
+    store: Arc<S>,
+    mut waiting: mpsc::UnboundedReceiver<Waiting>,
+    watchers: Arc<Watchers>,
+) {
+    let mut left = None;
+    loop {
+        let first = match left.take() {
+            Some(first) => first,
+            None => match waiting.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let mut events = first.entries.len();
+        let mut senders = vec![first];
+        while let Ok(next) = waiting.try_recv() {
+            events = events.saturating_add(next.entries.len());
+            if events > COMMIT_EVENTS_MAX {
+                left = Some(next);
+                break;
+            }
+            senders.push(next);
+        }
+        let mut entries = Vec::with_capacity(events);
+        let mut tenants = Vec::new();
+        for sender in &mut senders {
+            if let Some(entry) = sender.entries.first()
+                && !tenants.contains(&entry.tenant)
+            {
+                tenants.push(entry.tenant.clone());
+            }
+            entries.append(&mut sender.entries);
+        }
+        match store.append(entries).await {
+            Ok(appended) if appended.len() != senders.iter().map(|sender| sender.told).sum::<usize>() => {
+                // A store that answers for fewer or more is answering for somebody else's.
+                senders.clear();
+            }
+            Ok(appended) => {
+                watchers.wake(tenants.iter());
+                let mut appended = appended.into_iter();
+                for sender in senders {
+                    let own: Vec<_> = appended.by_ref().take(sender.told).collect();
+                    // Who does not wait any more was not promised anything.
+                    let _ = sender.done.send(Ok(own));
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for sender in senders {
+                    let _ = sender.done.send(Err(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+}
