@@ -21,4 +21,6 @@ pub use event::{
 pub use id::{ActorId, TenantId};
 pub use log::EventLog;
 pub use metrics::LoginMetrics;
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
 pub use store::{Appended, EventStore, MemoryStore, Offset};

@@ -13,8 +13,12 @@ use crate::event::{Event, Timestamp};
 use crate::id::{ActorId, TenantId};
 
 mod memory;
+#[cfg(feature = "redb")]
+mod redb;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "redb")]
+pub use redb::RedbStore;
 
 /// Where an event stands in its tenant's stream: assigned when it is committed, and growing. There may be gaps.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]

@@ -5,4 +5,6 @@ mod batch;
 mod event;
 mod log;
 mod metrics;
+#[cfg(feature = "redb")]
+mod redb;
 mod schema;
