@@ -1,6 +1,7 @@
 //! The log in a file.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use mfa_events::log::Which;
@@ -103,7 +104,7 @@ async fn append_until_killed(path: &str) {
         });
         for sender in senders.collect::<Vec<_>>() {
             let (id, offset) = sender.await.unwrap();
-            eprintln!("kept {id} {offset}");
+            writeln!(std::io::stderr(), "kept {id} {offset}").unwrap();
         }
     }
 }
