@@ -165,6 +165,8 @@ fn soak_crashes_at_random_writes_change_nothing_in_the_end() {
             let mut store = MemoryStore::new();
             let outbox = until_done(&mut store, &application, &events, &cuts, at(100)).await;
             let what = format!("round {round}, {leaving:?} {cuts:?}:{}", story(&events));
+            let waiting = crate::company::waiting(&outbox, &events).await;
+            assert_eq!(waiting, "", "{what}");
             assert_eq!(company.differs(&application), None, "{what}");
             has_one_outcome_each(&outbox, &events).await;
         });
