@@ -454,6 +454,8 @@ fn begin(
         put(batch, event.clone());
     }
     record.in_flight = Some(InFlight { order: step.order, attempt: number });
+    // INVARIANT: what is being sent has a place in the queue, so that it is resolved after a crash.
+    record.place.get_or_insert(Place { class: step.class, order: step.order, due_at: None });
     let attempt = Attempt {
         number,
         operation: step.operation.name().to_owned(),
