@@ -49,8 +49,8 @@ pub struct Step {
     pub needs: Vec<Need>,
 }
 
-/// What a step needs from another lane of the same connector, as far as that lane's earlier events go. As a need always points to
-/// earlier events and a leaver needs nothing, lanes cannot wait for each other in a circle.
+/// What a step needs from another lane of the same connector, as far as that lane's earlier events go, and its leavers. As a need always
+/// points to earlier events or to a leaver, and a leaver needs nothing, lanes cannot wait for each other in a circle.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Need {
     /// Whoever had this unique value has let go of it.

@@ -135,7 +135,7 @@ pub struct Batch {
     pub attempts: Vec<(u64, Attempt)>,
     /// What intake knows, as read with its changes made.
     pub connectors: Vec<ConnectorRecord>,
-    /// Leases to give back.
+    /// Leases to give back, unless the batch is refused.
     pub released: Vec<Lane>,
 }
 

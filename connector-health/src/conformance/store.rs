@@ -132,6 +132,9 @@ async fn claims(store: &impl OutboxStore) {
         "a worker's leases end together"
     );
     let released = Batch { released: vec![lane(11)], ..Batch::default() };
+    let refused = Batch { lanes: vec![LaneRecord::new(lane(11))], ..released.clone() };
+    assert_eq!(commit(store, refused).await, Committed::Conflict);
+    assert_eq!(store.claim(claim(1, 100, 9)).await.unwrap(), [], "a batch that is refused ends no lease");
     assert_eq!(commit(store, released).await, Committed::Done);
     assert_eq!(store.claim(claim(1, 100, 9)).await.unwrap(), [lane(11)], "or one by one");
     assert_eq!(store.claim(claim(4, 1000, 9)).await.unwrap().len(), 5, "or by running out");

@@ -271,7 +271,9 @@ impl<S: OutboxStore> Outbox<S> {
             }
             let mut earlier = open.iter().filter(|event| event.order < step.order);
             let waits = if is_unique {
+                // A leaver who left later may have superseded what was to let go of it.
                 earlier.any(|event| event.event.intent().touches_unique())
+                    || open.iter().any(EventRecord::is_deprovision)
             } else {
                 let is_blocked = open.iter().any(|event| matches!(event.state, EventState::Blocked { .. }));
                 earlier.next().is_some() && !is_blocked
@@ -452,6 +454,8 @@ fn begin(
         put(batch, event.clone());
     }
     record.in_flight = Some(InFlight { order: step.order, attempt: number });
+    // INVARIANT: what is being sent has a place in the queue, so that it is resolved after a crash.
+    record.place.get_or_insert(Place { class: step.class, order: step.order, due_at: None });
     let attempt = Attempt {
         number,
         operation: step.operation.name().to_owned(),

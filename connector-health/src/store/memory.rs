@@ -119,7 +119,7 @@ impl OutboxStore for MemoryStore {
         }
         let done = batches.iter().map(|batch| rows::commit(&mut content.rows, batch));
         let done = done.collect::<Result<Vec<_>, _>>()?;
-        for lane in batches.iter().flat_map(|batch| &batch.released) {
+        for lane in rows::released(&batches, &done) {
             content.leases.release(lane);
         }
         content.is_dead = content.cut == Some(Cut::After(content.commits));

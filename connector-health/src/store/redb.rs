@@ -182,7 +182,7 @@ impl OutboxStore for RedbStore {
             drop(table);
             transaction.commit().map_err(StoreError::failed)?;
             let mut leases = shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
-            batches.iter().flat_map(|batch| &batch.released).for_each(|lane| leases.release(lane));
+            rows::released(&batches, &done).for_each(|lane| leases.release(lane));
             Ok(done)
         })
         .await

@@ -354,6 +354,12 @@ fn count(rows: &mut dyn RowsMut, lane: &Lane, old: QueueCounts, new: QueueCounts
     write(rows, &key, &sum)
 }
 
+/// Leases that end: whose batch was refused goes on with its lane.
+pub(super) fn released<'a>(batches: &'a [Batch], done: &'a [Committed]) -> impl Iterator<Item = &'a Lane> {
+    let written = batches.iter().zip(done).filter(|(_, done)| **done == Committed::Done);
+    written.flat_map(|(batch, _)| &batch.released)
+}
+
 /// Whether lanes became due that are not among those that are ready.
 pub(super) fn is_promotion_due(rows: &dyn Rows, claim: &Claim) -> Result<bool, StoreError> {
     Ok(!due_later(rows, claim, 1)?.is_empty())

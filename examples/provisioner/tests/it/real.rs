@@ -239,6 +239,8 @@ fn who_leaves_before_a_rename_was_carried_out_keeps_nobody_from_the_name() {
         assert_eq!(left["active"], json!(false));
         let name = left["userName"].as_str().unwrap();
         assert!(name.starts_with("left-") && name.ends_with("@example.com"), "{name}");
+        let said = service.ask(&["reconcile", server.name()]);
+        assert_eq!(said.status, 0, "all is as it should be: {said:?}");
     }
     assert_eq!(service.end(), 0);
 }
