@@ -1,7 +1,6 @@
 //! The log in a file.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use mfa_events::log::Which;
@@ -91,6 +90,7 @@ async fn finds_actors_in_memory_and_in_the_file_and_after_opening() {
 const KILLED: &str = "MFA_EVENTS_KILLED";
 
 /// What the child process does.
+#[allow(clippy::print_stderr, reason = "that is how it tells")]
 async fn append_until_killed(path: &str) {
     let log = EventLog::open(RedbStore::open(path).unwrap());
     for batch in 0_u32.. {
@@ -104,7 +104,7 @@ async fn append_until_killed(path: &str) {
         });
         for sender in senders.collect::<Vec<_>>() {
             let (id, offset) = sender.await.unwrap();
-            writeln!(std::io::stderr(), "kept {id} {offset}").unwrap();
+            eprintln!("kept {id} {offset}");
         }
     }
 }
