@@ -5,7 +5,11 @@
 pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "http")]
+pub mod cursor;
 pub mod event;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod id;
 pub mod limits;
 pub mod log;

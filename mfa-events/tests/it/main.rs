@@ -3,6 +3,8 @@
 
 mod batch;
 mod event;
+#[cfg(feature = "http")]
+mod http;
 mod log;
 mod metrics;
 #[cfg(feature = "redb")]

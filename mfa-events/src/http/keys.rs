@@ -1,0 +1,109 @@
+//! Who asks, and for whom.
+
+use std::collections::HashMap;
+
+use axum::http::{HeaderMap, StatusCode, header};
+use sha2::{Digest as _, Sha256};
+
+use super::Problem;
+use crate::id::TenantId;
+
+/// Fewest bytes of a key: fewer could be guessed, and it is kept as a hash that is quick to compute.
+pub const KEY_BYTES_MIN: usize = 24;
+
+/// Most bytes of a key that are looked at.
+pub const KEY_BYTES_MAX: usize = 512;
+
+/// What a key allows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Right {
+    /// To send events.
+    Ingest,
+    /// To read them.
+    Read,
+}
+
+/// What a key is good for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scope {
+    /// Whose events.
+    pub tenant: TenantId,
+    /// What may be done with them.
+    pub rights: Vec<Right>,
+}
+
+/// Knows keys.
+///
+/// An implementor promises that a key that it does not know has no scope, and that the time it takes says nothing about keys that it
+/// knows. A wrong answer here gives one tenant's events to another.
+pub trait Keys: Send + Sync + 'static {
+    /// What this key is good for.
+    fn scope(&self, key: &str) -> Option<Scope>;
+}
+
+/// Keys by the hashes of long random texts, in memory.
+#[derive(Clone, Debug, Default)]
+pub struct HashedKeys(HashMap<[u8; 32], Scope>);
+
+impl HashedKeys {
+    /// No keys: nobody gets in.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a key. It is not kept, only its SHA-256.
+    ///
+    /// # Errors
+    /// Where it has fewer than [`KEY_BYTES_MIN`] or more than [`KEY_BYTES_MAX`] bytes.
+    pub fn with(mut self, key: &str, scope: Scope) -> Result<Self, KeyError> {
+        if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()) {
+            return Err(KeyError);
+        }
+        self.0.insert(Sha256::digest(key.as_bytes()).into(), scope);
+        Ok(self)
+    }
+
+    /// Adds the SHA-256 of a key.
+    #[must_use]
+    pub fn with_hash(mut self, hash: [u8; 32], scope: Scope) -> Self {
+        self.0.insert(hash, scope);
+        self
+    }
+}
+
+/// A key is too short or too long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes")]
+pub struct KeyError;
+
+impl Keys for HashedKeys {
+    fn scope(&self, key: &str) -> Option<Scope> {
+        // What the time of a look-up says is about a hash that whoever asks cannot choose.
+        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        self.0.get(&hash).cloned()
+    }
+}
+
+/// Whose events a request is about.
+pub(super) fn tenant(keys: &dyn Keys, headers: &HeaderMap, right: Right) -> Result<TenantId, Problem> {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let key = shown.and_then(|shown| {
+        let (scheme, key) = shown.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    let scope = key.filter(|key| key.len() <= KEY_BYTES_MAX).and_then(|key| keys.scope(key));
+    let Some(scope) = scope else {
+        let detail = "a key is needed, as in `Authorization: Bearer …`, and this is not one";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
+    };
+    match scope.rights.contains(&right) {
+        true => Ok(scope.tenant),
+        false => {
+            let detail = match right {
+                Right::Ingest => "this key may not send events",
+                Right::Read => "this key may not read events",
+            };
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+        }
+    }
+}

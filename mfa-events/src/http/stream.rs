@@ -1,0 +1,267 @@
+//! The stream, after the read path of the Durable Streams protocol: catch-up, long-poll and server-sent events from one URL.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use futures::stream::{self, Stream};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::keys::tenant;
+use super::{Api, HEARTBEAT, LONG_POLL, Problem, Right};
+use crate::id::{ActorId, TenantId};
+use crate::log::{PAGE_EVENTS_MAX, Page, ReadError, Which};
+use crate::store::{EventStore, Offset, Record};
+
+const NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
+const UP_TO_DATE: HeaderName = HeaderName::from_static("stream-up-to-date");
+const CURSOR: HeaderName = HeaderName::from_static("stream-cursor");
+
+/// Events that one stream of server-sent events reads at once, which is what it holds in memory.
+const EVENTS_AT_ONCE: usize = 100;
+
+/// What may be asked for.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    offset: Option<String>,
+    live: Option<Live>,
+    limit: Option<usize>,
+    /// One actor alone.
+    actor: Option<String>,
+    /// What keeps caches apart; of no meaning here but that it grows.
+    cursor: Option<u64>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+enum Live {
+    #[serde(rename = "false")]
+    No,
+    #[serde(rename = "long-poll")]
+    LongPoll,
+    #[serde(rename = "sse")]
+    Sse,
+}
+
+pub(super) fn parameters(asked: Result<Query<Asked>, QueryRejection>) -> Result<Asked, Problem> {
+    asked.map(|Query(asked)| asked).map_err(|error| Problem::bad(error.body_text()))
+}
+
+pub(super) async fn stream<S: EventStore>(
+    State(api): State<Api<S>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let tenant = tenant(&*api.keys, &headers, Right::Read)?;
+    let asked = parameters(asked)?;
+    let which = match &asked.actor {
+        Some(actor) => {
+            Which::Actors(vec![ActorId::new(actor).map_err(|error| Problem::bad(error.to_string()))?])
+        }
+        None => Which::All,
+    };
+    match asked.live {
+        Some(Live::LongPoll) => long_poll(&api, &tenant, &which, &asked, &headers).await,
+        Some(Live::Sse) => events(api, tenant, which, &asked, &headers).await,
+        None if accepts(&headers, "text/event-stream") => events(api, tenant, which, &asked, &headers).await,
+        Some(Live::No) | None => catch_up(&api, &tenant, &which, &asked, &headers).await,
+    }
+}
+
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|value| value.split(','));
+    kinds.any(|one| one.split(';').next().unwrap_or_default().trim() == kind)
+}
+
+/// Where to begin.
+async fn start<S: EventStore>(
+    api: &Api<S>,
+    tenant: &TenantId,
+    which: &Which,
+    offset: Option<&str>,
+) -> Result<Offset, Problem> {
+    let bounds = api.log.bounds(tenant).await?;
+    match offset {
+        // The beginning is wherever the first event is that is still kept.
+        None | Some("-1") => Ok(bounds.forgotten),
+        Some("now") => Ok(bounds.last),
+        Some(cursor) => {
+            let offset = api.cursors.open(tenant, which, cursor)?;
+            if offset < bounds.forgotten {
+                let mut problem = Problem::from(ReadError::Gone { earliest: bounds.forgotten });
+                problem.earliest_offset = Some(api.cursors.cursor(tenant, which, bounds.forgotten));
+                return Err(problem);
+            }
+            Ok(offset)
+        }
+    }
+}
+
+pub(super) async fn catch_up<S: EventStore>(
+    api: &Api<S>,
+    tenant: &TenantId,
+    which: &Which,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let after = start(api, tenant, which, asked.offset.as_deref()).await?;
+    let page = match asked.offset.as_deref() {
+        // Nothing is read, only where it would go on.
+        Some("now") => Page { records: Vec::new(), next: after, is_up_to_date: true },
+        _ => api.log.read(tenant, which, after, asked.limit.unwrap_or(PAGE_EVENTS_MAX)).await?,
+    };
+    Ok(answer(api, tenant, which, &page, headers, StatusCode::OK))
+}
+
+async fn long_poll<S: EventStore>(
+    api: &Api<S>,
+    tenant: &TenantId,
+    which: &Which,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let mut after = start(api, tenant, which, asked.offset.as_deref()).await?;
+    let limit = asked.limit.unwrap_or(PAGE_EVENTS_MAX);
+    let deadline = tokio::time::Instant::now() + LONG_POLL;
+    let page = loop {
+        let page = api.log.read(tenant, which, after, limit).await?;
+        if !page.records.is_empty() {
+            break page;
+        }
+        // Events of others are passed over while waiting.
+        after = page.next;
+        match tokio::time::timeout_at(deadline, api.log.wait(tenant, after)).await {
+            Ok(woken) => woken?,
+            Err(_) => break page,
+        }
+    };
+    let status = if page.records.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let mut response = answer(api, tenant, which, &page, headers, status);
+    response.headers_mut().insert(CURSOR, HeaderValue::from(interval(asked.cursor)));
+    Ok(response)
+}
+
+/// What keeps caches apart (Durable Streams §8.1): intervals of 20 seconds, and never the one that was given or one before.
+fn interval(given: Option<u64>) -> u64 {
+    const EPOCH: i64 = 1_728_432_000;
+    let now = u64::try_from((Utc::now().timestamp() - EPOCH).div_euclid(20)).unwrap_or_default();
+    given.map_or(now, |given| now.max(given.saturating_add(1)))
+}
+
+fn answer<S: EventStore>(
+    api: &Api<S>,
+    tenant: &TenantId,
+    which: &Which,
+    page: &Page,
+    headers: &HeaderMap,
+    status: StatusCode,
+) -> Response {
+    let is_array = accepts(headers, "application/json");
+    let mut body = Vec::new();
+    for (at, record) in page.records.iter().enumerate() {
+        if is_array {
+            body.push(if at == 0 { b'[' } else { b',' });
+        }
+        body.extend(record.to_json(tenant));
+        if !is_array {
+            body.push(b'\n');
+        }
+    }
+    let has_body = status == StatusCode::OK;
+    if is_array && has_body {
+        body.extend(if page.records.is_empty() { &b"[]"[..] } else { b"]" });
+    }
+    let mut response = (status, Body::from(body)).into_response();
+    let kind = if is_array { "application/json" } else { "application/x-ndjson" };
+    let headers = response.headers_mut();
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Cursors are hexadecimal.
+    if let Ok(next) = HeaderValue::from_str(&api.cursors.cursor(tenant, which, page.next)) {
+        headers.insert(NEXT_OFFSET, next);
+    }
+    if page.is_up_to_date {
+        headers.insert(UP_TO_DATE, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// Server-sent events: each event is one, with the cursor behind it as its id, so that `Last-Event-ID` goes on from there; whatever was
+/// read together is followed by `control`, which says where it ends.
+async fn events<S: EventStore>(
+    api: Api<S>,
+    tenant: TenantId,
+    which: Which,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    // Whoever reconnects goes on; whoever is new sees what is new.
+    let offset = last.or(asked.offset.as_deref()).or(Some("now"));
+    let after = start(&api, &tenant, &which, offset).await?;
+    let reader = Reader { api, tenant, which, after, queued: Vec::new(), is_first: true };
+    let keep_alive = KeepAlive::new().interval(HEARTBEAT);
+    let mut response = Sse::new(reader.into_stream()).keep_alive(keep_alive).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+struct Reader<S> {
+    api: Api<S>,
+    tenant: TenantId,
+    which: Which,
+    after: Offset,
+    /// What was read, last first.
+    queued: Vec<Event>,
+    is_first: bool,
+}
+
+impl<S: EventStore> Reader<S> {
+    fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut reader| async move {
+            while reader.queued.is_empty() {
+                reader.read_on().await?;
+            }
+            reader.queued.pop().map(|event| (Ok(event), reader))
+        })
+    }
+
+    /// Reads what is there, or waits for it; ends where the log does not answer, so that the client comes again.
+    async fn read_on(&mut self) -> Option<()> {
+        let page = self.api.log.read(&self.tenant, &self.which, self.after, EVENTS_AT_ONCE).await.ok()?;
+        self.after = page.next;
+        if page.records.is_empty() && !self.is_first {
+            return self.api.log.wait(&self.tenant, self.after).await.ok();
+        }
+        self.is_first = false;
+        let data = page.records.iter().rev().map(|record| self.data(record));
+        self.queued = std::iter::once(self.control(&page)).chain(data).collect();
+        Some(())
+    }
+
+    fn data(&self, record: &Record) -> Event {
+        let json = String::from_utf8(record.to_json(&self.tenant)).unwrap_or_default();
+        let id = self.api.cursors.cursor(&self.tenant, &self.which, record.offset);
+        Event::default().id(id).event("data").data(json)
+    }
+
+    fn control(&self, page: &Page) -> Event {
+        let next = self.api.cursors.cursor(&self.tenant, &self.which, page.next);
+        let mut control = json!({ "streamNextOffset": next, "streamCursor": interval(None).to_string() });
+        if page.is_up_to_date
+            && let Some(control) = control.as_object_mut()
+        {
+            control.insert("upToDate".to_owned(), true.into());
+        }
+        Event::default().event("control").data(control.to_string())
+    }
+}
