@@ -1,4 +1,5 @@
 //! The router, asked without a network.
+#![allow(clippy::string_slice, reason = "texts of the tests' own")]
 
 use axum::Router;
 use axum::body::Body;
@@ -213,8 +214,8 @@ async fn a_long_poll_waits_for_an_event_and_ends_without_one() {
     let waiting = api.get(ACME, &uri);
     let (event, ()) = tokio::join!(waiting, api.send(&["p1"]));
     assert_eq!(actors(event).await, ["p1"]);
-    let filtered = format!("/v1/stream?offset=now&live=long-poll&actor=p3");
-    let (event, ()) = tokio::join!(api.get(ACME, &filtered), async {
+    let filtered = "/v1/stream?offset=now&live=long-poll&actor=p3";
+    let (event, ()) = tokio::join!(api.get(ACME, filtered), async {
         api.send(&["p2"]).await;
         api.send(&["p3"]).await;
     });
