@@ -7,6 +7,7 @@ mod company;
 mod conformance;
 #[cfg(all(feature = "conformance", feature = "http", feature = "ldap", feature = "sap"))]
 mod connectors;
+mod day;
 mod export;
 mod given_up;
 #[cfg(feature = "http")]
