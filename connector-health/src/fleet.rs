@@ -38,7 +38,6 @@ struct Member {
     monitor: Monitor,
     book: AlertBook,
     backlog: Backlog,
-    held: u64,
     /// When something was last sent there.
     used_at: Option<DateTime<Utc>>,
     /// Answers of the pass that runs, failed probes not counted.
@@ -103,7 +102,6 @@ impl Fleet {
                     monitor: Monitor::restore(thresholds.clone(), known.monitor),
                     book: AlertBook::restore(connector.clone(), rules.clone(), known.book),
                     backlog: known.backlog,
-                    held: 0,
                     used_at: None,
                     answers: 0,
                     failing_since: known.failing_since,
@@ -113,7 +111,6 @@ impl Fleet {
                     monitor: Monitor::new(thresholds.clone()),
                     book: AlertBook::new(connector.clone(), rules.clone()),
                     backlog: Backlog::default(),
-                    held: 0,
                     used_at: None,
                     answers: 0,
                     failing_since: None,
@@ -178,7 +175,7 @@ impl Fleet {
             explanation: member.monitor.explain(now),
             last_success_at: member.monitor.last_success_at(),
             backlog: member.backlog,
-            held: member.held,
+            held: member.backlog.held,
         };
         self.members().iter().map(health).collect()
     }
@@ -258,9 +255,11 @@ impl Observer for Fleet {
         replayed.superseded = replayed.superseded.saturating_add(cycle.superseded);
         let replayed = *replayed;
         member.backlog = Backlog { replayed, ..Backlog::from(&cycle.counts) };
-        member.held = cycle.counts.held;
         let failed = cycle.counts.provisioning_failed.saturating_add(cycle.counts.deprovisioning_failed);
         member.failing_since = member.failing_since.or(Some(cycle.ended_at)).filter(|_| failed > 0);
+        if failed == 0 && cycle.failed == 0 {
+            member.last_failure = None;
+        }
         // A probe that failed is a cycle of its own, and was observed as one.
         if std::mem::take(&mut member.answers) > 0 {
             let within = i64::try_from(self.rules.deprovision_within_s).unwrap_or(i64::MAX);
@@ -288,7 +287,7 @@ impl Observer for Fleet {
 
     fn held(&self, connector: &ConnectorId, leavers: u64, _at: DateTime<Utc>) {
         if let Some(member) = self.members().get_mut(connector) {
-            member.held = leavers;
+            member.backlog.held = member.backlog.held.saturating_add(leavers);
         }
     }
 }
@@ -316,6 +315,7 @@ impl From<&QueueCounts> for Backlog {
             provisioning_failed: counts.provisioning_failed,
             deprovisioning_queued: counts.deprovisioning_queued,
             deprovisioning_failed: counts.deprovisioning_failed,
+            held: counts.held,
             oldest_deprovision_at: counts.oldest_deprovision,
             ..Self::default()
         }

@@ -296,7 +296,9 @@ impl<S: OutboxStore> Outbox<S> {
         let now = clock.now();
         for (id, pass) in &passes {
             let left = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
-            let left_due = (left && !pass.is_cut) || pass.failed > 0;
+            // What was accepted since the pass began is its own next one's; due before and not touched is another matter.
+            let is_idle = pass.was_due && pass.delivered == 0 && pass.superseded == 0;
+            let left_due = (left && is_idle && !pass.is_cut) || pass.failed > 0;
             self.note_outage(id, pass.was_suspect, pass.suspect.as_ref(), now).await?;
             worked.delivered = worked.delivered.saturating_add(pass.delivered);
             worked.superseded = worked.superseded.saturating_add(pass.superseded);

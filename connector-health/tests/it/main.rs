@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod alert;
+mod burst;
 mod company;
 #[cfg(all(feature = "conformance", feature = "redb"))]
 mod conformance;

@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::fault::{Fault, Kind};
 
 /// Accounts that are nobody's whom the company knows.
-pub(crate) const STRANGERS: usize = 20;
+const STRANGERS: usize = 20;
 
 /// A lie for the oracle to find.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -38,6 +38,17 @@ pub(crate) struct Turn {
     pub(crate) at: DateTime<Utc>,
     pub(crate) person: PersonId,
     pub(crate) access: Access,
+}
+
+/// What an application was really like, and is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Truth {
+    /// Who could log in since when, in order.
+    pub(crate) turns: Vec<Turn>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) accounts: Vec<Account>,
+    /// Whether the accounts that are nobody's are as they were.
+    pub(crate) strangers_are_untouched: bool,
 }
 
 /// Clones are the same application.
@@ -102,11 +113,6 @@ impl Application {
         (state.faults, state.blips) = (faults, blips);
     }
 
-    /// What went wrong, with its true times.
-    pub(crate) fn faults(&self) -> Vec<Fault> {
-        self.state().faults.clone()
-    }
-
     /// Somebody put it right.
     pub(crate) fn mend(&self, kind: Kind) {
         let now = self.clock.now();
@@ -117,18 +123,16 @@ impl Application {
         }
     }
 
-    pub(crate) fn journal(&self) -> Vec<Turn> {
-        self.state().journal.clone()
-    }
-
-    pub(crate) fn accounts_now(&self) -> Vec<Account> {
-        self.state().accounts.values().cloned().collect()
-    }
-
-    /// Whether the accounts that are nobody's are as they were.
-    pub(crate) fn strangers_are_untouched(&self) -> bool {
+    pub(crate) fn truth(&self) -> Truth {
         let state = self.state();
-        (0..STRANGERS).map(stranger_at).all(|stranger| state.accounts.get(&stranger.id) == Some(&stranger))
+        let untouched = |stranger: Account| state.accounts.get(&stranger.id) == Some(&stranger);
+        let nobodys = state.accounts.values().filter(|account| account.person.is_none()).count();
+        Truth {
+            turns: state.journal.clone(),
+            faults: state.faults.clone(),
+            accounts: state.accounts.values().cloned().collect(),
+            strangers_are_untouched: nobodys == STRANGERS && (0..STRANGERS).map(stranger_at).all(untouched),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -160,6 +164,9 @@ impl Application {
                 _ => Failure::unknown("the answer was lost"),
             });
         }
+        if wrong.is_some_and(|kind| kind.is_total() || kind == Kind::Slow) {
+            state.feel(now);
+        }
         match wrong {
             Some(Kind::Down) => Err(Failure::new(FailureKind::Connectivity, "connection refused")),
             Some(Kind::Expired) => Err(Failure::new(FailureKind::Authentication, "401")),
@@ -177,11 +184,14 @@ impl Application {
         read: impl FnOnce(&State) -> T + Send,
     ) -> Result<T, Failure> {
         let wrong = self.send().await?;
+        let now = self.clock.now();
         let mut state = self.state();
         if wrong == Some(Kind::Partial) && whom.is_some_and(is_in_the_broken_part) {
+            state.feel(now);
             return Err(Failure::new(FailureKind::Server, "503 from a part of it"));
         }
         if wrong == Some(Kind::LostAnswers) && state.dice.u8(..10) < 6 {
+            state.feel(now);
             return Err(Failure::unknown("the answer was lost"));
         }
         Ok(read(&state))
@@ -198,13 +208,19 @@ impl Application {
         let mut state = self.state();
         match wrong {
             Some(Kind::Partial) if whom.is_some_and(is_in_the_broken_part) => {
+                state.feel(now);
                 Err(Failure::new(FailureKind::Server, "503 from a part of it"))
             }
             Some(Kind::Refuses) if schema => {
+                state.feel(now);
                 Err(Failure::new(FailureKind::SchemaMismatch, "400: `costCenter` is required"))
             }
-            Some(Kind::Lies) => Ok(T::default()),
+            Some(Kind::Lies) => {
+                state.feel(now);
+                Ok(T::default())
+            }
             Some(Kind::LostAnswers) if state.dice.u8(..10) < 6 => {
+                state.feel(now);
                 let _ = write(&mut state, now);
                 Err(Failure::unknown("the answer was lost"))
             }
@@ -235,6 +251,13 @@ fn name_of(values: &Values) -> Option<String> {
 impl State {
     fn wrong(&self, now: DateTime<Utc>) -> Option<Kind> {
         self.faults.iter().find(|fault| fault.is_on(now)).map(|fault| fault.kind)
+    }
+
+    /// A request is the worse for what is wrong now.
+    fn feel(&mut self, now: DateTime<Utc>) {
+        if let Some(fault) = self.faults.iter_mut().find(|fault| fault.is_on(now)) {
+            fault.felt_at.get_or_insert(now);
+        }
     }
 
     fn put(&mut self, account: Account) {
@@ -409,6 +432,6 @@ impl Connector for Application {
     }
 
     fn accounts(&self) -> BoxStream<'_, Result<ListedAccount, Failure>> {
-        stream::iter(self.accounts_now()).map(|account| Ok(account.into())).boxed()
+        stream::iter(self.truth().accounts).map(|account| Ok(account.into())).boxed()
     }
 }

@@ -19,7 +19,7 @@ use connector_health::{
 };
 use tokio::sync::Notify;
 
-use super::application::{Application, Honesty};
+use super::application::{Application, Honesty, Truth};
 use super::clock::Clock;
 use super::fault::{self, Kind};
 use super::feed::{Feed, GROUPS, connector, group};
@@ -53,11 +53,10 @@ pub(crate) enum Sabotage {
 
 /// What there is to judge by in the end.
 pub(crate) struct Day {
-    pub(crate) clock: Clock,
+    pub(crate) midnight: DateTime<Utc>,
     pub(crate) feed: Feed,
-    pub(crate) applications: Vec<Application>,
+    pub(crate) applications: Vec<Truth>,
     pub(crate) outbox: Outbox<MemoryStore>,
-    pub(crate) connectors: Connectors,
     /// What happened and for which application, and when nothing kept it from going there any more: said, and approved where it was
     /// held.
     pub(crate) known: BTreeMap<(usize, usize), DateTime<Utc>>,
@@ -195,13 +194,13 @@ pub(crate) async fn day(size: Size, seed: u64, sabotage: Sabotage) -> Day {
     running.found().await;
     for (number, application) in applications.iter().enumerate() {
         let mut dice = fastrand::Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number as u64));
-        let (faults, blips) = fault::plan(&mut dice, clock.midnight(), size.hours);
+        let (faults, blips) = fault::plan(&mut dice, clock.midnight(), size.hours, &Kind::ALL);
         application.plan(faults, blips);
     }
     let is_quiet = tokio::select! {
         never = async { tokio::join!(running.work(), running.operate(), running.approve(), running.look()) } => match never.0 {},
         () = async { running.tell().await; running.until_quiet().await } => true,
-        () = clock.until(running.last + TimeDelta::hours(12)) => false,
+        () = clock.until(running.last + TimeDelta::hours(6)) => false,
     };
     let passes = running.passes.into_inner();
     let (known, held, shown) = (running.known, running.held, running.shown);
@@ -222,20 +221,9 @@ pub(crate) async fn day(size: Size, seed: u64, sabotage: Sabotage) -> Day {
         _ => {}
     }
     let ended_at = clock.now();
-    Day {
-        clock,
-        feed,
-        applications,
-        outbox,
-        connectors,
-        known,
-        held,
-        alerts,
-        shown,
-        ended_at,
-        is_quiet,
-        passes,
-    }
+    let applications = applications.iter().map(Application::truth).collect();
+    let midnight = clock.midnight();
+    Day { midnight, feed, applications, outbox, known, held, alerts, shown, ended_at, is_quiet, passes }
 }
 
 impl Running<'_> {

@@ -70,6 +70,8 @@ pub(crate) struct Fault {
     pub(crate) begins: DateTime<Utc>,
     /// Far away while nobody has mended it.
     pub(crate) ends: DateTime<Utc>,
+    /// When a request was first the worse for it.
+    pub(crate) felt_at: Option<DateTime<Utc>>,
 }
 
 impl Fault {
@@ -83,18 +85,19 @@ pub(crate) fn plan(
     dice: &mut fastrand::Rng,
     midnight: DateTime<Utc>,
     hours: i64,
+    kinds: &[Kind],
 ) -> (Vec<Fault>, Vec<DateTime<Utc>>) {
     let minute = |minute: i64| midnight + TimeDelta::minutes(minute);
     let mut faults: Vec<Fault> = Vec::new();
     let mut from = dice.i64(20..360);
     while from < hours * 60 - 120 {
-        let kind = Kind::ALL[dice.usize(..Kind::ALL.len())];
+        let kind = kinds[dice.usize(..kinds.len())];
         // From a minute to four hours, short ones as often as long ones.
         let lasts = 240.0_f64.powf(dice.f64()) as i64;
         let until = (from + lasts).min(hours * 60 - 30);
         let begins = minute(from) + TimeDelta::milliseconds(dice.i64(0..60_000));
         let ends = if kind.is_mended() { midnight + TimeDelta::days(30) } else { minute(until) };
-        faults.push(Fault { kind, begins, ends: ends.max(begins + TimeDelta::seconds(20)) });
+        faults.push(Fault { kind, begins, ends: ends.max(begins + TimeDelta::seconds(20)), felt_at: None });
         // Nobody can know when it is mended: it is the last one.
         if kind.is_mended() {
             break;

@@ -48,6 +48,8 @@ pub(crate) struct Feed {
     pub(crate) used: Vec<Vec<usize>>,
     /// Applications that keep the accounts of leavers, so that names are not given anew there.
     pub(crate) keeping: Vec<bool>,
+    /// What everybody's accounts have beside that.
+    pub(crate) common: Attributes,
     /// In the order in which it happened.
     pub(crate) happened: Vec<Happened>,
 }
@@ -116,7 +118,8 @@ impl Feed {
             all
         });
         let used = used.collect();
-        let mut feed = Self { people, applications, used, keeping, happened: Vec::new() };
+        let mut feed =
+            Self { people, applications, used, keeping, common: Attributes::new(), happened: Vec::new() };
         feed.found(midnight);
         feed.live(dice, midnight, hours);
         feed
@@ -259,7 +262,11 @@ impl Feed {
         let of = |application: usize| {
             let id = connector(application);
             let unique = |name: &str| Attribute::Unique(self.name_in(application, happened.person, name));
-            let account = |name: &str| Attributes::from([("userName".to_owned(), unique(name))]);
+            let account = |name: &str| {
+                let mut account = self.common.clone();
+                account.insert("userName".to_owned(), unique(name));
+                account
+            };
             let draft = match &happened.what {
                 What::Joined { name } => Event::provision(&id, &who, account(name)),
                 What::Returned { name } => Event::reactivate(&id, &who, account(name)),
@@ -290,5 +297,16 @@ impl Feed {
             standings.entry(happened.person).or_default().happen(&happened.what);
         }
         standings
+    }
+}
+
+impl Feed {
+    /// The same day where applications know nothing of managers.
+    pub(crate) fn without_managers(&mut self) {
+        for happened in &mut self.happened {
+            if matches!(happened.what, What::Managed(_)) {
+                happened.what = What::Titled(format!("under {}", happened.number));
+            }
+        }
     }
 }

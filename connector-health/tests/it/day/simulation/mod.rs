@@ -4,16 +4,16 @@
 //! Shared with `benches`, which runs it at full size.
 #![allow(dead_code, reason = "tests and benches each use their part")]
 
-mod application;
+pub(crate) mod application;
 mod clock;
-mod drive;
-mod fault;
-mod feed;
+pub(crate) mod drive;
+pub(crate) mod fault;
+pub(crate) mod feed;
 mod figures;
 mod oracle;
 
 pub(crate) use drive::{Sabotage, Size, day};
-pub(crate) use figures::figures;
+pub(crate) use figures::{Figures, figures};
 pub(crate) use oracle::{Check, Seen, Violation, judge};
 
 /// Virtual time: nothing waits.

@@ -9,11 +9,11 @@ use connector_health::account::Account;
 use connector_health::alert::{Alert, AlertState, Occasion};
 use connector_health::connector::Access;
 use connector_health::lane::EventState;
-use connector_health::monitor::Tier;
+use connector_health::monitor::{FailureClass, Tier};
 use connector_health::offboarding::{State, Status};
 use serde_json::Value;
 
-use super::application::{STRANGERS, Turn};
+use super::application::Turn;
 use super::drive::{Day, number};
 use super::fault::{Fault, Kind};
 use super::feed::{Feed, Happened, Standing, What, connector, group, person};
@@ -121,15 +121,16 @@ impl<'a> Judge<'a> {
     pub(crate) fn new(day: &'a Day) -> Self {
         let mut turns: BTreeMap<(usize, usize), Vec<Turn>> = BTreeMap::new();
         for (number, application) in day.applications.iter().enumerate() {
-            for turn in application.journal() {
+            for turn in application.turns.clone() {
                 let who: usize = turn.person.as_str().trim_start_matches('p').parse().unwrap();
                 turns.entry((number, who)).or_default().push(turn);
             }
         }
-        let faults = day.applications.iter().map(|application| application.faults()).collect();
+        let faults = day.applications.iter().map(|application| application.faults.clone()).collect();
         let mut told = vec![Vec::new(); day.applications.len()];
         let mut open: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
-        for alert in &day.alerts {
+        // What waits for somebody's word is not what is broken.
+        for alert in day.alerts.iter().filter(|alert| alert.failure_type != FailureClass::LeaversHeld) {
             match alert.state {
                 AlertState::Open => drop(open.entry(alert.alert_id.to_string()).or_insert(alert.at)),
                 AlertState::Resolved => {
@@ -148,7 +149,7 @@ impl<'a> Judge<'a> {
 
     /// Time since midnight.
     fn clock(&self, at: DateTime<Utc>) -> String {
-        let since = at.signed_duration_since(self.day.clock.midnight());
+        let since = at.signed_duration_since(self.day.midnight);
         format!("{:02}:{:02}:{:02}", since.num_hours(), since.num_minutes() % 60, since.num_seconds() % 60)
     }
 
@@ -306,17 +307,12 @@ impl<'a> Judge<'a> {
         let standings = self.day.feed.standings();
         for (number, application) in self.day.applications.iter().enumerate() {
             let mut accounts: BTreeMap<usize, Vec<Account>> = BTreeMap::new();
-            let mut others = 0;
-            for account in application.accounts_now() {
-                match &account.person {
-                    Some(who) => {
-                        let who = who.as_str().trim_start_matches('p').parse().unwrap();
-                        accounts.entry(who).or_default().push(account);
-                    }
-                    None => others += 1,
-                }
+            for account in &application.accounts {
+                let Some(who) = &account.person else { continue };
+                let who = who.as_str().trim_start_matches('p').parse().unwrap();
+                accounts.entry(who).or_default().push(account.clone());
             }
-            if others != STRANGERS || !application.strangers_are_untouched() {
+            if !application.strangers_are_untouched {
                 self.note(
                     Check::FinalState,
                     format!("{}: strangers' accounts were touched", connector(number)),
@@ -376,8 +372,10 @@ impl<'a> Judge<'a> {
         // Whether a reference to somebody who has left since is kept is up to the application.
         let boss = wanted.manager.filter(|boss| standings.get(boss).is_some_and(|boss| !boss.has_left));
         if let Some(boss) = boss {
-            let accounts = self.day.applications[number].accounts_now();
-            let boss = accounts.into_iter().find(|account| account.person == Some(person(boss)));
+            let boss = self.day.applications[number]
+                .accounts
+                .iter()
+                .find(|account| account.person == Some(person(boss)));
             if is("manager") != boss.map(|boss| boss.id.to_string()) {
                 return Some("another manager".to_owned());
             }
@@ -520,7 +518,13 @@ impl<'a> Judge<'a> {
             match (alert.occasion, &before) {
                 (Occasion::Opened, None) => {
                     self.seen.alerts += 1;
-                    if !self.has_cause(application, alert.at) {
+                    let has_cause = match alert.failure_type {
+                        FailureClass::LeaversHeld => {
+                            self.day.held.iter().any(|(_, held)| *held == application)
+                        }
+                        _ => self.has_cause(application, alert.at),
+                    };
+                    if !has_cause {
                         self.note(Check::Alert, format!("for nothing: {said}"));
                     }
                 }
@@ -572,6 +576,14 @@ impl<'a> Judge<'a> {
     /// A department that is closed waits for somebody's word.
     fn held(&mut self) {
         self.seen.held = self.day.held.len();
+        let told = self.day.alerts.iter().filter(|alert| alert.failure_type == FailureClass::LeaversHeld);
+        let told: BTreeSet<_> = told.map(|alert| number(&alert.connector)).collect();
+        for number in self.day.held.iter().map(|(_, held)| *held).collect::<BTreeSet<_>>().difference(&told) {
+            self.note(
+                Check::Unheld,
+                format!("nobody was told of those who are held in {}", connector(*number)),
+            );
+        }
         let mass: Vec<_> = self.day.feed.happened.iter().filter(|happened| happened.of_mass).collect();
         // Few enough are no burst.
         if mass.len() <= 10 {
