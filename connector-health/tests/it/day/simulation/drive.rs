@@ -70,6 +70,8 @@ pub(crate) struct Day {
     pub(crate) is_quiet: bool,
     /// How often the outbox was asked to work.
     pub(crate) passes: usize,
+    /// How long after it became so something of an application is known to be so.
+    pub(crate) truth_lag: TimeDelta,
 }
 
 /// Somebody who reads alerts.
@@ -223,7 +225,20 @@ pub(crate) async fn day(size: Size, seed: u64, sabotage: Sabotage) -> Day {
     let ended_at = clock.now();
     let applications = applications.iter().map(Application::truth).collect();
     let midnight = clock.midnight();
-    Day { midnight, feed, applications, outbox, known, held, alerts, shown, ended_at, is_quiet, passes }
+    Day {
+        midnight,
+        feed,
+        applications,
+        outbox,
+        known,
+        held,
+        alerts,
+        shown,
+        ended_at,
+        is_quiet,
+        passes,
+        truth_lag: TimeDelta::zero(),
+    }
 }
 
 impl Running<'_> {

@@ -2,7 +2,7 @@
 //! What the day was like is judged by an oracle that knows what happened and nothing of what the service thinks of it.
 //!
 //! Shared with `benches`, which runs it at full size.
-#![allow(dead_code, reason = "tests and benches each use their part")]
+#![allow(dead_code, unused_imports, reason = "tests and benches each use their part")]
 
 pub(crate) mod application;
 mod clock;

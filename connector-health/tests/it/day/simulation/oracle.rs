@@ -412,7 +412,8 @@ impl<'a> Judge<'a> {
                 match &system.status {
                     Status::Returned { .. } if standing.is_active => {}
                     Status::Confirmed { at } if !standing.is_active => {
-                        let after = self.active(application, *who, *at, self.day.ended_at);
+                        let after =
+                            self.active(application, *who, *at + self.day.truth_lag, self.day.ended_at);
                         let took = at.signed_duration_since(left.at).num_milliseconds();
                         if !after.is_empty() || system.time_to_revoke_ms != Some(took) {
                             let after = after.first().map(|(from, to)| (self.clock(*from), self.clock(*to)));
