@@ -75,6 +75,8 @@ pub struct Backlog {
     pub deprovisioning_failed: u64,
     /// When the oldest of these was asked for.
     pub oldest_deprovision_at: Option<DateTime<Utc>>,
+    /// Leavers that are held until somebody approves; in none of these counts.
+    pub held: u64,
     /// What replay has done so far: totals that only grow.
     pub replayed: ReplayTotals,
 }
@@ -165,6 +167,8 @@ pub enum Remedy {
     CheckWorker,
     /// Slow down, or ask for a higher limit.
     RaiseLimit,
+    /// Say whether so many people have left.
+    ApproveLeavers,
 }
 
 /// How an alert ended.
@@ -183,7 +187,7 @@ pub struct Resolution {
 /// One message about an alert. Whole by itself: the newest says all.
 ///
 /// Serialises to a flat JSON object. Beside the fields here it has what audit-worthy facts of this product have in common: `event_id`,
-/// `event_type` (`connector.degraded`, `connector.failed`, `connector.recovered`, `credential.expiring`), `timestamp`, `target_id`,
+/// `event_type` (`connector.degraded`, `connector.failed`, `connector.recovered`, `credential.expiring`, `leavers.held`), `timestamp`, `target_id`,
 /// `outcome`, `reason` and `message`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "text::Wire")]

@@ -78,7 +78,7 @@ pub struct Evidence {
     /// When it was accepted.
     #[serde(serialize_with = "time")]
     pub accepted_at: DateTime<Utc>,
-    /// When it failed first.
+    /// When it failed first, or could not be sent since its connector failed.
     #[serde(serialize_with = "optional_time", skip_serializing_if = "Option::is_none")]
     pub failure_started_at: Option<DateTime<Utc>>,
     /// When it no longer failed.

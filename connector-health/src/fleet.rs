@@ -38,11 +38,14 @@ struct Member {
     monitor: Monitor,
     book: AlertBook,
     backlog: Backlog,
-    held: u64,
     /// When something was last sent there.
     used_at: Option<DateTime<Utc>>,
     /// Answers of the pass that runs, failed probes not counted.
     answers: u64,
+    /// Since when something waits whose last attempt failed, without a moment in which nothing did.
+    failing_since: Option<DateTime<Utc>>,
+    /// How what was due failed last.
+    last_failure: Option<(FailureClass, String)>,
 }
 
 /// What a fleet knows of its connectors, to be kept over a restart.
@@ -54,6 +57,8 @@ struct MemberState {
     monitor: monitor::State,
     book: BookState,
     backlog: Backlog,
+    #[serde(default)]
+    failing_since: Option<DateTime<Utc>>,
 }
 
 /// How one connector is, for people and pages.
@@ -97,17 +102,19 @@ impl Fleet {
                     monitor: Monitor::restore(thresholds.clone(), known.monitor),
                     book: AlertBook::restore(connector.clone(), rules.clone(), known.book),
                     backlog: known.backlog,
-                    held: 0,
                     used_at: None,
                     answers: 0,
+                    failing_since: known.failing_since,
+                    last_failure: None,
                 },
                 None => Member {
                     monitor: Monitor::new(thresholds.clone()),
                     book: AlertBook::new(connector.clone(), rules.clone()),
                     backlog: Backlog::default(),
-                    held: 0,
                     used_at: None,
                     answers: 0,
+                    failing_since: None,
+                    last_failure: None,
                 },
             };
             (connector, member)
@@ -128,6 +135,7 @@ impl Fleet {
             monitor: member.monitor.state().clone(),
             book: member.book.state().clone(),
             backlog: member.backlog,
+            failing_since: member.failing_since,
         };
         FleetState(self.members().iter().map(|(id, member)| (id.clone(), state(member))).collect())
     }
@@ -167,7 +175,7 @@ impl Fleet {
             explanation: member.monitor.explain(now),
             last_success_at: member.monitor.last_success_at(),
             backlog: member.backlog,
-            held: member.held,
+            held: member.backlog.held,
         };
         self.members().iter().map(health).collect()
     }
@@ -231,6 +239,9 @@ impl Observer for Fleet {
             (true, Some(failure)) => Observation::probe_failed(class(failure), failure.message()),
             (false, Some(failure)) => Observation::failed(class(failure), failure.message()),
         };
+        if let Some(failure) = attempted.failure.filter(|_| !is_probe) {
+            member.last_failure = Some((class(failure), failure.message().to_owned()));
+        }
         let is_cycle = is_probe && attempted.failure.is_some();
         member.answers = member.answers.saturating_add(u64::from(!is_cycle));
         member.monitor.observe(observation, attempted.at);
@@ -244,27 +255,39 @@ impl Observer for Fleet {
         replayed.superseded = replayed.superseded.saturating_add(cycle.superseded);
         let replayed = *replayed;
         member.backlog = Backlog { replayed, ..Backlog::from(&cycle.counts) };
-        member.held = cycle.counts.held;
+        let failed = cycle.counts.provisioning_failed.saturating_add(cycle.counts.deprovisioning_failed);
+        member.failing_since = member.failing_since.or(Some(cycle.ended_at)).filter(|_| failed > 0);
+        if failed == 0 && cycle.failed == 0 {
+            member.last_failure = None;
+        }
         // A probe that failed is a cycle of its own, and was observed as one.
         if std::mem::take(&mut member.answers) > 0 {
             let within = i64::try_from(self.rules.deprovision_within_s).unwrap_or(i64::MAX);
-            let is_late = cycle
-                .counts
-                .oldest_deprovision
-                .is_some_and(|since| cycle.ended_at.signed_duration_since(since).num_seconds() > within);
+            let is_late = |since: Option<DateTime<Utc>>| {
+                since.is_some_and(|since| cycle.ended_at.signed_duration_since(since).num_seconds() > within)
+            };
             let undelivered = match cycle.left_due {
                 Left::Some => cycle.failed.max(1),
-                // Between its attempts a leaver who is late is not due, and not delivered either.
-                Left::Nothing if is_late => cycle.counts.deprovisioning_failed,
+                // Between its attempts what fails for long is not due, and not delivered either; nor is what a person has to look at.
+                Left::Nothing if is_late(member.failing_since) => failed,
+                Left::Nothing if is_late(cycle.counts.oldest_deprovision) => {
+                    cycle.counts.deprovisioning_failed
+                }
                 Left::Nothing => 0,
             };
-            member.monitor.observe(Observation::cycle_ended(undelivered), cycle.ended_at);
+            let ended = match &member.last_failure {
+                Some((class, sample)) if undelivered > 0 => {
+                    Observation::cycle_still_failing(undelivered, *class, sample)
+                }
+                Some(_) | None => Observation::cycle_ended(undelivered),
+            };
+            member.monitor.observe(ended, cycle.ended_at);
         }
     }
 
     fn held(&self, connector: &ConnectorId, leavers: u64, _at: DateTime<Utc>) {
         if let Some(member) = self.members().get_mut(connector) {
-            member.held = leavers;
+            member.backlog.held = member.backlog.held.saturating_add(leavers);
         }
     }
 }
@@ -292,6 +315,7 @@ impl From<&QueueCounts> for Backlog {
             provisioning_failed: counts.provisioning_failed,
             deprovisioning_queued: counts.deprovisioning_queued,
             deprovisioning_failed: counts.deprovisioning_failed,
+            held: counts.held,
             oldest_deprovision_at: counts.oldest_deprovision,
             ..Self::default()
         }

@@ -154,7 +154,7 @@ pub struct EventRecord {
     pub state: EventState,
     /// How often it was tried.
     pub attempts: u32,
-    /// When it failed first.
+    /// When it failed first, or could not be sent since its connector failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_started_at: Option<DateTime<Utc>>,
     /// When it no longer failed.
@@ -415,7 +415,7 @@ impl QueueCounts {
     }
 }
 
-/// What intake knows of one connector.
+/// What is known of one connector beside its lanes.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectorRecord {
@@ -425,11 +425,26 @@ pub struct ConnectorRecord {
     pub version: u64,
     /// Leavers accepted, by when a tenth of the window began.
     pub leavers: Vec<(DateTime<Utc>, u64)>,
+    /// The last time in which it failed as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<Outage>,
+}
+
+/// A time in which a connector failed as a whole, so that nothing was sent there.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Outage {
+    /// When this was seen first.
+    pub started_at: DateTime<Utc>,
+    /// When it answered again; `None` until then.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// How it failed.
+    pub failure: Failure,
 }
 
 impl ConnectorRecord {
     /// Of a connector that nothing is known of yet.
     pub fn new(connector: ConnectorId) -> Self {
-        Self { connector, version: 0, leavers: Vec::new() }
+        Self { connector, version: 0, leavers: Vec::new(), outage: None }
     }
 }

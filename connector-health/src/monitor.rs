@@ -209,14 +209,16 @@ impl Monitor {
                 self.state.outcomes.add(true, t);
             }
             Seen::Failed { class, sample } => self.failed(class, &sample, now, t, &mut steps),
-            Seen::CycleEnded { undelivered } => self.cycle_ended(undelivered, now, t, &mut steps),
+            Seen::CycleEnded { undelivered, blame } => {
+                self.cycle_ended(undelivered, blame, now, t, &mut steps);
+            }
             Seen::ProbeConfirmed { latency_ms } => {
                 self.confirmed(latency_ms, now, t, &mut steps);
-                self.cycle_ended(0, now, t, &mut steps);
+                self.cycle_ended(0, None, now, t, &mut steps);
             }
             Seen::ProbeFailed { class, sample } => {
                 self.failed(class, &sample, now, t, &mut steps);
-                self.cycle_ended(1, now, t, &mut steps);
+                self.cycle_ended(1, None, now, t, &mut steps);
             }
             Seen::CredentialEnds(at) => self.credential_ends(at),
             Seen::CredentialReplaced => {
@@ -419,9 +421,16 @@ impl Monitor {
         }
     }
 
-    fn cycle_ended(&mut self, undelivered: u64, now: DateTime<Utc>, t: Moment, steps: &mut Vec<Step>) {
+    fn cycle_ended(
+        &mut self,
+        undelivered: u64,
+        blame: Option<(FailureClass, String)>,
+        now: DateTime<Utc>,
+        t: Moment,
+        steps: &mut Vec<Step>,
+    ) {
         let cycle = std::mem::take(&mut self.state.cycle);
-        let blamed: Vec<(Dimension, Option<FailureClass>)> =
+        let mut blamed: Vec<(Dimension, Option<FailureClass>)> =
             self.state.tracks.iter_mut().map(|track| (track.dimension, track.in_cycle.take())).collect();
         let failed = undelivered > 0 || (cycle.failed > 0 && cycle.confirmed == 0);
         let limited =
@@ -434,7 +443,13 @@ impl Monitor {
                 let sample = self.state.track(Dimension::Sync).sample.clone().unwrap_or_default();
                 self.refused(FailureClass::PermissionDenied, &sample, now, t, steps);
             }
-            self.cycle_failed(undelivered, &cycle, blamed, now, t, steps);
+            if blamed.iter().all(|(_, class)| class.is_none()) {
+                let class = self.left_over(undelivered, blame, now, steps);
+                for (_, blamed) in blamed.iter_mut().filter(|(dimension, _)| *dimension == Dimension::Sync) {
+                    *blamed = Some(class);
+                }
+            }
+            self.cycle_failed(&cycle, blamed, now, t, steps);
         } else if cycle.confirmed > 0 {
             self.state.failing_cycles = 0;
             // The pace is judged below, and a slow cycle is a failed one in that respect.
@@ -458,26 +473,33 @@ impl Monitor {
         }
     }
 
-    fn cycle_failed(
+    /// What a cycle left over that failed in no other respect.
+    fn left_over(
         &mut self,
         undelivered: u64,
+        blame: Option<(FailureClass, String)>,
+        now: DateTime<Utc>,
+        steps: &mut Vec<Step>,
+    ) -> FailureClass {
+        // Whether there is an answer, and whether the credential is taken, this cycle itself has shown.
+        let blame = blame.filter(|(class, _)| class.dimension() == Dimension::Sync);
+        let (class, sample) = blame
+            .unwrap_or_else(|| (FailureClass::Undelivered, format!("{undelivered} due and not delivered")));
+        let sync = self.state.track(Dimension::Sync);
+        steps.extend(sync.fail(class, &sample, now));
+        sync.in_cycle = None;
+        class
+    }
+
+    fn cycle_failed(
+        &mut self,
         cycle: &Cycle,
-        mut blamed: Vec<(Dimension, Option<FailureClass>)>,
+        blamed: Vec<(Dimension, Option<FailureClass>)>,
         now: DateTime<Utc>,
         t: Moment,
         steps: &mut Vec<Step>,
     ) {
         self.state.failing_cycles = self.state.failing_cycles.saturating_add(1);
-        if blamed.iter().all(|(_, class)| class.is_none()) {
-            let sample = format!("{undelivered} due and not delivered");
-            steps.extend(self.state.track(Dimension::Sync).fail(FailureClass::Undelivered, &sample, now));
-            self.state.track(Dimension::Sync).in_cycle = None;
-            blamed.iter_mut().filter(|(dimension, _)| *dimension == Dimension::Sync).for_each(
-                |(_, class)| {
-                    *class = Some(FailureClass::Undelivered);
-                },
-            );
-        }
         let limit = self.thresholds.failed_cycles.max(1);
         // Cycles that fail each for another reason are failed cycles all the same, where no dimension says so by itself.
         let running = self.state.failing_cycles >= limit && !self.tier().is_bad();

@@ -212,12 +212,18 @@ fn gap(event: &EventRecord, attempts: &[Attempt]) -> Option<String> {
         AttemptResult::Interrupted => Some("interrupted".to_owned()),
         AttemptResult::Running | AttemptResult::Confirmed(_) => None,
     });
-    let first = first.unwrap_or_else(|| "interrupted".to_owned());
+    // Never tried, or not before it was over: its connector failed as a whole.
+    let of_connector = || event.last_failure.as_ref().map(ToString::to_string);
+    let first = first.or_else(of_connector).unwrap_or_else(|| "interrupted".to_owned());
     let since = rfc3339(since);
-    let attempts = if count == 1 { "attempt" } else { "attempts" };
+    let what = match count {
+        0 => "nothing could be sent".to_owned(),
+        1 => "1 failed attempt".to_owned(),
+        count => format!("{count} failed attempts"),
+    };
     Some(match event.failure_ended_at {
-        Some(until) => format!("{count} failed {attempts} from {since} until {} ({first})", rfc3339(until)),
-        None => format!("{count} failed {attempts} since {since} ({first})"),
+        Some(until) => format!("{what} from {since} until {} ({first})", rfc3339(until)),
+        None => format!("{what} since {since} ({first})"),
     })
 }
 

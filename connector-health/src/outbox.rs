@@ -1,8 +1,7 @@
 //! The outbox: takes events in durably, delivers them in a safe order, and keeps what became of each.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,7 +9,7 @@ use uuid::Uuid;
 
 use crate::event::{EventError, Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
-use crate::lane::{Attempt, EventRecord, LaneRecord, QueueCounts};
+use crate::lane::{Attempt, EventRecord, EventState, LaneRecord, QueueCounts};
 use crate::observe::{Always, Gate, Observer, Silent};
 use crate::offboarding::{Leaver, Offboarding};
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
@@ -19,11 +18,13 @@ mod committer;
 mod decide;
 mod deliver;
 mod intake;
+mod outage;
 mod work;
 
 use committer::Committer;
 pub use decide::Exception;
 pub use intake::{Accepted, MassLeaverGuard};
+use outage::Outages;
 pub use work::Worked;
 
 /// How often a write is tried again after somebody else wrote first.
@@ -188,7 +189,7 @@ pub struct Outbox<S> {
     /// A leaver was accepted, and a pass that runs is to look at once.
     leaver: tokio::sync::Notify,
     /// Connectors that failed as a whole when last used: a probe goes first.
-    suspects: Mutex<BTreeSet<ConnectorId>>,
+    outages: Outages,
 }
 
 impl<S> fmt::Debug for Outbox<S> {
@@ -221,7 +222,7 @@ impl<S: OutboxStore> Outbox<S> {
             worker: Uuid::now_v7().as_u128(),
             pass: tokio::sync::Mutex::new(()),
             leaver: tokio::sync::Notify::new(),
-            suspects: Mutex::default(),
+            outages: Outages::default(),
         })
     }
 
@@ -291,7 +292,12 @@ impl<S: OutboxStore> Outbox<S> {
             (None, Some(order)) => self.at(&record.lane, order).await?,
             (None, None) => None,
         };
-        let Some(leaver) = leaver else { return Ok((record, None)) };
+        let Some(mut leaver) = leaver else { return Ok((record, None)) };
+        if matches!(leaver.state, EventState::Pending)
+            && let Some(outage) = self.outage(&record.lane.connector).await?
+        {
+            outage.explain(&mut leaver);
+        }
         let attempts = self.attempts(&leaver).await?;
         Ok((record, Some((leaver, attempts))))
     }

@@ -22,7 +22,8 @@ pub(crate) enum Subject {
     Scim,
     /// A million accounts against a million intents, and 100,000 persons against a thousand risks of separation of duty.
     Governance,
-    /// The outbox: 100,000 queued events over 50 connectors, and opening a million of a killed process.
+    /// The outbox: 100,000 queued events over 50 connectors, and opening a million of a killed process. Days of a company of 10,000
+    /// people in virtual time: from fault to alert, and from its end to the last leaver without access.
     Provisioning,
 }
 
@@ -33,7 +34,7 @@ impl Subject {
             Self::Audit => &["audit"],
             Self::Policy => &["command_check"],
             Self::Governance => &["governance"],
-            Self::Provisioning => &["provisioning"],
+            Self::Provisioning => &["provisioning", "company_day"],
             Self::Scim => &["scim_peers", "scim"],
         }
     }

@@ -71,6 +71,7 @@ impl Wrong<'_> {
     fn takes_over(&self, last: &Alert) -> bool {
         self.dimension == last.dimension
             && self.class != FailureClass::CredentialExpiring
+            && ![self.class, last.failure_type].contains(&FailureClass::LeaversHeld)
             && (last.failure_type != FailureClass::CredentialExpiring
                 || self.class == FailureClass::CredentialExpired)
     }
@@ -109,7 +110,7 @@ impl AlertBook {
     /// What is to be said now. To be called after each change of the monitor, and every minute or so for reminders and priorities.
     pub fn update(&mut self, monitor: &Monitor, queue: &Backlog, now: DateTime<Utc>) -> Vec<Alert> {
         let t = self.state.elapsed.advance(now);
-        let wrong = wrong(monitor, now);
+        let wrong = wrong(monitor, queue, now);
         let mut alerts = self.resolve(&wrong, monitor, queue, now);
         for wrong in &wrong {
             let priority = self.priority(wrong, queue, now);
@@ -228,6 +229,9 @@ impl AlertBook {
         if wrong.class == FailureClass::CredentialExpiring {
             return Priority::Notice;
         }
+        if wrong.class == FailureClass::LeaversHeld {
+            return Priority::High;
+        }
         let leavers = queue.deprovisioning_queued > 0 || queue.deprovisioning_failed > 0;
         let late = queue.oldest_deprovision_at.is_some_and(|since| {
             u64::try_from(now.signed_duration_since(since).num_seconds())
@@ -242,8 +246,8 @@ impl AlertBook {
     }
 }
 
-fn wrong(monitor: &Monitor, now: DateTime<Utc>) -> Vec<Wrong<'_>> {
-    let mut all: Vec<Wrong<'_>> = monitor
+fn wrong<'a>(monitor: &'a Monitor, queue: &Backlog, now: DateTime<Utc>) -> Vec<Wrong<'a>> {
+    let mut all: Vec<Wrong<'a>> = monitor
         .dimensions()
         .filter(|status| status.tier.is_bad())
         .filter_map(|status| {
@@ -270,6 +274,17 @@ fn wrong(monitor: &Monitor, now: DateTime<Utc>) -> Vec<Wrong<'_>> {
             sample: None,
             credential_ends_at: Some(ends),
             warned_days: monitor.warned_days(),
+        });
+    }
+    if queue.held > 0 {
+        all.push(Wrong {
+            dimension: FailureClass::LeaversHeld.dimension(),
+            class: FailureClass::LeaversHeld,
+            tier: Tier::Healthy,
+            first_failure_at: now,
+            sample: None,
+            credential_ends_at: None,
+            warned_days: None,
         });
     }
     all

@@ -26,12 +26,14 @@ impl Alert {
         uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
     }
 
-    /// `connector.degraded`, `connector.failed`, `connector.recovered`, `credential.expiring`.
+    /// `connector.degraded`, `connector.failed`, `connector.recovered`, `credential.expiring`, `leavers.held`.
     pub fn event_type(&self) -> &'static str {
         match (self.state, self.failure_type, self.tier) {
             (AlertState::Resolved, FailureClass::CredentialExpiring, _) => "credential.replaced",
+            (AlertState::Resolved, FailureClass::LeaversHeld, _) => "leavers.released",
             (AlertState::Resolved, ..) => "connector.recovered",
             (AlertState::Open, FailureClass::CredentialExpiring, _) => "credential.expiring",
+            (AlertState::Open, FailureClass::LeaversHeld, _) => "leavers.held",
             (AlertState::Open, _, Tier::Failed) => "connector.failed",
             (AlertState::Open, ..) => "connector.degraded",
         }
@@ -54,6 +56,9 @@ impl fmt::Display for Alert {
                     "{connector}: {dimension} {failure_type} is over after {lasted}; replayed {delivered}, superseded {superseded}, given up {failed}"
                 ),
             };
+        }
+        if *failure_type == FailureClass::LeaversHeld {
+            return write!(f, "{connector}: {} leavers are held; {}", self.queue.held, self.remedy);
         }
         match self.credential_ends_at.filter(|_| *failure_type == FailureClass::CredentialExpiring) {
             Some(ends) => {
@@ -101,6 +106,7 @@ impl Remedy {
             FailureClass::Conflict => Self::ResolveConflict,
             FailureClass::Stale => Self::CheckWorker,
             FailureClass::RateLimited => Self::RaiseLimit,
+            FailureClass::LeaversHeld => Self::ApproveLeavers,
         }
     }
 }
@@ -117,6 +123,7 @@ impl fmt::Display for Remedy {
             Self::ResolveConflict => "resolve the conflicting accounts",
             Self::CheckWorker => "check that workers and probes run",
             Self::RaiseLimit => "slow down, or ask for a higher rate limit",
+            Self::ApproveLeavers => "say whether so many people have left",
         })
     }
 }
@@ -156,6 +163,8 @@ pub(super) struct Wire {
     provisioning_failed: u64,
     deprovisioning_queued: u64,
     deprovisioning_failed: u64,
+    #[serde(default)]
+    held: u64,
     /// Seconds.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     oldest_deprovision_age_s: Option<i64>,
@@ -178,7 +187,11 @@ impl Serialize for Alert {
             event_type: self.event_type(),
             timestamp: self.at,
             target_id: Some(self.connector.clone()),
-            outcome: if self.state == AlertState::Resolved { "success" } else { "failure" },
+            outcome: match (self.state, self.failure_type) {
+                (AlertState::Resolved, _) => "success",
+                (AlertState::Open, FailureClass::LeaversHeld) => "blocked",
+                (AlertState::Open, _) => "failure",
+            },
             reason: self.failure_type.code(),
             message: self.to_string(),
             alert_id: self.alert_id.clone(),
@@ -197,6 +210,7 @@ impl Serialize for Alert {
             provisioning_failed: self.queue.provisioning_failed,
             deprovisioning_queued: self.queue.deprovisioning_queued,
             deprovisioning_failed: self.queue.deprovisioning_failed,
+            held: self.queue.held,
             oldest_deprovision_age_s: self.oldest_deprovision_age().map(|age| age.num_seconds()),
             oldest_deprovision_at: self.queue.oldest_deprovision_at,
             replayed: self.queue.replayed,
@@ -229,6 +243,7 @@ impl From<Wire> for Alert {
                 provisioning_failed: wire.provisioning_failed,
                 deprovisioning_queued: wire.deprovisioning_queued,
                 deprovisioning_failed: wire.deprovisioning_failed,
+                held: wire.held,
                 oldest_deprovision_at: wire.oldest_deprovision_at,
                 replayed: wire.replayed,
             },

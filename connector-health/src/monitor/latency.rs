@@ -69,17 +69,19 @@ impl Latency {
     fn pace(&self, thresholds: &Thresholds) -> Pace {
         let Some(fastest) = self.cycle.iter().copied().min() else { return Pace::Unmeasured };
         let ceiling = thresholds.latency_ceiling_ms.max(1);
-        // Few samples have no 95th percentile; what was slow even at its fastest needs none.
+        // Few samples have no 95th percentile; what was slow even at its fastest needs none. A connector without work has a probe
+        // now and then, and never as many.
         if fastest > ceiling {
             return Pace::Bad(FailureClass::OverCeiling, fastest);
         }
-        let Some(p95) = self.p95(thresholds) else { return Pace::Good };
-        if p95 > ceiling {
-            return Pace::Bad(FailureClass::OverCeiling, p95);
-        }
         let slow = self.baseline.p95().map(|usual| usual.saturating_mul(thresholds.latency_factor.max(1)));
-        match slow {
-            Some(slow) if p95 > slow.max(thresholds.latency_floor_ms) => Pace::Bad(FailureClass::Slow, p95),
+        let slow = slow.map(|slow| slow.max(thresholds.latency_floor_ms));
+        if slow.is_some_and(|slow| fastest > slow) {
+            return Pace::Bad(FailureClass::Slow, fastest);
+        }
+        match (self.p95(thresholds), slow) {
+            (Some(p95), _) if p95 > ceiling => Pace::Bad(FailureClass::OverCeiling, p95),
+            (Some(p95), Some(slow)) if p95 > slow => Pace::Bad(FailureClass::Slow, p95),
             _ => Pace::Good,
         }
     }

@@ -21,7 +21,7 @@ pub(super) enum Seen {
     Confirmed { latency_ms: u32 },
     Answered { latency_ms: u32 },
     Failed { class: FailureClass, sample: String },
-    CycleEnded { undelivered: u64 },
+    CycleEnded { undelivered: u64, blame: Option<(FailureClass, String)> },
     ProbeConfirmed { latency_ms: u32 },
     ProbeFailed { class: FailureClass, sample: String },
     CredentialEnds(Option<DateTime<Utc>>),
@@ -64,7 +64,14 @@ impl Observation {
     ///
     /// A pass with nothing undelivered and nothing confirmed says nothing: where nothing is due, probe.
     pub fn cycle_ended(undelivered: u64) -> Self {
-        Seen::CycleEnded { undelivered }.into()
+        Seen::CycleEnded { undelivered, blame: None }.into()
+    }
+
+    /// The same where what is undelivered was not tried in this pass, and failed like this when it was: it is no other failure
+    /// because it waits.
+    pub fn cycle_still_failing(undelivered: u64, class: FailureClass, sample: impl AsRef<str>) -> Self {
+        let blame = Some((class, redact(sample.as_ref())));
+        Seen::CycleEnded { undelivered, blame }.into()
     }
 
     /// A probe was answered as it should be: an authenticated read with an answer that is one (`GET /Users?count=1`).

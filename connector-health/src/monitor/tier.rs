@@ -128,6 +128,8 @@ pub enum FailureClass {
     Slow,
     /// Slower than is ever good.
     OverCeiling,
+    /// Unusually many leavers are held until somebody approves. To be decided; not a failure.
+    LeaversHeld,
 }
 
 impl FailureClass {
@@ -149,7 +151,8 @@ impl FailureClass {
             | Self::FailureRatio
             | Self::BurnRate
             | Self::SlowBurn
-            | Self::Stale => Dimension::Sync,
+            | Self::Stale
+            | Self::LeaversHeld => Dimension::Sync,
             Self::RateLimited | Self::Slow | Self::OverCeiling => Dimension::Latency,
         }
     }
@@ -178,6 +181,7 @@ impl FailureClass {
             Self::RateLimited => "rate_limited",
             Self::Slow => "slow",
             Self::OverCeiling => "over_ceiling",
+            Self::LeaversHeld => "leavers_held",
         }
     }
 

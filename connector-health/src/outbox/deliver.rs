@@ -15,8 +15,8 @@ use crate::event::{Attribute, Lane, Order};
 use crate::evidence;
 use crate::intended::Standing;
 use crate::lane::{
-    ATTEMPTS_MAX, Attempt, AttemptResult, Class, EventRecord, EventState, InFlight, LaneRecord, Place,
-    Waiters,
+    ATTEMPTS_MAX, Attempt, AttemptResult, Class, EventRecord, EventState, InFlight, LaneRecord, Outage,
+    Place, Waiters,
 };
 use crate::observe::Attempted;
 use crate::replay::{self, Need, Open, Plan, Step};
@@ -120,7 +120,11 @@ impl<S: OutboxStore> Outbox<S> {
             let mut prepared = None;
             if let Some(step) = step {
                 match self.ready(&mut record, &open, &mut batch, step, clock).await? {
-                    Some(step) => prepared = Some(begin(&mut record, &mut open, &mut batch, step, now)),
+                    Some(step) => {
+                        let outage = self.outages.last(&lane.connector);
+                        prepared =
+                            Some(begin(&mut record, &mut open, &mut batch, step, outage.as_ref(), now));
+                    }
                     None => record.in_flight = None,
                 }
             }
@@ -444,10 +448,14 @@ fn begin(
     open: &mut [EventRecord],
     batch: &mut Batch,
     step: Step,
+    outage: Option<&Outage>,
     now: DateTime<Utc>,
 ) -> Prepared {
     let mut number = 1;
     if let Some(event) = open.iter_mut().find(|event| event.order == step.order) {
+        if let Some(outage) = outage {
+            outage.explain(event);
+        }
         event.attempts = event.attempts.saturating_add(1);
         event.state = EventState::InFlight;
         number = event.attempts.min(ATTEMPTS_MAX);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
@@ -47,7 +47,9 @@ struct Pass {
     delivered: u64,
     superseded: u64,
     failed: u64,
-    is_suspect: bool,
+    /// How it failed as a whole, where it did.
+    suspect: Option<Failure>,
+    was_suspect: bool,
     was_due: bool,
     /// Leavers were accepted while it ran.
     has_live_leavers: bool,
@@ -121,7 +123,12 @@ impl<S: OutboxStore> Outbox<S> {
             let Some((id, done)) = done else { break };
             let Some(pass) = passes.get_mut(&id) else { continue };
             match done {
-                Done::Probe(answer) => pass.probed(answer),
+                Done::Probe(answer) => {
+                    if answer.is_ok() {
+                        self.outages.answers(&id, clock.now());
+                    }
+                    pass.probed(answer);
+                }
                 Done::Step(slot, ended) => pass.stepped(slot, ended?, self.options.failures_to_stop),
             }
             self.fill(&id, pass, clock, &mut running).await?;
@@ -152,8 +159,9 @@ impl<S: OutboxStore> Outbox<S> {
         if admission == Admission::Stop {
             return Ok(None);
         }
+        let is_suspect = self.outage(id).await?.is_some_and(|outage| outage.ended_at.is_none());
         let was_due = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
-        let probes = admission == Admission::Probe || (was_due && self.is_suspect(id));
+        let probes = admission == Admission::Probe || (was_due && is_suspect);
         if !probes && !was_due {
             return Ok(None);
         }
@@ -161,20 +169,7 @@ impl<S: OutboxStore> Outbox<S> {
         if probes {
             running.push(self.probe(id.clone(), Arc::clone(connector), clock).boxed());
         }
-        Ok(Some(Pass::new(Arc::clone(connector), phase, was_due)))
-    }
-
-    fn is_suspect(&self, id: &ConnectorId) -> bool {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
-    }
-
-    fn suspect(&self, id: &ConnectorId, has_failed: bool) {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        if has_failed {
-            suspects.insert(id.clone());
-        } else {
-            suspects.remove(id);
-        }
+        Ok(Some(Pass::new(Arc::clone(connector), phase, was_due, is_suspect)))
     }
 
     async fn probe(
@@ -301,8 +296,10 @@ impl<S: OutboxStore> Outbox<S> {
         let now = clock.now();
         for (id, pass) in &passes {
             let left = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
-            let left_due = (left && !pass.is_cut) || pass.failed > 0;
-            self.suspect(id, pass.is_suspect);
+            // What was accepted since the pass began is its own next one's; due before and not touched is another matter.
+            let is_idle = pass.was_due && pass.delivered == 0 && pass.superseded == 0;
+            let left_due = (left && is_idle && !pass.is_cut) || pass.failed > 0;
+            self.note_outage(id, pass.was_suspect, pass.suspect.as_ref(), now).await?;
             worked.delivered = worked.delivered.saturating_add(pass.delivered);
             worked.superseded = worked.superseded.saturating_add(pass.superseded);
             worked.failed = worked.failed.saturating_add(pass.failed);
@@ -319,7 +316,7 @@ impl<S: OutboxStore> Outbox<S> {
         }
         for (id, _) in connectors.iter() {
             let Some(due) = self.store.next_due(id).await? else { continue };
-            let is_stopped = self.is_suspect(id) || !passes.contains_key(id);
+            let is_stopped = self.outages.is_on(id) || !passes.contains_key(id);
             let soonest = if is_stopped { now.checked_add_signed(SUSPECT_RETRY).unwrap_or(now) } else { now };
             let next = due.max(soonest);
             worked.next_at = Some(worked.next_at.map_or(next, |known| known.min(next)));
@@ -329,7 +326,7 @@ impl<S: OutboxStore> Outbox<S> {
 }
 
 impl Pass {
-    fn new(connector: Arc<dyn Connector>, phase: Phase, was_due: bool) -> Self {
+    fn new(connector: Arc<dyn Connector>, phase: Phase, was_due: bool, was_suspect: bool) -> Self {
         Self {
             connector,
             phase,
@@ -340,7 +337,8 @@ impl Pass {
             delivered: 0,
             superseded: 0,
             failed: 0,
-            is_suspect: false,
+            suspect: None,
+            was_suspect,
             was_due,
             has_live_leavers: false,
             is_cut: false,
@@ -351,9 +349,9 @@ impl Pass {
         match answer {
             Ok(()) if self.was_due => self.phase = Phase::Open,
             Ok(()) => self.phase = Phase::Drained,
-            Err(_) => {
+            Err(failure) => {
                 self.failed = self.failed.saturating_add(1);
-                self.is_suspect = true;
+                self.suspect = Some(failure);
                 self.phase = Phase::Stopped;
             }
         }
@@ -381,7 +379,7 @@ impl Pass {
         }
         let stops = matches!(failure.disposition(), Disposition::Stop | Disposition::Wait(_));
         if stops || self.failures_in_row >= failures_to_stop {
-            self.is_suspect = true;
+            self.suspect = Some(failure);
             self.phase = Phase::Stopped;
         }
     }

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod alert;
+mod burst;
 mod company;
 #[cfg(all(feature = "conformance", feature = "redb"))]
 mod conformance;
 #[cfg(all(feature = "conformance", feature = "http", feature = "ldap", feature = "sap"))]
 mod connectors;
+mod day;
 mod export;
 mod given_up;
 #[cfg(feature = "http")]

@@ -135,10 +135,12 @@ impl ScimConnector {
 
     async fn attributes(&self, target: &Target, changes: &Changes) -> Result<Confirmation, Failure> {
         let user = self.find(target).await?.ok_or_else(no_account)?;
-        let source = changes
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_ref().map_or(Value::Null, plain)))
-            .collect();
+        // What the mapping cannot do without, a name to sign in with, is said again where it does not change.
+        let known = target.unique.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        let mut source: Map<String, Value> = known.collect();
+        source.extend(
+            changes.iter().map(|(name, value)| (name.clone(), value.as_ref().map_or(Value::Null, plain))),
+        );
         let desired = self.mapping.apply_update(&source).map_err(unmapped)?;
         let target = Target { account: Some(account_id(&user)?), ..target.clone() };
         self.ensure(&target, desired).await

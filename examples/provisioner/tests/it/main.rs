@@ -11,6 +11,7 @@
 
 mod arguments;
 mod causes;
+mod company_day;
 mod config;
 mod credentials;
 mod demo;
