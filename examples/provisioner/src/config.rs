@@ -3,7 +3,7 @@
 mod alerts;
 mod connectors;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use connector_health::ConnectorId;
 use connector_health::alert::{AlertRules, AlertSink};
 use connector_health::connector::Connectors;
 use connector_health::lifecycle::FeedGuard;
 use connector_health::monitor::Thresholds;
 use connector_health::outbox::MassLeaverGuard;
 use connector_health::sod::SodRules;
+use connector_health::{ConnectorId, PersonId};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
@@ -27,7 +27,7 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use crate::access::{Access, Role};
-use crate::secrets::{self, FileSecret};
+use crate::secrets::{self, StoredSecret};
 
 /// Longest settings file.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -51,11 +51,13 @@ pub(crate) struct Config {
     pub(crate) probe_every: TimeDelta,
     pub(crate) guard: MassLeaverGuard,
     pub(crate) connectors: Connectors,
-    /// Connectors whose attributes are mapped by a file.
-    pub(crate) mapped: BTreeSet<ConnectorId>,
+    /// Attributes that a connector's accounts show by the names that events use.
+    pub(crate) compared: BTreeMap<ConnectorId, BTreeSet<String>>,
+    /// Who answers for an application.
+    pub(crate) owners: BTreeMap<ConnectorId, PersonId>,
     pub(crate) credential_ends: Vec<(ConnectorId, Option<DateTime<Utc>>)>,
     /// Files that are looked at for a new credential.
-    pub(crate) secrets: Vec<(ConnectorId, Arc<FileSecret>)>,
+    pub(crate) secrets: Vec<(ConnectorId, Arc<StoredSecret>)>,
     pub(crate) sinks: Vec<(String, Arc<dyn AlertSink>)>,
     pub(crate) csv: Option<CsvSource>,
     pub(crate) webhook_secret: Option<Zeroizing<Vec<u8>>>,
@@ -78,6 +80,8 @@ pub(crate) struct CsvSource {
     pub(crate) path: PathBuf,
     /// Where the last day of a contract ends.
     pub(crate) zone: Tz,
+    /// Columns that are attributes of a person besides those that everybody has.
+    pub(crate) attributes: Vec<String>,
     pub(crate) guard: FeedGuard,
 }
 
@@ -139,6 +143,8 @@ struct CsvToml {
     path: Spanned<PathBuf>,
     #[serde(default = "utc")]
     time_zone: Tz,
+    #[serde(default)]
+    attributes: Vec<Spanned<String>>,
     #[serde(default)]
     guard: FeedGuard,
 }
@@ -368,6 +374,7 @@ impl Reader<'_> {
                        with `cert` and `key`, or listen on 127.0.0.1";
             self.mistake(listen_at, format!("{listen} {why}"));
         }
+        let csv = csv.map(|csv| self.csv(csv));
         let guard = guard?;
         let connectors = connectors?;
         Some(Config {
@@ -386,15 +393,12 @@ impl Reader<'_> {
                 always_allowed: guard.always_allowed,
             },
             connectors: connectors.connectors,
-            mapped: connectors.mapped,
+            compared: connectors.compared,
+            owners: connectors.owners,
             credential_ends: connectors.credential_ends,
             secrets: connectors.secrets,
             sinks: alerts.sinks,
-            csv: csv.map(|csv| CsvSource {
-                path: self.path(csv.path.get_ref()),
-                zone: csv.time_zone,
-                guard: csv.guard,
-            }),
+            csv,
             webhook_secret,
             stdin,
             sod,
@@ -421,6 +425,22 @@ impl Reader<'_> {
             }
         }
         access
+    }
+
+    fn csv(&mut self, csv: CsvToml) -> CsvSource {
+        for name in &csv.attributes {
+            let own = crate::people::PLAIN.iter().chain(&["id", "groups", "end_date"]);
+            if own.into_iter().any(|own| own == name.get_ref()) {
+                let why = format!("`{}` is always read, as what it is", name.get_ref());
+                self.mistake(name.span().start, why);
+            }
+        }
+        CsvSource {
+            path: self.path(csv.path.get_ref()),
+            zone: csv.time_zone,
+            attributes: csv.attributes.into_iter().map(Spanned::into_inner).collect(),
+            guard: csv.guard,
+        }
     }
 
     fn webhook(&mut self, value: Spanned<DeValue<'_>>) -> Option<Zeroizing<Vec<u8>>> {

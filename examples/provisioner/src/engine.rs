@@ -69,8 +69,8 @@ pub(crate) struct Engine {
     fleet_file: PathBuf,
     kept_at: Mutex<Option<DateTime<Utc>>>,
     wake: Notify,
-    /// Connectors whose accounts show other attributes than events have.
-    mapped: BTreeSet<ConnectorId>,
+    /// Attributes that a connector's accounts show by the names that events use; those of [`PLAIN`] where nothing is said.
+    compared: BTreeMap<ConnectorId, BTreeSet<String>>,
     sod: Option<SodRules>,
     /// What sources wait for, or cannot follow.
     notices: Mutex<BTreeMap<String, Notice>>,
@@ -152,7 +152,7 @@ impl Engine {
             fleet_file,
             kept_at: Mutex::new(None),
             wake: Notify::new(),
-            mapped: BTreeSet::new(),
+            compared: BTreeMap::new(),
             sod: None,
             notices: Mutex::default(),
             reconciliations: reconcile::Running::default(),
@@ -161,10 +161,14 @@ impl Engine {
         })
     }
 
-    /// Knows which connectors map attributes, and which rights nobody may have together.
+    /// Knows what accounts of each connector show, and which rights nobody may have together.
     #[must_use]
-    pub(crate) fn with_rules(self, mapped: BTreeSet<ConnectorId>, sod: Option<SodRules>) -> Self {
-        Self { mapped, sod, ..self }
+    pub(crate) fn with_rules(
+        self,
+        compared: BTreeMap<ConnectorId, BTreeSet<String>>,
+        sod: Option<SodRules>,
+    ) -> Self {
+        Self { compared, sod, ..self }
     }
 
     /// Works until dropped or [stopped](Self::stop), or until something cannot be kept: then nothing goes on.

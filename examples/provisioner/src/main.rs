@@ -19,6 +19,7 @@ mod json;
 mod people;
 mod progress;
 mod remote;
+mod renewed;
 mod scim;
 mod secrets;
 mod serve;

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::config::{Config, Mistake};
 use crate::engine::{Engine, EngineError, Settings};
 use crate::failure::Failure;
-use crate::secrets::FileSecret;
+use crate::secrets::StoredSecret;
 use crate::source::csv::CsvFeed;
 use crate::source::ends::Ends;
 use crate::source::{stdin, webhook};
@@ -81,7 +81,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
         sinks: config.sinks,
     };
     let engine = Engine::open(settings, connectors).await.map_err(Failure::stopped)?;
-    let engine = Arc::new(engine.with_rules(config.mapped, config.sod));
+    let engine = Arc::new(engine.with_rules(config.compared, config.sod));
     for (connector, ends) in &config.credential_ends {
         engine.credential_ends(connector, *ends);
     }
@@ -178,13 +178,13 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
 /// A file that was replaced is tried at once, however long the old credential had been refused.
 async fn watch_secrets(
     engine: &Engine,
-    secrets: &[(ConnectorId, Arc<FileSecret>)],
+    secrets: &[(ConnectorId, Arc<StoredSecret>)],
 ) -> Result<(), EngineError> {
     loop {
         tokio::time::sleep(SECRETS_LOOK_EVERY).await;
         for (connector, secret) in secrets {
-            if secret.changed() {
-                say(&format!("{connector}: there is a new credential in {}", secret.path().display()));
+            if let Some(path) = secret.changed() {
+                say(&format!("{connector}: there is a new credential in {}", path.display()));
                 engine.credential_replaced(connector).await?;
             }
         }

@@ -1,6 +1,6 @@
 //! What an application has against what it should have, from a listing of all its accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{Engine, EngineError};
 use crate::connector::USER_NAME;
+use crate::people::PLAIN;
 
 /// Lanes that are read at a time.
 const LANES_AT_ONCE: usize = 1_000;
@@ -121,7 +122,7 @@ impl Engine {
         job.intents.store(intents.len() as u64, Ordering::Relaxed);
         let broken = |error: &dyn std::fmt::Display| EngineError::Reconcile(error.to_string());
         let mut reconciliation =
-            Reconciliation::new(id.clone(), Settings::default(), intents).map_err(|error| broken(&error))?;
+            Reconciliation::new(id.clone(), settings(), intents).map_err(|error| broken(&error))?;
         let connector = self
             .connectors
             .iter()
@@ -133,7 +134,7 @@ impl Engine {
         while let Some(listed) = accounts.next().await {
             match listed {
                 Ok(listed) => {
-                    let account = account(listed, self.mapped.contains(id));
+                    let account = account(listed, self.compared.get(id));
                     if let Some(received) = listing.receive(account) {
                         reconciliation.account(received);
                     }
@@ -188,7 +189,7 @@ impl Engine {
                         Standing::Revoked { confirmed_at: self.confirmed_at(&lane, order).await? }
                     }
                 };
-                intents.push(intent(person, standing, &lane, self.mapped.contains(id)));
+                intents.push(intent(person, standing, &lane, self.compared.get(id)));
             }
         }
     }
@@ -216,10 +217,16 @@ fn leavers(report: &Report) -> Vec<PersonId> {
     certain.filter_map(|finding| finding.persons.first().cloned()).collect()
 }
 
-/// Where a mapping makes the account's attributes, these say nothing about those of the person.
-fn intent(person: PersonId, standing: Standing, lane: &LaneRecord, is_mapped: bool) -> Intended {
-    let attributes = if is_mapped { Attributes::new() } else { lane.intended.attributes() };
-    let (user_name, emails, attributes) = told(attributes);
+/// Names are written in capitals, or not, as the application likes it.
+fn settings() -> Settings {
+    Settings { case_insensitive_attributes: [USER_NAME.to_owned()].into(), ..Settings::default() }
+}
+
+/// Attributes that accounts show by these names. Others say nothing about those of the person.
+type Compared<'c> = Option<&'c BTreeSet<String>>;
+
+fn intent(person: PersonId, standing: Standing, lane: &LaneRecord, compared: Compared<'_>) -> Intended {
+    let (user_name, emails, attributes) = told(lane.intended.attributes(), compared);
     Intended {
         external_id: Some(person.as_str().to_owned()),
         account_id: lane.account.as_ref().map(|account| account.as_str().to_owned()),
@@ -232,9 +239,8 @@ fn intent(person: PersonId, standing: Standing, lane: &LaneRecord, is_mapped: bo
     }
 }
 
-fn account(listed: ListedAccount, is_mapped: bool) -> Account {
-    let attributes = if is_mapped { Attributes::new() } else { listed.attributes };
-    let (user_name, emails, attributes) = told(attributes);
+fn account(listed: ListedAccount, compared: Compared<'_>) -> Account {
+    let (user_name, emails, attributes) = told(listed.attributes, compared);
     Account {
         id: listed.account.as_str().to_owned(),
         external_id: listed.person.map(|person| person.as_str().to_owned()),
@@ -249,14 +255,21 @@ fn account(listed: ListedAccount, is_mapped: bool) -> Account {
 type Told = (Option<String>, Vec<String>, BTreeMap<String, String>);
 
 /// User name, addresses, and all as text.
-fn told(attributes: Attributes) -> Told {
+fn told(attributes: Attributes, compared: Compared<'_>) -> Told {
+    let shows = |name: &str| match compared {
+        Some(compared) => compared.contains(name),
+        None => PLAIN.contains(&name),
+    };
     let text = |value: Attribute| match value {
         Attribute::Unique(text) | Attribute::Plain(Value::String(text)) => Some(text),
         Attribute::Person(person) => Some(person.as_str().to_owned()),
         Attribute::Plain(_) => None,
     };
-    let attributes: BTreeMap<String, String> =
-        attributes.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect();
+    let attributes: BTreeMap<String, String> = attributes
+        .into_iter()
+        .filter(|(name, _)| shows(name))
+        .filter_map(|(name, value)| Some((name, text(value)?)))
+        .collect();
     let user_name = attributes.get(USER_NAME).cloned();
     let emails = attributes.get("email").cloned().into_iter().collect();
     (user_name, emails, attributes)

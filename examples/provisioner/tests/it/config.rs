@@ -131,7 +131,7 @@ time_zone = "Mars/Olympus"
         (23, "connector `crm` is there twice"),
         (25, "is not encrypted"),
         (27, "no date such as 2026-12-31"),
-        (31, "there is no kind `carrier pigeon`"),
+        (31, "there is no kind `carrier pigeon`; there are `scim`, `ldap`"),
         (38, "unknown field `tokenfile`"),
         (41, "string"),
         (45, "points inside"),
@@ -145,6 +145,116 @@ time_zone = "Mars/Olympus"
     assert!(!said.out.contains("hunter2"), "{said:?}");
     let plain = check(dir.path(), text, &[]);
     assert!(plain.out.contains("provisioner.toml: line 3, column 1: unknown field `colour`"), "{plain:?}");
+}
+
+#[test]
+fn mistakes_of_every_kind_are_said_with_their_place() {
+    let dir = directory();
+    std::fs::write(dir.path().join("wiki.toml"), "base_url = \"https://wiki.example\"\ncolour = 1\n")
+        .unwrap();
+    let text = r#"data_dir = "data"
+[[api.token]]
+name = "ops"
+role = "operator"
+file = "ops.token"
+
+[[connector]]
+id = "directory"
+kind = "ldap"
+url = "http://ldap.example.com"
+password_file = "ops.token"
+bind_dn = "cn=p"
+people = "ou=people"
+object_classes = ["inetOrgPerson"]
+account_class = "inetOrgPerson"
+naming = "uid"
+person = "employeeNumber"
+attributes = { user_name = "uid" }
+disable = { by = "user_account_control" }
+
+[[connector]]
+id = "directory 2"
+kind = "ldap"
+url = "ldaps://ldap.example.com"
+password_file = "ops.token"
+password_env = "PATH"
+bind_dn = "cn=p"
+people = "ou=people"
+object_classes = ["inetOrgPerson"]
+account_class = "inetOrgPerson"
+naming = "uid"
+person = "employeeNumber"
+attributes = { user_name = "uid" }
+disable = { by = "user_account_control" }
+basedn = "ou=people"
+
+[[connector]]
+id = "directory 3"
+kind = "ldap"
+url = "ldaps://ldap.example.com"
+password_env = "NOBODY_SET_THIS"
+bind_dn = "cn=p"
+people = "ou=people"
+object_classes = ["inetOrgPerson"]
+account_class = "inetOrgPerson"
+naming = "uid"
+person = "employeeNumber"
+attributes = { user_name = "uid" }
+disable = { by = "user_account_control" }
+groups = { base = "nonsense", class = "groupOfNames", members = "member" }
+
+[[connector]]
+id = "wiki"
+kind = "http"
+description = "wiki.toml"
+
+[[connector]]
+id = "erp"
+kind = "sap_abap"
+url = "https://erp.example.com/path"
+client = "100"
+user = "PROV"
+password_file = "ops.token"
+person = "ADDRESS.INHOUSE_ML"
+user_name = "user_name"
+attributes = {}
+
+[[connector]]
+id = "s4"
+kind = "sap_business_user"
+url = "https://s4.example.com"
+user = "PROV"
+attributes = {}
+
+[[connector]]
+kind = "sap_business_user"
+url = "https://s4.example.com"
+user = "PROV"
+password_file = "ops.token"
+attributes = { user_name = "Nowhere.Name" }
+surprise = true
+"#;
+    let said = check(dir.path(), text, &["--json"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    let report = &said.json()[0];
+    for (line, part) in [
+        (10, "must begin with `ldaps://` or `ldap://`"),
+        (26, "`password_file` and `password_env` exclude each other"),
+        (35, "unknown field `basedn`"),
+        (41, "`NOBODY_SET_THIS`: environment variable not found"),
+        (50, "`groups.base`"),
+        (55, "`wiki.toml`: line 2, column 1: unknown field `colour`"),
+        (60, "the address must be `https://` and a host"),
+        (68, "needs `password_file` or `password_env`"),
+        (75, "missing field `id`"),
+        (81, "unknown field `surprise`"),
+    ] {
+        let found =
+            report["mistakes"].as_array().unwrap().iter().any(|mistake| {
+                mistake["line"] == line && mistake["message"].as_str().unwrap().contains(part)
+            });
+        assert!(found, "line {line}: {part}\n{report:#}");
+    }
 }
 
 #[test]
@@ -178,6 +288,9 @@ fn the_example_is_good_and_shows_every_setting() {
         "pager.secret",
         "mail.password",
         "hook.secret",
+        "directory.password",
+        "tickets.token",
+        "sap.password",
     ];
     for (number, name) in secrets.into_iter().enumerate() {
         secret(dir.path(), name, &format!("{number}-0123456789abcdef0123456789abcdef"));
@@ -186,6 +299,8 @@ fn the_example_is_good_and_shows_every_setting() {
     std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
     secret(dir.path(), "key.pem", &made.signing_key.serialize_pem());
     std::fs::write(dir.path().join("sod.toml"), "version = 1\n").unwrap();
+    let tickets = include_str!("../../tickets.example.toml");
+    std::fs::write(dir.path().join("tickets.toml"), tickets).unwrap();
     let mapping = "version = 1\n[source]\nuser_name = \"string\"\n[attributes]\nuserName = { copy = \"user_name\", required = true }\n";
     std::fs::write(dir.path().join("crm-mapping.toml"), mapping).unwrap();
     let example = include_str!("../../provisioner.example.toml");

@@ -19,6 +19,7 @@ mod demo_page;
 mod demo_stage;
 mod fake;
 mod golden;
+mod kinds;
 mod openapi;
 mod patch;
 mod probe;

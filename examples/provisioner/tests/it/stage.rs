@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -156,4 +157,66 @@ impl Service {
         let output = self.running.wait(LONG).unwrap();
         output.code().unwrap_or(-1)
     }
+}
+
+/// Looks again until it is so.
+pub fn until(mut is_so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !is_so() {
+        assert!(std::time::Instant::now() < end, "it did not become so");
+    }
+}
+
+pub struct Https {
+    pub port: u16,
+    pub ca_pem: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// A server over TLS that answers what a closure says of the request's head, and keeps the heads.
+pub fn https(
+    answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static,
+) -> (Https, Arc<Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (kept, answer) = (Arc::clone(&heads), Arc::new(answer));
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, kept, answer) = (acceptor.clone(), Arc::clone(&kept), Arc::clone(&answer));
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut read = Vec::new();
+                while !read.windows(4).any(|four| four == b"\r\n\r\n") {
+                    let mut piece = [0; 4096];
+                    match stream.read(&mut piece).await {
+                        Ok(length @ 1..) => read.extend_from_slice(&piece[..length]),
+                        _ => return,
+                    }
+                }
+                let head = String::from_utf8_lossy(&read).split("\r\n\r\n").next().unwrap().to_owned();
+                let (status, body) = answer(&head);
+                kept.lock().unwrap().push(head);
+                let whole = format!(
+                    "HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                let _ = stream.write_all(whole.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    (Https { port, ca_pem: made.cert.pem(), _runtime: runtime }, heads)
 }
