@@ -274,6 +274,16 @@ fn held(holdings: &[Holding]) -> Held<'_> {
     held
 }
 
+impl Violation {
+    /// The control that watches it, or did until it expired.
+    pub fn control(&self) -> Option<&Mitigation> {
+        match &self.standing {
+            Standing::Open => None,
+            Standing::Mitigated(control) | Standing::Expired(control) => Some(control),
+        }
+    }
+}
+
 impl Verdict {
     /// What the grant would violate.
     pub fn violations(&self) -> &[Violation] {

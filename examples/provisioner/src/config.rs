@@ -2,6 +2,7 @@
 
 mod alerts;
 mod connectors;
+mod reviews;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +28,7 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use crate::access::{Access, Role};
+use crate::engine::Recurring;
 use crate::secrets::{self, StoredSecret};
 
 /// Longest settings file.
@@ -63,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) webhook_secret: Option<Zeroizing<Vec<u8>>>,
     pub(crate) stdin: bool,
     pub(crate) sod: Option<SodRules>,
+    /// Reviews that begin again and again.
+    pub(crate) reviews: Vec<Recurring>,
     /// What is no mistake, and may be none that was meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -113,6 +117,8 @@ struct TlsToml {
 struct TokenToml {
     name: Spanned<String>,
     role: Role,
+    /// Who decides with it.
+    person: Option<PersonId>,
     file: Spanned<PathBuf>,
 }
 
@@ -298,7 +304,7 @@ impl Reader<'_> {
         let (mut data_dir, mut listen, mut tls) = (None, None, None);
         let (mut tokens, mut probe_every, mut thresholds) = (None, None, Some(Thresholds::default()));
         let (mut guard, mut alerts) = (Some(GuardToml::default()), alerts::Alerts::default());
-        let mut connectors = None;
+        let (mut connectors, mut reviews) = (None, Vec::new());
         let (mut csv, mut webhook_secret, mut stdin, mut sod) = (None, None, false, None);
         for (key, value) in document {
             let at = key.span().start;
@@ -335,9 +341,10 @@ impl Reader<'_> {
                     }
                 }
                 "sod" => sod = self.sod(value),
+                "review" => reviews = self.reviews(value),
                 name => {
                     let known = "`data_dir`, `listen`, `probe_every_s`, `tls`, `api`, `thresholds`, `guard`, \
-                                 `connector`, `alert`, `source`, `sod`";
+                                 `connector`, `alert`, `source`, `sod`, `review`";
                     self.mistake(at, format!("unknown field `{name}`, expected one of {known}"));
                 }
             }
@@ -377,6 +384,7 @@ impl Reader<'_> {
         let csv = csv.map(|csv| self.csv(csv));
         let guard = guard?;
         let connectors = connectors?;
+        let reviews = self.known_reviews(reviews, &connectors.connectors);
         Some(Config {
             data_dir: self.path(&data_dir?),
             listen,
@@ -402,6 +410,7 @@ impl Reader<'_> {
             webhook_secret,
             stdin,
             sod,
+            reviews,
             warnings: std::mem::take(&mut self.warnings),
         })
     }
@@ -413,14 +422,17 @@ impl Reader<'_> {
 
     fn tokens(&mut self, value: Spanned<DeValue<'_>>) -> Access {
         let mut access = Access::default();
-        for (_, TokenToml { name, role, file }) in self.each::<TokenToml>(value, "api.token") {
+        for (_, TokenToml { name, role, person, file }) in self.each::<TokenToml>(value, "api.token") {
             let Some(token) = self.secret(&file) else { continue };
             if token.chars().count() < API_TOKEN_CHARS_MIN {
                 let why = format!(
                     "a token has at least {API_TOKEN_CHARS_MIN} characters: `openssl rand -hex 32` makes one"
                 );
                 self.mistake(file.span().start, why);
-            } else if !access.add(name.get_ref(), role, &token) {
+            } else if role == Role::Reviewer && person.is_none() {
+                let why = "`person` is missing: whoever reviews decides under their own identifier";
+                self.mistake(name.span().start, why);
+            } else if !access.add(name.get_ref(), role, person, &token) {
                 self.mistake(name.span().start, format!("`{}` or its token is there twice", name.get_ref()));
             }
         }

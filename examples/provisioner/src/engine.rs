@@ -6,6 +6,7 @@ mod intake;
 mod ledger;
 mod notices;
 mod reconcile;
+mod reviews;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ pub(crate) use intake::TakeError;
 use ledger::{AlertHistory, FileAlerts, OpenLeavers};
 use notices::Notice;
 pub(crate) use reconcile::Apply;
+pub(crate) use reviews::{Form, Plan, Recurring, Refused, Which, waits};
 
 /// Who waits for so long has a reason on record.
 const WAITED_LONG: TimeDelta = TimeDelta::seconds(1);
@@ -72,6 +74,7 @@ pub(crate) struct Engine {
     /// Attributes that a connector's accounts show by the names that events use; those of [`PLAIN`] where nothing is said.
     compared: BTreeMap<ConnectorId, BTreeSet<String>>,
     sod: Option<SodRules>,
+    reviews: reviews::Reviews,
     /// What sources wait for, or cannot follow.
     notices: Mutex<BTreeMap<String, Notice>>,
     reconciliations: reconcile::Running,
@@ -95,6 +98,8 @@ pub(crate) enum EngineError {
     Broken(String),
     #[error("the reconciliation: {0}")]
     Reconcile(String),
+    #[error("{0}")]
+    Review(String),
     #[error("{what} `{path}`: {source}", path = path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
 }
@@ -154,6 +159,7 @@ impl Engine {
             wake: Notify::new(),
             compared: BTreeMap::new(),
             sod: None,
+            reviews: reviews::Reviews::open(dir.join("reviews"))?,
             notices: Mutex::default(),
             reconciliations: reconcile::Running::default(),
             broken: watch::Sender::new(None),

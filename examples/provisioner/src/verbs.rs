@@ -1,7 +1,9 @@
 //! What is asked of the running service from the command line.
 
+pub(crate) mod review;
+
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -287,16 +289,27 @@ pub(crate) async fn approve(wanted: &Approve, answer: &mut Answer) -> Result<u8,
 }
 
 pub(crate) async fn report(wanted: &Report, answer: &mut Answer) -> Result<u8, Failure> {
-    let format = match wanted.format {
+    let remote = Remote::new(&wanted.at)?;
+    exported(&remote, &["offboardings", &wanted.person], wanted.format, wanted.out.as_deref(), answer).await
+}
+
+/// A report in its form, into a file or onto standard output.
+async fn exported(
+    remote: &Remote,
+    place: &[&str],
+    form: Form,
+    out: Option<&Path>,
+    answer: &mut Answer,
+) -> Result<u8, Failure> {
+    let format = match form {
         Form::Json => "json",
         Form::Csv => "csv",
         Form::Html => "html",
     };
-    let remote = Remote::new(&wanted.at)?;
-    let record = remote.text(&["offboardings", &wanted.person], &format!("?format={format}")).await?;
-    match &wanted.out {
+    let record = remote.text(place, &format!("?format={format}")).await?;
+    match out {
         Some(path) => files::private_file(path, record.as_bytes()).map_err(Failure::stopped)?,
-        None if matches!(wanted.format, Form::Json) => {
+        None if matches!(form, Form::Json) => {
             let record: Value = serde_json::from_str(&record)
                 .map_err(|_| remote.failed(Cause::NoService, "the record cannot be read".to_owned()))?;
             json::write_line(&mut answer.out, &record)?;

@@ -189,7 +189,7 @@ fn place(table: &DeTable<'_>, key: &str) -> Option<usize> {
 }
 
 /// The instant; a day's is its beginning, so that nobody is warned too late.
-fn end_of(text: &str) -> Option<DateTime<Utc>> {
+pub(super) fn end_of(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim_matches('"');
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(instant.with_timezone(&Utc));

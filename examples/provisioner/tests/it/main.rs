@@ -25,6 +25,7 @@ mod patch;
 mod probe;
 mod real;
 mod resources;
+mod reviews;
 mod run;
 mod serve;
 mod sources;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use testbed::Running;
@@ -52,6 +53,34 @@ impl Stage {
 
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// What an application does from now on: `ok`, `down`, …
+    pub fn fault(&self, application: &str, mode: &str) {
+        let all = self.demo["applications"].as_array().unwrap();
+        let one = all.iter().find(|one| one["name"] == application).unwrap();
+        let fault = url::Url::parse(one["fault_url"].as_str().unwrap()).unwrap();
+        let address = format!("{}:{}", fault.host_str().unwrap(), fault.port().unwrap()).parse().unwrap();
+        let mut change = Request::new("PUT", fault.path()).header("content-type", "application/json");
+        change.body = format!("{{\"mode\":\"{mode}\"}}").into_bytes();
+        assert!(change.send(address).unwrap().status < 300);
+    }
+
+    /// What is in the audit log, oldest first. The service must have ended.
+    pub fn trail(&self) -> Vec<audit_log::Recorded> {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (store, keys) = (self.path().join("data/audit"), self.path().join("data/keys"));
+            let (store, keys) =
+                (audit_log::FileStore::open(store).unwrap(), audit_log::FileKeys::open(keys).unwrap());
+            let log = audit_log::AuditLog::open(store, keys).await.unwrap();
+            let mut entries = Vec::new();
+            let mut hits = log.read(..);
+            while let Some(hit) = hits.try_next().await.unwrap() {
+                entries.push(hit);
+            }
+            entries
+        })
     }
 
     pub fn base_url(&self, application: &str) -> String {
@@ -148,6 +177,13 @@ impl Service {
     pub fn drained(&self) {
         let said = self.ask(&["replay", "--all", "--wait", "60"]);
         assert_eq!(said.status, 0, "{said:?}\n{}", String::from_utf8_lossy(&self.running.stderr()));
+    }
+
+    /// Ends it without a word.
+    pub fn kill(self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let _ = self.running.wait(LONG);
     }
 
     /// Asks it to end, and waits; its exit status.
