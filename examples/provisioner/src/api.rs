@@ -1,5 +1,6 @@
 //! The HTTP API and the status page.
 
+mod duty;
 mod reviews;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub(crate) fn router(engine: Arc<Engine>, access: Access) -> Router {
         .route("/api/status", get(status))
         .route("/metrics", get(metrics))
         .merge(reviews::routes())
+        .merge(duty::routes())
         .route_layer(middleware::from_fn_with_state((access, engine.clone()), admit))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(engine);

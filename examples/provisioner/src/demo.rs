@@ -130,7 +130,7 @@ pub(crate) async fn run(data_dir: &Path, as_json: bool) -> Result<(), Failure> {
         served = axum::serve(listener, router).into_future() => served.map_err(Failure::stopped),
         worked = engine.run() => worked.map_err(Failure::stopped),
         () = engine.deliver_alerts() => Ok(()),
-        reviewed = engine.watch_reviews() => reviewed.map(|never| match never {}).map_err(Failure::stopped),
+        reviewed = engine.watch_access() => reviewed.map(|never| match never {}).map_err(Failure::stopped),
         shown = show => shown,
         () = told => Ok(()),
     }

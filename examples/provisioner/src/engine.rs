@@ -73,7 +73,7 @@ pub(crate) struct Engine {
     wake: Notify,
     /// Attributes that a connector's accounts show by the names that events use; those of [`PLAIN`] where nothing is said.
     compared: BTreeMap<ConnectorId, BTreeSet<String>>,
-    sod: Option<SodRules>,
+    duty: duty::Duty,
     reviews: reviews::Reviews,
     /// What sources wait for, or cannot follow.
     notices: Mutex<BTreeMap<String, Notice>>,
@@ -158,7 +158,7 @@ impl Engine {
             kept_at: Mutex::new(None),
             wake: Notify::new(),
             compared: BTreeMap::new(),
-            sod: None,
+            duty: duty::Duty::open(dir.join("duty.json"))?,
             reviews: reviews::Reviews::open(dir.join("reviews"))?,
             notices: Mutex::default(),
             reconciliations: reconcile::Running::default(),
@@ -174,7 +174,7 @@ impl Engine {
         compared: BTreeMap<ConnectorId, BTreeSet<String>>,
         sod: Option<SodRules>,
     ) -> Self {
-        Self { compared, sod, ..self }
+        Self { compared, duty: self.duty.with(sod), ..self }
     }
 
     /// Works until dropped or [stopped](Self::stop), or until something cannot be kept: then nothing goes on.

@@ -64,6 +64,7 @@ fn main() -> ExitCode {
             Command::Report(wanted) => verbs::report(wanted, &mut answer).await,
             Command::Reconcile(wanted) => verbs::reconcile(wanted, &mut answer).await,
             Command::Review(wanted) => verbs::review::run(wanted, &mut answer).await,
+            Command::Sod(wanted) => verbs::sod::run(wanted, &mut answer).await,
             Command::Scim(arguments) => scim::run(arguments, &mut answer).await,
         }
     });

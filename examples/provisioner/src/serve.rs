@@ -148,7 +148,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
             failed = from_stdin => failed,
             failed = ends.watch() => failed.map(|never| match never {}),
             failed = watch_secrets(&engine, &secrets) => failed,
-            failed = engine.watch_reviews() => failed.map(|never| match never {}),
+            failed = engine.watch_access() => failed.map(|never| match never {}),
         }
     };
     let mut served = std::pin::pin!(served);

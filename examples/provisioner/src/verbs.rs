@@ -1,6 +1,7 @@
 //! What is asked of the running service from the command line.
 
 pub(crate) mod review;
+pub(crate) mod sod;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -110,8 +111,9 @@ enum Form {
 pub(crate) struct Reconcile {
     /// Which
     connector: String,
-    /// What to do about what is found: `disable-leavers` deprovisions again who left and is active. Nothing without it
-    #[arg(long, value_name = "WHAT", value_parser = ["disable-leavers"])]
+    /// What to do about what is found: `disable-leavers` deprovisions again who left and is active, `revoke-violations` takes rights
+    /// away that nobody may have together, where the rule says so. Nothing without it
+    #[arg(long, value_name = "WHAT", value_parser = ["disable-leavers", "revoke-violations"])]
     apply: Option<String>,
     #[command(flatten)]
     at: At,
@@ -349,8 +351,15 @@ pub(crate) async fn reconcile(wanted: &Reconcile, answer: &mut Answer) -> Result
         for line in report.table(usize::MAX).lines() {
             writeln!(answer.out, "{}", inert(line))?;
         }
-        if wanted.apply.is_some() {
-            writeln!(answer.out, "{} deprovisioned again", number(&found, "requeued"))?;
+        for violation in all(&found, "violations").filter_map(Value::as_str) {
+            writeln!(answer.out, "{}", inert(violation))?;
+        }
+        match wanted.apply.as_deref() {
+            Some("disable-leavers") => {
+                writeln!(answer.out, "{} deprovisioned again", number(&found, "requeued"))?;
+            }
+            Some(_) => writeln!(answer.out, "{} rights to revoke", number(&found, "rights_revoked"))?,
+            None => {}
         }
     }
     Ok(match (&report.incomplete, report.counts.false_completions) {

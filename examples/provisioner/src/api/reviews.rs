@@ -51,7 +51,9 @@ impl IntoResponse for No {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(Refused::Engine(error)) => failed(&error),
-            Self::Refused(no @ Refused::NoSuch) => said(StatusCode::NOT_FOUND, no.to_string()),
+            Self::Refused(no @ (Refused::NoSuch | Refused::NoSuchGrant | Refused::NoSuchViolation)) => {
+                said(StatusCode::NOT_FOUND, no.to_string())
+            }
             Self::Refused(no @ Refused::Beginning) => said(StatusCode::CONFLICT, no.to_string()),
             Self::Refused(no) => said(StatusCode::UNPROCESSABLE_ENTITY, no.to_string()),
             Self::Unreadable(why) => said(StatusCode::BAD_REQUEST, why),
@@ -214,8 +216,8 @@ async fn cancel(
 }
 
 #[derive(Deserialize)]
-struct Wanted {
-    format: Option<String>,
+pub(super) struct Wanted {
+    pub(super) format: Option<String>,
 }
 
 /// What a report is asked for as, and its content type.

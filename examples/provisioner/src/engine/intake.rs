@@ -27,6 +27,9 @@ pub(crate) struct Taken {
     pub(crate) already: usize,
     /// Leavers that wait for somebody's approval.
     pub(crate) held: usize,
+    /// Grants that would make a violation, and what they wait for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) waiting: Vec<String>,
     /// Why something of it was not accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) refused: Vec<String>,
@@ -81,7 +84,7 @@ impl Engine {
         let now = Utc::now();
         let ids: Vec<ConnectorId> = self.connectors.iter().map(|(id, _)| id.clone()).collect();
         let (mut answers, mut events) = (Vec::new(), Vec::new());
-        let (mut entries, mut leavers) = (Vec::new(), Vec::new());
+        let (mut entries, mut leavers, mut lefts) = (Vec::new(), Vec::new(), Vec::new());
         for happening in happenings {
             let meant = match happening.events(&self.outbox, &ids, now).await {
                 Ok(meant) => meant,
@@ -90,7 +93,10 @@ impl Engine {
                     continue;
                 }
             };
-            let (meant, violations) = self.within_duty(&happening.person.id, meant, now).await?;
+            let mut left = self.within_duty(happening, meant, now).await?;
+            let meant = std::mem::take(&mut left.events);
+            let (refused, waiting) = (left.refused.clone(), left.waiting.clone());
+            lefts.push(left);
             let at = happening.at.unwrap_or(now);
             let entry = Entry::new(happening.kind.event_type())
                 .target(happening.person.id.as_str())
@@ -98,7 +104,8 @@ impl Engine {
                 .field("correlation_id", happening.correlation(at))
                 .field("occurred_at", rfc3339(at))
                 .field("changes", meant.len());
-            entries.push(if violations.is_empty() { entry } else { entry.field("violations", &violations) });
+            let violations: Vec<&String> = refused.iter().chain(&waiting).collect();
+            entries.push(if violations.is_empty() { entry } else { entry.field("violations", violations) });
             if happening.kind == Kind::Leaver {
                 leavers.push(happening.person.id.clone());
             }
@@ -109,12 +116,14 @@ impl Engine {
                 queued: 0,
                 already: 0,
                 held: 0,
-                refused: violations,
+                waiting,
+                refused,
             }));
         }
         // Recorded first: nothing happens to anybody that is not on record.
         try_join_all(entries.into_iter().map(|entry| self.record(entry))).await?;
         self.leavers.add(&leavers)?;
+        self.hold(&mut lefts)?;
         let (whose, events): (Vec<usize>, Vec<_>) = events.into_iter().unzip();
         for (whose, accepted) in whose.into_iter().zip(self.outbox.accept_all(events, now).await) {
             let Some(Ok(taken)) = answers.get_mut(whose) else { continue };
@@ -131,6 +140,8 @@ impl Engine {
             }
         }
         self.wake.notify_one();
+        let people = answers.iter().filter_map(|answer| Some(answer.as_ref().ok()?.person.clone()));
+        self.check_people(&people.collect()).await?;
         Ok(answers)
     }
 

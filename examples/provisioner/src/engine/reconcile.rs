@@ -33,6 +33,8 @@ const FINDINGS_SHOWN_MAX: usize = 10_000;
 pub(crate) enum Apply {
     /// Whoever left and is active is deprovisioned again.
     DisableLeavers,
+    /// Rights that nobody may have together are revoked where the rule says so.
+    RevokeViolations,
 }
 
 /// The last reconciliation of each connector.
@@ -49,6 +51,8 @@ struct Job {
 struct Done {
     report: Report,
     requeued: u64,
+    violations: Vec<String>,
+    rights_revoked: u64,
 }
 
 impl Job {
@@ -95,7 +99,7 @@ impl Engine {
             Some(Err(why)) => {
                 json!({"state": "failed", "intents": intents, "accounts": accounts, "message": why})
             }
-            Some(Ok(Done { report, requeued })) => {
+            Some(Ok(Done { report, requeued, violations, rights_revoked })) => {
                 let mut short = report.clone();
                 short.findings.truncate(FINDINGS_SHOWN_MAX);
                 json!({
@@ -103,6 +107,8 @@ impl Engine {
                     "intents": intents,
                     "accounts": accounts,
                     "requeued": requeued,
+                    "violations": violations,
+                    "rights_revoked": rights_revoked,
                     "findings_left_out": report.findings.len().saturating_sub(FINDINGS_SHOWN_MAX),
                     "report": short,
                 })
@@ -130,10 +136,18 @@ impl Engine {
             .map(|(_, connector)| Arc::clone(connector));
         let Some(connector) = connector else { return Err(broken(&"there is no such connector")) };
         let mut listing = Listing::new(id.clone());
+        let (concerns_duty, listed_at) = (self.duty.concerns(id), Utc::now());
+        let known = if concerns_duty { self.known_accounts(id).await? } else { BTreeMap::new() };
+        let mut rights: BTreeMap<PersonId, BTreeSet<_>> = BTreeMap::new();
         let mut accounts = connector.accounts();
         while let Some(listed) = accounts.next().await {
             match listed {
                 Ok(listed) => {
+                    let person = listed.person.as_ref().or_else(|| known.get(&listed.account));
+                    if let Some(person) = person.filter(|_| concerns_duty && !listed.entitlements.is_empty())
+                    {
+                        rights.entry(person.clone()).or_default().extend(listed.entitlements.iter().cloned());
+                    }
                     let account = account(listed, self.compared.get(id));
                     if let Some(received) = listing.receive(account) {
                         reconciliation.account(received);
@@ -155,7 +169,17 @@ impl Engine {
             .field("incomplete", &report.incomplete)
             .field("leavers_active", &left);
         self.record(ended).await?;
-        let mut requeued = 0_u64;
+        if concerns_duty && report.incomplete.is_none() {
+            self.listed_for_duty(id, rights, listed_at).await?;
+        }
+        let violations = self.violations_at(id);
+        let (mut requeued, mut rights_revoked) = (0_u64, 0_u64);
+        if apply == Some(Apply::RevokeViolations) && report.incomplete.is_none() {
+            for violation in &violations {
+                rights_revoked = rights_revoked.saturating_add(self.remedy(violation).await?);
+            }
+        }
+        let violations = violations.iter().map(ToString::to_string).collect();
         if apply == Some(Apply::DisableLeavers) && report.incomplete.is_none() {
             for person in left {
                 let again =
@@ -169,7 +193,7 @@ impl Engine {
             }
             self.wake.notify_one();
         }
-        Ok(Done { report, requeued })
+        Ok(Done { report, requeued, violations, rights_revoked })
     }
 
     /// What every person of a connector should have there.

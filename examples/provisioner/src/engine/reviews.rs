@@ -101,6 +101,10 @@ impl Beginning {
 pub(crate) enum Refused {
     #[error("there is no such review")]
     NoSuch,
+    #[error("no such grant waits")]
+    NoSuchGrant,
+    #[error("there is no such violation")]
+    NoSuchViolation,
     #[error("its access is still being listed")]
     Beginning,
     #[error("{0}")]
@@ -262,10 +266,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Works until dropped: begins what recurs, lets time pass, and follows what was decided.
-    pub(crate) async fn watch_reviews(self: &Arc<Self>) -> Result<Infallible, EngineError> {
+    /// Works until dropped: begins reviews that recur, lets time pass, follows what was decided, and looks who violates what.
+    pub(crate) async fn watch_access(self: &Arc<Self>) -> Result<Infallible, EngineError> {
+        self.survey_duty().await?;
         loop {
             let now = Utc::now();
+            self.look_at_duty().await?;
             self.recur(now).await?;
             self.follow_reviews(now).await?;
             tokio::time::sleep(LOOK_EVERY).await;

@@ -106,6 +106,7 @@ impl Engine {
             "leavers": leavers,
             "held": held,
             "alerts": alerts,
+            "duty": self.duty_in_short(),
             "reviews": self.unfinished_reviews(now).await,
             "sources": self.notices().iter().map(|(source, notice)| {
                 json!({"source": source, "message": notice.text, "waits_for_approval": notice.asks && !notice.approved})

@@ -17,6 +17,7 @@ mod demo;
 mod demo_crash;
 mod demo_page;
 mod demo_stage;
+mod duty;
 mod fake;
 mod golden;
 mod kinds;

@@ -224,7 +224,7 @@ any = { crm = ["vendors"] }
 id = "R1"
 level = "high"
 functions = ["PAY", "VENDOR"]
-remedy = "ask"
+remedy = "revoke"
 "#;
     std::fs::write(stage.path().join("sod.toml"), rules).unwrap();
     let service = stage.serve(&format!("{HOOK}[sod]\nrules = \"sod.toml\"\n"));
@@ -234,7 +234,7 @@ remedy = "ask"
     let answer = service.signed("msg-2", moves);
     let body = String::from_utf8(answer.body).unwrap();
     assert_eq!(answer.status, 422, "{body}");
-    assert!(body.contains("payers on payroll is not granted (R1): a person must decide"), "{body}");
+    assert!(body.contains("payers on payroll is not granted (R1): nobody may have both"), "{body}");
     service.drained();
     let said = service.ask(&["reconcile", "payroll"]);
     assert_eq!(said.status, 0, "{said:?}");

@@ -26,8 +26,8 @@ pub(super) struct Gathered {
 }
 
 /// How somebody came to have a right.
-struct Granted {
-    at: DateTime<Utc>,
+pub(in crate::engine) struct Granted {
+    pub(in crate::engine) at: DateTime<Utc>,
     approver: Option<String>,
     trigger: Option<String>,
 }
@@ -71,7 +71,10 @@ impl Engine {
     }
 
     /// Whose accounts are, where these do not say it themselves.
-    async fn known_accounts(&self, id: &ConnectorId) -> Result<BTreeMap<AccountId, PersonId>, EngineError> {
+    pub(in crate::engine) async fn known_accounts(
+        &self,
+        id: &ConnectorId,
+    ) -> Result<BTreeMap<AccountId, PersonId>, EngineError> {
         let (mut known, mut after) = (BTreeMap::new(), None);
         loop {
             let lanes = self.outbox.store().lanes(id, after.as_ref(), PAGE).await?;
@@ -119,7 +122,10 @@ impl Engine {
     }
 
     /// The last grant of each right in a lane. One that was taken away since and is there nevertheless has none.
-    async fn granted(&self, lane: &Lane) -> Result<BTreeMap<EntitlementId, Granted>, EngineError> {
+    pub(in crate::engine) async fn granted(
+        &self,
+        lane: &Lane,
+    ) -> Result<BTreeMap<EntitlementId, Granted>, EngineError> {
         let (mut granted, mut after) = (BTreeMap::new(), None);
         loop {
             let events = self.outbox.store().history(lane, after, PAGE).await?;
