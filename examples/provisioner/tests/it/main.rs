@@ -29,5 +29,6 @@ mod resources;
 mod reviews;
 mod run;
 mod serve;
+mod settings;
 mod sources;
 mod stage;

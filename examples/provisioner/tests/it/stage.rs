@@ -110,7 +110,17 @@ impl Stage {
     }
 
     pub fn serve(&self, extra: &str) -> Service {
-        let file = self.settings(extra);
+        self.run(&self.settings(extra))
+    }
+
+    /// With nothing but these settings.
+    pub fn serve_with(&self, settings: &str) -> Service {
+        let file = self.path().join("provisioner.toml");
+        std::fs::write(&file, settings).unwrap();
+        self.run(&file)
+    }
+
+    fn run(&self, file: &Path) -> Service {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_provisioner"));
         serve.args(["--json", "serve", "--config"]).arg(file);
         let running = Running::spawn(serve).unwrap();
