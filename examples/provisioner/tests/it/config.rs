@@ -258,6 +258,32 @@ surprise = true
 }
 
 #[test]
+fn mistakes_of_reviews_and_reviewers_are_said_with_their_place() {
+    let dir = directory();
+    secret(dir.path(), "bo.token", "abcdef0123456789abcdef0123456789");
+    let text = format!(
+        "{GOOD}\n[[api.token]]\nname = \"bo\"\nrole = \"reviewer\"\nfile = \"bo.token\"\n\
+         [[review]]\nname = \"Q\"\nowner = \"emp-7\"\nfirst = \"soon\"\nevery_months = 0\ndays = 14\nreviewers = []\n\
+         [[review]]\nname = \"Q\"\nowner = \"emp-7\"\nfirst = 2026-01-01\nevery_months = 3\ndays = 14\n\
+         reviewers = [\"manager\"]\nconnectors = [\"crm\", \"nowhere\"]\n\
+         [[review]]\nname = \"R\"\nowner = \"emp-7\"\nfirst = 2026-01-01\nevery_months = 3\ndays = 14\nreviewers = [\"boss\"]\n"
+    );
+    let said = check(dir.path(), &text, &[]);
+    assert_eq!(said.status, 2, "{said:?}");
+    for part in [
+        "line 17, column 8: `person` is missing",
+        "line 23, column 9: this is no date",
+        "line 24, column 16: `every_months` is 1 or more",
+        "line 26, column 13: `reviewers` says who decides",
+        "line 28, column 8: review `Q` is there twice",
+        "line 27, column 1: review `Q`: there is no connector `nowhere`",
+        "line 41, column 14: unknown variant `boss`",
+    ] {
+        assert!(said.out.contains(part), "{part}\n{}", said.out);
+    }
+}
+
+#[test]
 fn broken_toml_is_said_with_its_place() {
     let dir = directory();
     let said = check(dir.path(), "data_dir = \"x\"\nlisten = = 3\n", &[]);
@@ -291,6 +317,8 @@ fn the_example_is_good_and_shows_every_setting() {
         "directory.password",
         "tickets.token",
         "sap.password",
+        "security.token",
+        "bo.token",
     ];
     for (number, name) in secrets.into_iter().enumerate() {
         secret(dir.path(), name, &format!("{number}-0123456789abcdef0123456789abcdef"));
@@ -298,7 +326,7 @@ fn the_example_is_good_and_shows_every_setting() {
     let made = rcgen::generate_simple_self_signed(vec!["provisioner.example.com".to_owned()]).unwrap();
     std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
     secret(dir.path(), "key.pem", &made.signing_key.serialize_pem());
-    std::fs::write(dir.path().join("sod.toml"), "version = 1\n").unwrap();
+    std::fs::write(dir.path().join("sod.toml"), include_str!("../../sod.example.toml")).unwrap();
     let tickets = include_str!("../../tickets.example.toml");
     std::fs::write(dir.path().join("tickets.toml"), tickets).unwrap();
     let mapping = "version = 1\n[source]\nuser_name = \"string\"\n[attributes]\nuserName = { copy = \"user_name\", required = true }\n";

@@ -232,9 +232,7 @@ fn sap_is_asked_with_the_client_and_the_password_of_the_settings() {
         let basic = format!("basic {}", data_encoding::BASE64.encode(basic.as_bytes()));
         seen.iter().any(|head: &String| {
             head.starts_with(&format!("POST {path}"))
-                && head.lines().any(|line| {
-                    line.to_ascii_lowercase() == format!("authorization: {basic}").to_ascii_lowercase()
-                })
+                && head.lines().any(|line| line.eq_ignore_ascii_case(&format!("authorization: {basic}")))
         })
     };
     assert!(with("/sap/bc/soap/rfc?sap-client=100 ", "PROV:Initial1"), "{seen:?}");
