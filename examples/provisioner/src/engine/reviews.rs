@@ -463,9 +463,15 @@ impl Engine {
                     return Ok(Revocation::Failed(format!("{by} gave it up: {reason}")));
                 }
                 _ => {
-                    return Ok(match &known.last_failure {
-                        Some(failure) => Revocation::Failed(failure.message().to_owned()),
-                        None => Revocation::Waits,
+                    // Nothing is sent to an application that is down: that is why it waits.
+                    let health = self.fleet.health(now);
+                    let tier = health.iter().find(|one| one.connector == right.connector).map(|one| one.tier);
+                    return Ok(match (&known.last_failure, tier) {
+                        (Some(failure), _) => Revocation::Failed(failure.message().to_owned()),
+                        (None, Some(tier)) if tier.is_bad() => {
+                            Revocation::Failed(format!("`{}` is {tier}", right.connector))
+                        }
+                        _ => Revocation::Waits,
                     });
                 }
             }
