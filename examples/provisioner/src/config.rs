@@ -187,7 +187,9 @@ impl Config {
         if text.len() as u64 > CONFIG_BYTES_MAX {
             return Err(whole(format!("longer than {CONFIG_BYTES_MAX} bytes")));
         }
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        // The directory of a file that stands here is nothing, which is no directory.
+        let beside = path.parent().filter(|beside| !beside.as_os_str().is_empty());
+        Self::parse(&text, beside.unwrap_or(Path::new(".")))
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, Vec<Mistake>> {

@@ -234,7 +234,8 @@ pub(crate) fn read(text: &str) -> Result<Vec<Happening>, Vec<BadLine>> {
     let bad = |line: usize, error: &serde_json::Error| BadLine {
         line: line + error.line().max(1) - 1,
         column: error.column(),
-        message: error.to_string(),
+        // Its place stands beside it.
+        message: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
     };
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(|error| vec![bad(1, &error)]);

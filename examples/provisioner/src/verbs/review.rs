@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, SubsecRound as _, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -210,7 +210,7 @@ pub(super) fn due(text: &str) -> Result<DateTime<Utc>, String> {
     }
     let days =
         text.parse::<u16>().map_err(|_| "a day such as 2026-12-31, an instant, or a number of days")?;
-    Ok(Utc::now() + TimeDelta::days(days.into()))
+    Ok(Utc::now().trunc_subsecs(0) + TimeDelta::days(days.into()))
 }
 
 pub(crate) async fn run(wanted: &Review, answer: &mut Answer) -> Result<u8, Failure> {

@@ -284,6 +284,19 @@ fn mistakes_of_reviews_and_reviewers_are_said_with_their_place() {
 }
 
 #[test]
+fn a_file_in_the_directory_where_one_stands_has_others_beside_it() {
+    let dir = directory();
+    let text = format!("{GOOD}\n[alert.log]\nfile = \"alerts.jsonl\"\n");
+    std::fs::write(dir.path().join("provisioner.toml"), text).unwrap();
+    let said = std::process::Command::new(env!("CARGO_BIN_EXE_provisioner"))
+        .args(["check", "--config", "provisioner.toml"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+}
+
+#[test]
 fn broken_toml_is_said_with_its_place() {
     let dir = directory();
     let said = check(dir.path(), "data_dir = \"x\"\nlisten = = 3\n", &[]);
