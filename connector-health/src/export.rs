@@ -84,7 +84,7 @@ pub fn csv<'a>(records: impl IntoIterator<Item = &'a Offboarding>) -> String {
     out
 }
 
-fn line(out: &mut String, cells: impl IntoIterator<Item = String>) {
+pub(crate) fn line(out: &mut String, cells: impl IntoIterator<Item = String>) {
     for (number, cell) in cells.into_iter().enumerate() {
         if number > 0 {
             out.push(',');
@@ -123,7 +123,7 @@ fn word(status: &Status) -> &'static str {
     }
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1b1b1b}\
+pub(crate) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1b1b1b}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #ccc;\
 vertical-align:top}.done{color:#0a6b2d}.open{color:#a3120a;font-weight:600}caption{text-align:left;font-weight:600}\
 @media print{body{margin:0}}";
@@ -200,7 +200,8 @@ fn row(page: &mut String, system: &System, class: &str) -> std::fmt::Result {
     )
 }
 
-struct Escaped<'a>(&'a str);
+/// Text between tags and in attributes.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl std::fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -13,6 +13,7 @@
 
 mod access;
 mod campaign;
+pub mod export;
 mod plan;
 mod progress;
 mod step;

@@ -10,6 +10,7 @@
 //! (SAP GRC's model). A *mitigation* is a control that someone answers for until it expires; then the violation is open again.
 
 mod check;
+pub mod export;
 mod lint;
 mod parse;
 mod rules;

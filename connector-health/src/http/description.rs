@@ -210,6 +210,11 @@ impl HttpDescription {
         file.check().map_err(|(key, what)| at(text, locate(text, &key), format!("`{key}` {what}")))
     }
 
+    /// Attributes that accounts have, by the names that events use.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.account.attributes.keys().map(String::as_str)
+    }
+
     /// Secrets that its headers refer to.
     pub fn secrets(&self) -> BTreeSet<&str> {
         self.headers.iter().flat_map(|(_, template)| template.secrets()).collect()

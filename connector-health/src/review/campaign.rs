@@ -407,6 +407,11 @@ impl Campaign {
         &self.id
     }
 
+    /// How it runs.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The hash of all that was shown at the start, in the order of items: SHA-256 over `connector-health review campaign 1`,
     /// the identifier after its length, and each item's hash.
     pub fn snapshot(&self) -> SnapshotHash {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Function, Holding, HoldingState, Level, Mitigation, Remedy, Risk, SodRules};
 use crate::id::{FunctionId, PersonId, Right, RiskId};
@@ -31,10 +31,21 @@ pub struct Violation {
 pub struct FunctionHit {
     /// Which.
     pub function: FunctionId,
-    /// The rights that make it, each with whether it is there yet.
+    /// The rights that make it, each with whether it is there yet. As JSON a list: `connector`, `entitlement`, `state`.
+    #[serde(serialize_with = "listed")]
     pub by: BTreeMap<Right, HoldingState>,
     /// Since when the person has it all.
     pub since: DateTime<Utc>,
+}
+
+fn listed<S: Serializer>(by: &BTreeMap<Right, HoldingState>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Held<'r> {
+        #[serde(flatten)]
+        right: &'r Right,
+        state: HoldingState,
+    }
+    serializer.collect_seq(by.iter().map(|(right, state)| Held { right, state: *state }))
 }
 
 /// How a violation stands.
@@ -272,6 +283,16 @@ fn held(holdings: &[Holding]) -> Held<'_> {
         one.1 = one.1.min(holding.since);
     }
     held
+}
+
+impl Violation {
+    /// The control that watches it, or did until it expired.
+    pub fn control(&self) -> Option<&Mitigation> {
+        match &self.standing {
+            Standing::Open => None,
+            Standing::Mitigated(control) | Standing::Expired(control) => Some(control),
+        }
+    }
 }
 
 impl Verdict {

@@ -1,6 +1,7 @@
 //! Who may ask the API for what.
 
 use axum::http::{HeaderMap, Method, header};
+use connector_health::PersonId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
@@ -11,14 +12,23 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 pub(crate) enum Role {
     /// To look.
     Reader,
+    /// To see what is theirs to review, and to decide on it.
+    Reviewer,
     /// To look, and to ask for changes.
     Operator,
 }
 
 impl Role {
-    pub(crate) fn may(self, method: &Method) -> bool {
+    pub(crate) fn may(self, method: &Method, path: &str) -> bool {
+        let looks = matches!(*method, Method::GET | Method::HEAD);
+        let (of_reviews, what) = match path.strip_prefix("/reviews") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => (true, rest.rsplit('/').next()),
+            _ => (false, None),
+        };
         match self {
-            Self::Reader => matches!(*method, Method::GET | Method::HEAD),
+            Self::Reader => looks,
+            Self::Reviewer if looks => of_reviews && what != Some("report"),
+            Self::Reviewer => of_reviews && matches!(what, Some("decisions" | "signature")),
             Self::Operator => true,
         }
     }
@@ -33,6 +43,8 @@ pub(crate) struct Access(Vec<Holder>);
 pub(crate) struct Holder {
     pub(crate) name: String,
     pub(crate) role: Role,
+    /// Who decides with it.
+    pub(crate) person: Option<PersonId>,
     token: [u8; 32],
 }
 
@@ -40,17 +52,17 @@ impl Access {
     /// Whoever has this token may everything.
     pub(crate) fn by(token: &str) -> Self {
         let mut access = Self::default();
-        access.add("operator", Role::Operator, token);
+        access.add("operator", Role::Operator, PersonId::new("operator").ok(), token);
         access
     }
 
     /// One more. Says whether neither its name nor the token was there before.
-    pub(crate) fn add(&mut self, name: &str, role: Role, token: &str) -> bool {
+    pub(crate) fn add(&mut self, name: &str, role: Role, person: Option<PersonId>, token: &str) -> bool {
         let token: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         if self.0.iter().any(|known| known.name == name || known.token == token) {
             return false;
         }
-        self.0.push(Holder { name: name.to_owned(), role, token });
+        self.0.push(Holder { name: name.to_owned(), role, person, token });
         true
     }
 

@@ -1,5 +1,8 @@
 //! The HTTP API and the status page.
 
+mod duty;
+mod reviews;
+
 use std::sync::Arc;
 
 use audit_log::Entry;
@@ -41,6 +44,8 @@ pub(crate) fn router(engine: Arc<Engine>, access: Access) -> Router {
         .route("/sources/{source}/approve", post(approve_source))
         .route("/api/status", get(status))
         .route("/metrics", get(metrics))
+        .merge(reviews::routes())
+        .merge(duty::routes())
         .route_layer(middleware::from_fn_with_state((access, engine.clone()), admit))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(engine);
@@ -60,7 +65,7 @@ async fn page(kind: &'static str, text: &'static str) -> Response {
 /// Lets in who may; whoever asks for a change is on record before it happens.
 async fn admit(
     State((access, engine)): State<(Access, Arc<Engine>)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let Some(holder) = access.holder(request.headers()) else {
@@ -68,8 +73,9 @@ async fn admit(
         refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return refusal;
     };
-    let may = holder.role.may(request.method());
-    if !may || !Role::Reader.may(request.method()) {
+    let path = request.uri().path();
+    let may = holder.role.may(request.method(), path);
+    if !may || !Role::Reader.may(request.method(), path) {
         let entry = Entry::new("api.request")
             .actor(&holder.name)
             .target(request.uri().path())
@@ -80,8 +86,16 @@ async fn admit(
         }
     }
     if !may {
-        return said(StatusCode::FORBIDDEN, "this token is good for reading only");
+        return said(
+            StatusCode::FORBIDDEN,
+            match holder.role {
+                Role::Reviewer => "this token is good for its reviews only",
+                Role::Reader | Role::Operator => "this token is good for reading only",
+            },
+        );
     }
+    let holder = holder.clone();
+    request.extensions_mut().insert(holder);
     next.run(request).await
 }
 

@@ -51,6 +51,10 @@ pub(crate) enum Command {
     Report(verbs::Report),
     /// Compare the accounts that an application has with those that it should have
     Reconcile(verbs::Reconcile),
+    /// Review who has what: begin a campaign, decide, see how far it is, hand it to an auditor
+    Review(verbs::review::Review),
+    /// Rights that nobody may have together: who violates what, what waits, and what is done about it
+    Sod(verbs::sod::Sod),
     /// Ask one SCIM service: what it supports, who is in it; change one resource
     Scim(Box<scim::args::Arguments>),
 }

@@ -2,8 +2,9 @@
 
 mod alerts;
 mod connectors;
+mod reviews;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -12,13 +13,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use connector_health::ConnectorId;
 use connector_health::alert::{AlertRules, AlertSink};
 use connector_health::connector::Connectors;
 use connector_health::lifecycle::FeedGuard;
 use connector_health::monitor::Thresholds;
 use connector_health::outbox::MassLeaverGuard;
 use connector_health::sod::SodRules;
+use connector_health::{ConnectorId, PersonId};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
@@ -27,7 +28,8 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use crate::access::{Access, Role};
-use crate::secrets::{self, FileSecret};
+use crate::engine::Recurring;
+use crate::secrets::{self, StoredSecret};
 
 /// Longest settings file.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -51,16 +53,20 @@ pub(crate) struct Config {
     pub(crate) probe_every: TimeDelta,
     pub(crate) guard: MassLeaverGuard,
     pub(crate) connectors: Connectors,
-    /// Connectors whose attributes are mapped by a file.
-    pub(crate) mapped: BTreeSet<ConnectorId>,
+    /// Attributes that a connector's accounts show by the names that events use.
+    pub(crate) compared: BTreeMap<ConnectorId, BTreeSet<String>>,
+    /// Who answers for an application.
+    pub(crate) owners: BTreeMap<ConnectorId, PersonId>,
     pub(crate) credential_ends: Vec<(ConnectorId, Option<DateTime<Utc>>)>,
     /// Files that are looked at for a new credential.
-    pub(crate) secrets: Vec<(ConnectorId, Arc<FileSecret>)>,
+    pub(crate) secrets: Vec<(ConnectorId, Arc<StoredSecret>)>,
     pub(crate) sinks: Vec<(String, Arc<dyn AlertSink>)>,
     pub(crate) csv: Option<CsvSource>,
     pub(crate) webhook_secret: Option<Zeroizing<Vec<u8>>>,
     pub(crate) stdin: bool,
     pub(crate) sod: Option<SodRules>,
+    /// Reviews that begin again and again.
+    pub(crate) reviews: Vec<Recurring>,
     /// What is no mistake, and may be none that was meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -78,6 +84,8 @@ pub(crate) struct CsvSource {
     pub(crate) path: PathBuf,
     /// Where the last day of a contract ends.
     pub(crate) zone: Tz,
+    /// Columns that are attributes of a person besides those that everybody has.
+    pub(crate) attributes: Vec<String>,
     pub(crate) guard: FeedGuard,
 }
 
@@ -109,6 +117,8 @@ struct TlsToml {
 struct TokenToml {
     name: Spanned<String>,
     role: Role,
+    /// Who decides with it.
+    person: Option<PersonId>,
     file: Spanned<PathBuf>,
 }
 
@@ -139,6 +149,8 @@ struct CsvToml {
     path: Spanned<PathBuf>,
     #[serde(default = "utc")]
     time_zone: Tz,
+    #[serde(default)]
+    attributes: Vec<Spanned<String>>,
     #[serde(default)]
     guard: FeedGuard,
 }
@@ -175,7 +187,9 @@ impl Config {
         if text.len() as u64 > CONFIG_BYTES_MAX {
             return Err(whole(format!("longer than {CONFIG_BYTES_MAX} bytes")));
         }
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        // The directory of a file that stands here is nothing, which is no directory.
+        let beside = path.parent().filter(|beside| !beside.as_os_str().is_empty());
+        Self::parse(&text, beside.unwrap_or(Path::new(".")))
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, Vec<Mistake>> {
@@ -292,7 +306,7 @@ impl Reader<'_> {
         let (mut data_dir, mut listen, mut tls) = (None, None, None);
         let (mut tokens, mut probe_every, mut thresholds) = (None, None, Some(Thresholds::default()));
         let (mut guard, mut alerts) = (Some(GuardToml::default()), alerts::Alerts::default());
-        let mut connectors = None;
+        let (mut connectors, mut reviews) = (None, Vec::new());
         let (mut csv, mut webhook_secret, mut stdin, mut sod) = (None, None, false, None);
         for (key, value) in document {
             let at = key.span().start;
@@ -329,9 +343,10 @@ impl Reader<'_> {
                     }
                 }
                 "sod" => sod = self.sod(value),
+                "review" => reviews = self.reviews(value),
                 name => {
                     let known = "`data_dir`, `listen`, `probe_every_s`, `tls`, `api`, `thresholds`, `guard`, \
-                                 `connector`, `alert`, `source`, `sod`";
+                                 `connector`, `alert`, `source`, `sod`, `review`";
                     self.mistake(at, format!("unknown field `{name}`, expected one of {known}"));
                 }
             }
@@ -368,8 +383,10 @@ impl Reader<'_> {
                        with `cert` and `key`, or listen on 127.0.0.1";
             self.mistake(listen_at, format!("{listen} {why}"));
         }
+        let csv = csv.map(|csv| self.csv(csv));
         let guard = guard?;
         let connectors = connectors?;
+        let reviews = self.known_reviews(reviews, &connectors.connectors);
         Some(Config {
             data_dir: self.path(&data_dir?),
             listen,
@@ -386,18 +403,16 @@ impl Reader<'_> {
                 always_allowed: guard.always_allowed,
             },
             connectors: connectors.connectors,
-            mapped: connectors.mapped,
+            compared: connectors.compared,
+            owners: connectors.owners,
             credential_ends: connectors.credential_ends,
             secrets: connectors.secrets,
             sinks: alerts.sinks,
-            csv: csv.map(|csv| CsvSource {
-                path: self.path(csv.path.get_ref()),
-                zone: csv.time_zone,
-                guard: csv.guard,
-            }),
+            csv,
             webhook_secret,
             stdin,
             sod,
+            reviews,
             warnings: std::mem::take(&mut self.warnings),
         })
     }
@@ -409,18 +424,37 @@ impl Reader<'_> {
 
     fn tokens(&mut self, value: Spanned<DeValue<'_>>) -> Access {
         let mut access = Access::default();
-        for (_, TokenToml { name, role, file }) in self.each::<TokenToml>(value, "api.token") {
+        for (_, TokenToml { name, role, person, file }) in self.each::<TokenToml>(value, "api.token") {
             let Some(token) = self.secret(&file) else { continue };
             if token.chars().count() < API_TOKEN_CHARS_MIN {
                 let why = format!(
                     "a token has at least {API_TOKEN_CHARS_MIN} characters: `openssl rand -hex 32` makes one"
                 );
                 self.mistake(file.span().start, why);
-            } else if !access.add(name.get_ref(), role, &token) {
+            } else if role == Role::Reviewer && person.is_none() {
+                let why = "`person` is missing: whoever reviews decides under their own identifier";
+                self.mistake(name.span().start, why);
+            } else if !access.add(name.get_ref(), role, person, &token) {
                 self.mistake(name.span().start, format!("`{}` or its token is there twice", name.get_ref()));
             }
         }
         access
+    }
+
+    fn csv(&mut self, csv: CsvToml) -> CsvSource {
+        for name in &csv.attributes {
+            let own = crate::people::PLAIN.iter().chain(&["id", "groups", "end_date"]);
+            if own.into_iter().any(|own| own == name.get_ref()) {
+                let why = format!("`{}` is always read, as what it is", name.get_ref());
+                self.mistake(name.span().start, why);
+            }
+        }
+        CsvSource {
+            path: self.path(csv.path.get_ref()),
+            zone: csv.time_zone,
+            attributes: csv.attributes.into_iter().map(Spanned::into_inner).collect(),
+            guard: csv.guard,
+        }
     }
 
     fn webhook(&mut self, value: Spanned<DeValue<'_>>) -> Option<Zeroizing<Vec<u8>>> {

@@ -92,6 +92,8 @@ pub(crate) async fn run(data_dir: &Path, as_json: bool) -> Result<(), Failure> {
     let api = format!("http://{}", listener.local_addr().map_err(Failure::stopped)?);
     let router = api::router(engine.clone(), Access::by(&token));
 
+    // Whoever is told that it serves may end it at once.
+    let told = stop();
     if as_json {
         let applications: Vec<_> = applications
             .iter()
@@ -128,8 +130,9 @@ pub(crate) async fn run(data_dir: &Path, as_json: bool) -> Result<(), Failure> {
         served = axum::serve(listener, router).into_future() => served.map_err(Failure::stopped),
         worked = engine.run() => worked.map_err(Failure::stopped),
         () = engine.deliver_alerts() => Ok(()),
+        reviewed = engine.watch_access() => reviewed.map(|never| match never {}).map_err(Failure::stopped),
         shown = show => shown,
-        () = stop() => Ok(()),
+        () = told => Ok(()),
     }
 }
 
@@ -154,16 +157,18 @@ fn random_text() -> Result<String, Failure> {
     Ok(data_encoding::HEXLOWER.encode(&bytes))
 }
 
-/// Until somebody says so.
-pub(crate) async fn stop() {
-    let ended = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut ended) => ended.recv().await,
+/// Until somebody says so. It is listened for from the call on.
+pub(crate) fn stop() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut ended, mut interrupted) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let told = async |signal: &mut std::io::Result<tokio::signal::unix::Signal>| match signal {
+            Ok(signal) => drop(signal.recv().await),
             Err(_) => std::future::pending().await,
+        };
+        tokio::select! {
+            () = told(&mut ended) => {}
+            () = told(&mut interrupted) => {}
         }
-    };
-    tokio::select! {
-        _ = ended => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }

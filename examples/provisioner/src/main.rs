@@ -19,6 +19,7 @@ mod json;
 mod people;
 mod progress;
 mod remote;
+mod renewed;
 mod scim;
 mod secrets;
 mod serve;
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
             Command::Approve(wanted) => verbs::approve(wanted, &mut answer).await,
             Command::Report(wanted) => verbs::report(wanted, &mut answer).await,
             Command::Reconcile(wanted) => verbs::reconcile(wanted, &mut answer).await,
+            Command::Review(wanted) => verbs::review::run(wanted, &mut answer).await,
+            Command::Sod(wanted) => verbs::sod::run(wanted, &mut answer).await,
             Command::Scim(arguments) => scim::run(arguments, &mut answer).await,
         }
     });

@@ -1,5 +1,7 @@
 //! What a source says about people, and what follows for each application.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use connector_health::event::{Attributes, Changes, EventError, Lane};
 use connector_health::outbox::OutboxError;
@@ -11,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::connector::USER_NAME;
 
+/// Attributes that every person may have; `attributes` has the others.
+pub(crate) const PLAIN: &[&str] = &[USER_NAME, "display_name", "email"];
 /// Most groups of one person in one event.
 pub(crate) const GROUPS_MAX: usize = 1_000;
 
@@ -57,6 +61,9 @@ pub(crate) struct Person {
     pub(crate) email: Option<Option<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) groups: Option<Vec<EntitlementId>>,
+    /// By name; what it does not name stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) attributes: BTreeMap<String, Option<String>>,
 }
 
 fn spoken_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
@@ -72,6 +79,8 @@ pub(crate) enum Mistake {
     Unknown,
     #[error("somebody has at most {GROUPS_MAX} groups")]
     TooManyGroups,
+    #[error("`{0}` has a place of its own beside `attributes`")]
+    NotThere(String),
     #[error(transparent)]
     Event(#[from] EventError),
     #[error(transparent)]
@@ -90,6 +99,10 @@ impl Happening {
         let person = &self.person;
         if person.groups.as_ref().is_some_and(|groups| groups.len() > GROUPS_MAX) {
             return Err(Mistake::TooManyGroups);
+        }
+        let misplaced = |name: &&String| PLAIN.contains(&name.as_str()) || name.as_str() == "groups";
+        if let Some(name) = person.attributes.keys().find(misplaced) {
+            return Err(Mistake::NotThere(name.clone()));
         }
         let known = outbox.store().lanes_of(&person.id).await.map_err(OutboxError::from)?;
         // What changes about nobody would wait for ever, and hold up the joiner that comes late.
@@ -165,7 +178,14 @@ impl Happening {
 impl Person {
     /// Of whom nothing is said but who it is.
     pub(crate) fn named(id: PersonId) -> Self {
-        Self { id, user_name: None, display_name: None, email: None, groups: None }
+        Self {
+            id,
+            user_name: None,
+            display_name: None,
+            email: None,
+            groups: None,
+            attributes: BTreeMap::new(),
+        }
     }
 
     fn attributes(&self) -> Result<Attributes, Mistake> {
@@ -178,6 +198,10 @@ impl Person {
                 attributes.insert(name.to_owned(), Attribute::from(value.as_str()));
             }
         }
+        let others = self.attributes.iter();
+        attributes.extend(
+            others.filter_map(|(name, value)| Some((name.clone(), Attribute::from(value.as_deref()?)))),
+        );
         Ok(attributes)
     }
 
@@ -191,6 +215,8 @@ impl Person {
                 changes.insert(name.to_owned(), value.as_deref().map(Attribute::from));
             }
         }
+        let others = self.attributes.iter();
+        changes.extend(others.map(|(name, value)| (name.clone(), value.as_deref().map(Attribute::from))));
         changes
     }
 }
@@ -208,7 +234,8 @@ pub(crate) fn read(text: &str) -> Result<Vec<Happening>, Vec<BadLine>> {
     let bad = |line: usize, error: &serde_json::Error| BadLine {
         line: line + error.line().max(1) - 1,
         column: error.column(),
-        message: error.to_string(),
+        // Its place stands beside it.
+        message: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
     };
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(|error| vec![bad(1, &error)]);

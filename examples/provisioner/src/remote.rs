@@ -84,17 +84,23 @@ impl Remote {
     }
 
     pub(crate) async fn look(&self, segments: &[&str]) -> Result<Value, Failure> {
-        let (_, text) = self.ask(Method::GET, &self.url(segments, "")).await?;
+        let (_, text) = self.ask(Method::GET, &self.url(segments, ""), None).await?;
         self.json(&text)
     }
 
     pub(crate) async fn text(&self, segments: &[&str], query: &str) -> Result<String, Failure> {
-        Ok(self.ask(Method::GET, &self.url(segments, query)).await?.1)
+        Ok(self.ask(Method::GET, &self.url(segments, query), None).await?.1)
+    }
+
+    /// Asks for a change that takes more words.
+    pub(crate) async fn send(&self, segments: &[&str], body: &Value) -> Result<Value, Failure> {
+        let (_, text) = self.ask(Method::POST, &self.url(segments, ""), Some(body)).await?;
+        self.json(&text)
     }
 
     /// Asks for a change; what is answered, also where it was refused in part.
     pub(crate) async fn change(&self, segments: &[&str], query: &str) -> Result<Value, Failure> {
-        let (_, text) = self.ask(Method::POST, &self.url(segments, query)).await?;
+        let (_, text) = self.ask(Method::POST, &self.url(segments, query), None).await?;
         self.json(&text)
     }
 
@@ -107,13 +113,21 @@ impl Remote {
         Failure::Remote { base: self.base.to_string(), what, cause }
     }
 
-    async fn ask(&self, method: Method, url: &str) -> Result<(StatusCode, String), Failure> {
+    async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, String), Failure> {
         let unreachable = |error: reqwest::Error| {
             let why = if error.is_timeout() { "no answer in time".to_owned() } else { innermost(&error) };
             self.failed(Cause::Unreachable, why)
         };
-        let asked = self.client.request(method, url).bearer_auth(self.token.as_str()).send();
-        let mut answer = asked.await.map_err(unreachable)?;
+        let mut asked = self.client.request(method, url).bearer_auth(self.token.as_str());
+        if let Some(body) = body {
+            asked = asked.header("content-type", "application/json").body(body.to_string());
+        }
+        let mut answer = asked.send().await.map_err(unreachable)?;
         let status = answer.status();
         let mut body = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(unreachable)? {

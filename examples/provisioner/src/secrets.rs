@@ -1,4 +1,4 @@
-//! Secrets in files that only their owner may read, read again when they change.
+//! Secrets in files that only their owner may read, read again when they change; or in the environment.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -39,23 +39,26 @@ fn stamped(path: &Path) -> Result<(Stamp, Zeroizing<String>), String> {
     let room = usize::try_from(SECRET_BYTES_MAX).unwrap_or_default();
     let mut text = Zeroizing::new(String::with_capacity(room));
     file.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(|error| failed(&error))?;
-    let secret = text.trim();
-    if secret.is_empty() {
-        return Err(failed(&"nothing is in it"));
+    Ok((stamp(&known), sound(&text).map_err(|why| failed(&why))?))
+}
+
+/// A secret of one line, without what surrounds it.
+fn sound(text: &str) -> Result<Zeroizing<String>, &'static str> {
+    match text.trim() {
+        "" => Err("nothing is in it"),
+        secret if secret.chars().any(char::is_control) => Err("more than one line, or a control character"),
+        secret => Ok(Zeroizing::new(secret.to_owned())),
     }
-    if secret.chars().any(char::is_control) {
-        return Err(failed(&"more than one line, or a control character"));
-    }
-    Ok((stamp(&known), Zeroizing::new(secret.to_owned())))
 }
 
 fn stamp(known: &std::fs::Metadata) -> Stamp {
     (known.ino(), known.len(), known.mtime(), known.mtime_nsec(), known.dev())
 }
 
-/// A credential whose secret lies in a file. Whoever replaces the file need not restart anything.
-pub(crate) struct FileSecret {
-    path: PathBuf,
+/// A credential whose secret lies in a file, where whoever replaces the file need not restart anything; or in a variable of the
+/// environment, where it stays what it was at the start.
+pub(crate) struct StoredSecret {
+    place: Place,
     /// Name of a user or client, where there is one beside the secret.
     id: Option<String>,
     known: Mutex<(Stamp, Credential)>,
@@ -63,23 +66,49 @@ pub(crate) struct FileSecret {
     seen: Mutex<Stamp>,
 }
 
-impl FileSecret {
-    pub(crate) fn open(path: PathBuf, id: Option<String>) -> Result<Self, String> {
+enum Place {
+    File(PathBuf),
+    Environment,
+}
+
+impl StoredSecret {
+    pub(crate) fn in_file(path: PathBuf, id: Option<String>) -> Result<Self, String> {
         let (stamp, secret) = stamped(&path)?;
-        let known = Mutex::new((stamp, credential(id.as_deref(), &secret)));
-        Ok(Self { path, id, known, seen: Mutex::new(stamp) })
+        Ok(Self::stored(Place::File(path), stamp, id, &secret))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn in_environment(name: &str, id: Option<String>) -> Result<Self, String> {
+        let text = Zeroizing::new(std::env::var(name).map_err(|error| format!("`{name}`: {error}"))?);
+        let secret = sound(&text).map_err(|why| format!("`{name}`: {why}"))?;
+        Ok(Self::stored(Place::Environment, Stamp::default(), id, &secret))
     }
 
-    /// Whether the file is another than at the last call.
-    pub(crate) fn changed(&self) -> bool {
-        let Ok(known) = std::fs::metadata(&self.path) else { return false };
-        let now = stamp(&known);
+    fn stored(place: Place, stamp: Stamp, id: Option<String>, secret: &str) -> Self {
+        let known = Mutex::new((stamp, credential(id.as_deref(), secret)));
+        Self { place, id, known, seen: Mutex::new(stamp) }
+    }
+
+    /// Whether it is another than at the last call; and where it lies then.
+    pub(crate) fn changed(&self) -> Option<&Path> {
+        let Place::File(path) = &self.place else { return None };
+        let now = stamp(&std::fs::metadata(path).ok()?);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *seen, now) != now
+        (std::mem::replace(&mut *seen, now) != now).then_some(path)
+    }
+
+    /// As it is now. Says why there is none.
+    pub(crate) fn now(&self) -> Result<Credential, String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Place::File(path) = &self.place {
+            let failed = |error: std::io::Error| format!("`{}`: {error}", path.display());
+            let now = stamp(&std::fs::metadata(path).map_err(failed)?);
+            if known.0 != now {
+                // A file that is gone or open to others is no credential, whatever it was before.
+                let (stamp, secret) = stamped(path)?;
+                *known = (stamp, credential(self.id.as_deref(), &secret));
+            }
+        }
+        Ok(known.1.clone())
     }
 }
 
@@ -91,16 +120,9 @@ fn credential(id: Option<&str>, secret: &str) -> Credential {
 }
 
 #[async_trait]
-impl Credentials for FileSecret {
+impl Credentials for StoredSecret {
     async fn current(&self) -> Result<Credential, SourceError> {
-        let now = stamp(&std::fs::metadata(&self.path)?);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.0 != now {
-            // A file that is gone or open to others is no credential, whatever it was before.
-            let (stamp, secret) = stamped(&self.path)?;
-            *known = (stamp, credential(self.id.as_deref(), &secret));
-        }
-        Ok(known.1.clone())
+        Ok(self.now()?)
     }
 }
 
@@ -122,13 +144,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         write(&path, "one\n");
-        let secret = FileSecret::open(path.clone(), Some("ann".to_owned())).unwrap();
+        let secret = StoredSecret::in_file(path.clone(), Some("ann".to_owned())).unwrap();
         let before = secret.current().await.unwrap();
         assert_eq!((before.id.as_deref(), before.secret.expose()), (Some("ann"), "one"));
-        assert!(!secret.changed());
+        assert!(secret.changed().is_none());
         write(&path, "two\n");
         assert_eq!(secret.current().await.unwrap().secret.expose(), "two");
-        assert!(secret.changed() && !secret.changed());
+        assert!(secret.changed().is_some() && secret.changed().is_none());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         write(&path, "");
         let error = secret.current().await.unwrap_err().to_string();

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::config::{Config, Mistake};
 use crate::engine::{Engine, EngineError, Settings};
 use crate::failure::Failure;
-use crate::secrets::FileSecret;
+use crate::secrets::StoredSecret;
 use crate::source::csv::CsvFeed;
 use crate::source::ends::Ends;
 use crate::source::{stdin, webhook};
@@ -81,7 +81,8 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
         sinks: config.sinks,
     };
     let engine = Engine::open(settings, connectors).await.map_err(Failure::stopped)?;
-    let engine = Arc::new(engine.with_rules(config.mapped, config.sod));
+    let engine = engine.with_rules(config.compared, config.sod).with_reviews(config.owners, config.reviews);
+    let engine = Arc::new(engine);
     for (connector, ends) in &config.credential_ends {
         engine.credential_ends(connector, *ends);
     }
@@ -103,6 +104,8 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
     let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     engine.note(Entry::new("service.started").outcome("success")).await.map_err(Failure::stopped)?;
+    // Whoever is told that it serves may end it at once.
+    let told = demo::stop();
     let api = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
     say(&format!("serving on {api}"));
     if answer.json {
@@ -145,6 +148,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
             failed = from_stdin => failed,
             failed = ends.watch() => failed.map(|never| match never {}),
             failed = watch_secrets(&engine, &secrets) => failed,
+            failed = engine.watch_access() => failed.map(|never| match never {}),
         }
     };
     let mut served = std::pin::pin!(served);
@@ -154,7 +158,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
         outcome = &mut worked => outcome.map_err(Failure::stopped),
         outcome = sources => outcome.map_err(Failure::stopped),
         () = engine.deliver_alerts() => Ok(()),
-        () = demo::stop() => Ok(()),
+        () = told => Ok(()),
     };
     if let Err(failure) = outcome {
         return Err(Failure::stopped(format!("the service has stopped: {}", failure.sentence())));
@@ -178,13 +182,13 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
 /// A file that was replaced is tried at once, however long the old credential had been refused.
 async fn watch_secrets(
     engine: &Engine,
-    secrets: &[(ConnectorId, Arc<FileSecret>)],
+    secrets: &[(ConnectorId, Arc<StoredSecret>)],
 ) -> Result<(), EngineError> {
     loop {
         tokio::time::sleep(SECRETS_LOOK_EVERY).await;
         for (connector, secret) in secrets {
-            if secret.changed() {
-                say(&format!("{connector}: there is a new credential in {}", secret.path().display()));
+            if let Some(path) = secret.changed() {
+                say(&format!("{connector}: there is a new credential in {}", path.display()));
                 engine.credential_replaced(connector).await?;
             }
         }

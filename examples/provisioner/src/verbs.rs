@@ -1,7 +1,10 @@
 //! What is asked of the running service from the command line.
 
+pub(crate) mod review;
+pub(crate) mod sod;
+
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -108,8 +111,9 @@ enum Form {
 pub(crate) struct Reconcile {
     /// Which
     connector: String,
-    /// What to do about what is found: `disable-leavers` deprovisions again who left and is active. Nothing without it
-    #[arg(long, value_name = "WHAT", value_parser = ["disable-leavers"])]
+    /// What to do about what is found: `disable-leavers` deprovisions again who left and is active, `revoke-violations` takes rights
+    /// away that nobody may have together, where the rule says so. Nothing without it
+    #[arg(long, value_name = "WHAT", value_parser = ["disable-leavers", "revoke-violations"])]
     apply: Option<String>,
     #[command(flatten)]
     at: At,
@@ -287,16 +291,27 @@ pub(crate) async fn approve(wanted: &Approve, answer: &mut Answer) -> Result<u8,
 }
 
 pub(crate) async fn report(wanted: &Report, answer: &mut Answer) -> Result<u8, Failure> {
-    let format = match wanted.format {
+    let remote = Remote::new(&wanted.at)?;
+    exported(&remote, &["offboardings", &wanted.person], wanted.format, wanted.out.as_deref(), answer).await
+}
+
+/// A report in its form, into a file or onto standard output.
+async fn exported(
+    remote: &Remote,
+    place: &[&str],
+    form: Form,
+    out: Option<&Path>,
+    answer: &mut Answer,
+) -> Result<u8, Failure> {
+    let format = match form {
         Form::Json => "json",
         Form::Csv => "csv",
         Form::Html => "html",
     };
-    let remote = Remote::new(&wanted.at)?;
-    let record = remote.text(&["offboardings", &wanted.person], &format!("?format={format}")).await?;
-    match &wanted.out {
+    let record = remote.text(place, &format!("?format={format}")).await?;
+    match out {
         Some(path) => files::private_file(path, record.as_bytes()).map_err(Failure::stopped)?,
-        None if matches!(wanted.format, Form::Json) => {
+        None if matches!(form, Form::Json) => {
             let record: Value = serde_json::from_str(&record)
                 .map_err(|_| remote.failed(Cause::NoService, "the record cannot be read".to_owned()))?;
             json::write_line(&mut answer.out, &record)?;
@@ -336,8 +351,15 @@ pub(crate) async fn reconcile(wanted: &Reconcile, answer: &mut Answer) -> Result
         for line in report.table(usize::MAX).lines() {
             writeln!(answer.out, "{}", inert(line))?;
         }
-        if wanted.apply.is_some() {
-            writeln!(answer.out, "{} deprovisioned again", number(&found, "requeued"))?;
+        for violation in all(&found, "violations").filter_map(Value::as_str) {
+            writeln!(answer.out, "{}", inert(violation))?;
+        }
+        match wanted.apply.as_deref() {
+            Some("disable-leavers") => {
+                writeln!(answer.out, "{} deprovisioned again", number(&found, "requeued"))?;
+            }
+            Some(_) => writeln!(answer.out, "{} rights to revoke", number(&found, "rights_revoked"))?,
+            None => {}
         }
     }
     Ok(match (&report.incomplete, report.counts.false_completions) {

@@ -118,18 +118,39 @@ const leaverRow = (leaver, now) => {
   return made;
 };
 
+const row = (...cells) => {
+  const made = element("tr");
+  made.append(...cells.map((cell, at) => {
+    const shown = at === 0 ? Object.assign(element("th"), { scope: "row" }) : element("td");
+    shown.append(cell);
+    return shown;
+  }));
+  return made;
+};
+
+const reviewRow = (review, now) => {
+  const due = element("span", new Date(review.due_at).toLocaleDateString(), review.overdue ? "bad" : undefined);
+  if (review.overdue) due.append(` (${since(review.due_at, now)} ago)`);
+  const revokes = element("span", String(review.revokes_waiting), review.revokes_waiting > 0 ? "warn" : undefined);
+  const decided = `${review.decisions_made} of ${review.decisions_total}`;
+  return row(name(review.name), due, review.unassigned > 0 ? `${decided}, ${review.unassigned} without a reviewer` : decided, revokes);
+};
+
 const show = (status) => {
   byId("login").hidden = true;
   byId("content").hidden = false;
   const ill = status.connectors.filter((connector) => connector.state !== "healthy").length;
   const open = status.leavers_open;
+  const { held, violations } = status.duty;
   const queued = status.connectors.reduce((sum, one) => sum + one.provisioning_queued + one.deprovisioning_queued, 0);
   byId("headline").textContent = open > 0
     ? `✕ ${open} ${open === 1 ? "person who left is" : "people who left are"} not confirmed to be out`
     : ill > 0
       ? `▲ ${ill} of ${status.connectors.length} applications need attention`
-      : "✓ All is well";
-  byId("headline").className = open > 0 ? "bad" : ill > 0 ? "warn" : "good";
+      : violations.length > 0
+        ? `▲ ${violations.length} ${violations.length === 1 ? "violation" : "violations"} of separation of duty`
+        : "✓ All is well";
+  byId("headline").className = open > 0 ? "bad" : ill + violations.length > 0 ? "warn" : "good";
   byId("updated").textContent = `as of ${new Date(status.now).toLocaleTimeString()}`;
   byId("tiles").replaceChildren(
     tile(open, open === 1 ? "leaver not confirmed" : "leavers not confirmed", "bad"),
@@ -147,6 +168,22 @@ const show = (status) => {
   byId("more-leavers").textContent = `and ${open - status.leavers.length} more`;
   byId("held").hidden = status.held === 0;
   byId("held").textContent = `${status.held} leavers are held: more at once than expected. Approve them if they are meant.`;
+
+  byId("duty").hidden = held.length + violations.length === 0;
+  byId("violations").replaceChildren(...violations.map((violation) => element("li", violation.message, "bad")));
+  byId("grants").hidden = held.length === 0;
+  byId("grants").tBodies[0].replaceChildren(...held.map((grant) =>
+    row(name(grant.person), `${grant.entitlement} on ${grant.connector}`, grant.risks.join(", "), grant.message)));
+
+  byId("reviews").hidden = status.reviews.length === 0;
+  byId("reviews").querySelector("tbody").replaceChildren(...status.reviews.map((review) => reviewRow(review, status.now)));
+
+  byId("sources").hidden = status.sources.length === 0;
+  byId("sources").querySelector("ul").replaceChildren(...status.sources.map((source) => {
+    const item = element("li", undefined, source.waits_for_approval ? "warn" : undefined);
+    item.append(element("strong", source.source), " ", source.message);
+    return item;
+  }));
 
   byId("no-alerts").hidden = status.alerts.length > 0;
   byId("alerts").replaceChildren(...status.alerts.map((alert) => {

@@ -28,11 +28,11 @@ pub(super) async fn run(engine: &Engine, stage: &Stage) -> Result<(), Failure> {
         "1. Ann joins. An account for her is made in each application, and read again before it is believed."
     );
     let person = Person {
-        id: ann.clone(),
         user_name: Some("ann@example.com".to_owned()),
         display_name: Some(Some("Ann Lee".to_owned())),
         email: Some(Some("ann@example.com".to_owned())),
         groups: Some(vec![EntitlementId::new("staff").map_err(Failure::stopped)?]),
+        ..Person::named(ann.clone())
     };
     take(engine, Kind::Joiner, person.clone()).await?;
     until(engine, "accounts were not made", async || {

@@ -1,6 +1,6 @@
 //! What an application has against what it should have, from a listing of all its accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{Engine, EngineError};
 use crate::connector::USER_NAME;
+use crate::people::PLAIN;
 
 /// Lanes that are read at a time.
 const LANES_AT_ONCE: usize = 1_000;
@@ -32,6 +33,8 @@ const FINDINGS_SHOWN_MAX: usize = 10_000;
 pub(crate) enum Apply {
     /// Whoever left and is active is deprovisioned again.
     DisableLeavers,
+    /// Rights that nobody may have together are revoked where the rule says so.
+    RevokeViolations,
 }
 
 /// The last reconciliation of each connector.
@@ -48,6 +51,8 @@ struct Job {
 struct Done {
     report: Report,
     requeued: u64,
+    violations: Vec<String>,
+    rights_revoked: u64,
 }
 
 impl Job {
@@ -94,7 +99,7 @@ impl Engine {
             Some(Err(why)) => {
                 json!({"state": "failed", "intents": intents, "accounts": accounts, "message": why})
             }
-            Some(Ok(Done { report, requeued })) => {
+            Some(Ok(Done { report, requeued, violations, rights_revoked })) => {
                 let mut short = report.clone();
                 short.findings.truncate(FINDINGS_SHOWN_MAX);
                 json!({
@@ -102,6 +107,8 @@ impl Engine {
                     "intents": intents,
                     "accounts": accounts,
                     "requeued": requeued,
+                    "violations": violations,
+                    "rights_revoked": rights_revoked,
                     "findings_left_out": report.findings.len().saturating_sub(FINDINGS_SHOWN_MAX),
                     "report": short,
                 })
@@ -121,7 +128,7 @@ impl Engine {
         job.intents.store(intents.len() as u64, Ordering::Relaxed);
         let broken = |error: &dyn std::fmt::Display| EngineError::Reconcile(error.to_string());
         let mut reconciliation =
-            Reconciliation::new(id.clone(), Settings::default(), intents).map_err(|error| broken(&error))?;
+            Reconciliation::new(id.clone(), settings(), intents).map_err(|error| broken(&error))?;
         let connector = self
             .connectors
             .iter()
@@ -129,11 +136,19 @@ impl Engine {
             .map(|(_, connector)| Arc::clone(connector));
         let Some(connector) = connector else { return Err(broken(&"there is no such connector")) };
         let mut listing = Listing::new(id.clone());
+        let (concerns_duty, listed_at) = (self.duty.concerns(id), Utc::now());
+        let known = if concerns_duty { self.known_accounts(id).await? } else { BTreeMap::new() };
+        let mut rights: BTreeMap<PersonId, BTreeSet<_>> = BTreeMap::new();
         let mut accounts = connector.accounts();
         while let Some(listed) = accounts.next().await {
             match listed {
                 Ok(listed) => {
-                    let account = account(listed, self.mapped.contains(id));
+                    let person = listed.person.as_ref().or_else(|| known.get(&listed.account));
+                    if let Some(person) = person.filter(|_| concerns_duty && !listed.entitlements.is_empty())
+                    {
+                        rights.entry(person.clone()).or_default().extend(listed.entitlements.iter().cloned());
+                    }
+                    let account = account(listed, self.compared.get(id));
                     if let Some(received) = listing.receive(account) {
                         reconciliation.account(received);
                     }
@@ -154,7 +169,17 @@ impl Engine {
             .field("incomplete", &report.incomplete)
             .field("leavers_active", &left);
         self.record(ended).await?;
-        let mut requeued = 0_u64;
+        if concerns_duty && report.incomplete.is_none() {
+            self.listed_for_duty(id, rights, listed_at).await?;
+        }
+        let violations = self.violations_at(id);
+        let (mut requeued, mut rights_revoked) = (0_u64, 0_u64);
+        if apply == Some(Apply::RevokeViolations) && report.incomplete.is_none() {
+            for violation in &violations {
+                rights_revoked = rights_revoked.saturating_add(self.remedy(violation).await?);
+            }
+        }
+        let violations = violations.iter().map(ToString::to_string).collect();
         if apply == Some(Apply::DisableLeavers) && report.incomplete.is_none() {
             for person in left {
                 let again =
@@ -168,7 +193,7 @@ impl Engine {
             }
             self.wake.notify_one();
         }
-        Ok(Done { report, requeued })
+        Ok(Done { report, requeued, violations, rights_revoked })
     }
 
     /// What every person of a connector should have there.
@@ -188,7 +213,7 @@ impl Engine {
                         Standing::Revoked { confirmed_at: self.confirmed_at(&lane, order).await? }
                     }
                 };
-                intents.push(intent(person, standing, &lane, self.mapped.contains(id)));
+                intents.push(intent(person, standing, &lane, self.compared.get(id)));
             }
         }
     }
@@ -216,10 +241,16 @@ fn leavers(report: &Report) -> Vec<PersonId> {
     certain.filter_map(|finding| finding.persons.first().cloned()).collect()
 }
 
-/// Where a mapping makes the account's attributes, these say nothing about those of the person.
-fn intent(person: PersonId, standing: Standing, lane: &LaneRecord, is_mapped: bool) -> Intended {
-    let attributes = if is_mapped { Attributes::new() } else { lane.intended.attributes() };
-    let (user_name, emails, attributes) = told(attributes);
+/// Names are written in capitals, or not, as the application likes it.
+fn settings() -> Settings {
+    Settings { case_insensitive_attributes: [USER_NAME.to_owned()].into(), ..Settings::default() }
+}
+
+/// Attributes that accounts show by these names. Others say nothing about those of the person.
+type Compared<'c> = Option<&'c BTreeSet<String>>;
+
+fn intent(person: PersonId, standing: Standing, lane: &LaneRecord, compared: Compared<'_>) -> Intended {
+    let (user_name, emails, attributes) = told(lane.intended.attributes(), compared);
     Intended {
         external_id: Some(person.as_str().to_owned()),
         account_id: lane.account.as_ref().map(|account| account.as_str().to_owned()),
@@ -232,9 +263,8 @@ fn intent(person: PersonId, standing: Standing, lane: &LaneRecord, is_mapped: bo
     }
 }
 
-fn account(listed: ListedAccount, is_mapped: bool) -> Account {
-    let attributes = if is_mapped { Attributes::new() } else { listed.attributes };
-    let (user_name, emails, attributes) = told(attributes);
+fn account(listed: ListedAccount, compared: Compared<'_>) -> Account {
+    let (user_name, emails, attributes) = told(listed.attributes, compared);
     Account {
         id: listed.account.as_str().to_owned(),
         external_id: listed.person.map(|person| person.as_str().to_owned()),
@@ -249,14 +279,21 @@ fn account(listed: ListedAccount, is_mapped: bool) -> Account {
 type Told = (Option<String>, Vec<String>, BTreeMap<String, String>);
 
 /// User name, addresses, and all as text.
-fn told(attributes: Attributes) -> Told {
+fn told(attributes: Attributes, compared: Compared<'_>) -> Told {
+    let shows = |name: &str| match compared {
+        Some(compared) => compared.contains(name),
+        None => PLAIN.contains(&name),
+    };
     let text = |value: Attribute| match value {
         Attribute::Unique(text) | Attribute::Plain(Value::String(text)) => Some(text),
         Attribute::Person(person) => Some(person.as_str().to_owned()),
         Attribute::Plain(_) => None,
     };
-    let attributes: BTreeMap<String, String> =
-        attributes.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect();
+    let attributes: BTreeMap<String, String> = attributes
+        .into_iter()
+        .filter(|(name, _)| shows(name))
+        .filter_map(|(name, value)| Some((name, text(value)?)))
+        .collect();
     let user_name = attributes.get(USER_NAME).cloned();
     let emails = attributes.get("email").cloned().into_iter().collect();
     (user_name, emails, attributes)

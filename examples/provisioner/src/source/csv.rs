@@ -183,8 +183,8 @@ impl CsvFeed {
         for fact in facts {
             let happening = match fact {
                 Fact::Joiner(entry) if self.is_over(entry, now) => continue,
-                Fact::Joiner(entry) => joiner(entry),
-                Fact::Mover { person, changes } => mover(person, changes),
+                Fact::Joiner(entry) => joiner(entry, &self.source.attributes),
+                Fact::Mover { person, changes } => mover(person, changes, &self.source.attributes),
                 Fact::Leaver { person, .. } => Ok(Some(leaver(person))),
                 Fact::LastDay { person, day } => {
                     let is_new = self.kept.snapshot.entry(person).is_none_or(|known| !known.works_here);
@@ -262,7 +262,7 @@ impl CsvFeed {
 
 type Told = Result<Option<Happening>, (PersonId, String)>;
 
-fn joiner(entry: &lifecycle::Entry) -> Told {
+fn joiner(entry: &lifecycle::Entry, others: &[String]) -> Told {
     let said = |name: &str| entry.attributes.get(name).cloned();
     let groups = groups(said("groups").as_deref()).map_err(|why| (entry.person.clone(), why))?;
     let person = Person {
@@ -270,16 +270,19 @@ fn joiner(entry: &lifecycle::Entry) -> Told {
         display_name: said("display_name").map(Some),
         email: said("email").map(Some),
         groups: Some(groups),
+        attributes: others
+            .iter()
+            .filter_map(|name| Some((name.clone(), Some(said(name).filter(|value| !value.is_empty())?))))
+            .collect(),
         ..Person::named(entry.person.clone())
     };
     Ok(Some(Happening { kind: Kind::Joiner, at: None, person }))
 }
 
-fn mover(person: &PersonId, changes: &[AttributeChange]) -> Told {
+fn mover(person: &PersonId, changes: &[AttributeChange], others: &[String]) -> Told {
     let mut moved = Person::named(person.clone());
     let mut any = false;
     for change in changes {
-        any = true;
         match change.name.as_str() {
             "user_name" if change.after.is_none() => {
                 return Err((person.clone(), "the user name is gone".to_owned()));
@@ -290,9 +293,13 @@ fn mover(person: &PersonId, changes: &[AttributeChange]) -> Told {
             "groups" => {
                 moved.groups = Some(groups(change.after.as_deref()).map_err(|why| (person.clone(), why))?);
             }
+            name if others.iter().any(|other| other == name) => {
+                moved.attributes.insert(name.to_owned(), change.after.clone());
+            }
             // A column that nobody asked for.
-            _ => {}
+            _ => continue,
         }
+        any = true;
     }
     Ok(any.then_some(Happening { kind: Kind::Mover, at: None, person: moved }))
 }

@@ -131,7 +131,7 @@ time_zone = "Mars/Olympus"
         (23, "connector `crm` is there twice"),
         (25, "is not encrypted"),
         (27, "no date such as 2026-12-31"),
-        (31, "there is no kind `carrier pigeon`"),
+        (31, "there is no kind `carrier pigeon`; there are `scim`, `ldap`"),
         (38, "unknown field `tokenfile`"),
         (41, "string"),
         (45, "points inside"),
@@ -145,6 +145,155 @@ time_zone = "Mars/Olympus"
     assert!(!said.out.contains("hunter2"), "{said:?}");
     let plain = check(dir.path(), text, &[]);
     assert!(plain.out.contains("provisioner.toml: line 3, column 1: unknown field `colour`"), "{plain:?}");
+}
+
+#[test]
+fn mistakes_of_every_kind_are_said_with_their_place() {
+    let dir = directory();
+    std::fs::write(dir.path().join("wiki.toml"), "base_url = \"https://wiki.example\"\ncolour = 1\n")
+        .unwrap();
+    let text = r#"data_dir = "data"
+[[api.token]]
+name = "ops"
+role = "operator"
+file = "ops.token"
+
+[[connector]]
+id = "directory"
+kind = "ldap"
+url = "http://ldap.example.com"
+password_file = "ops.token"
+bind_dn = "cn=p"
+people = "ou=people"
+object_classes = ["inetOrgPerson"]
+account_class = "inetOrgPerson"
+naming = "uid"
+person = "employeeNumber"
+attributes = { user_name = "uid" }
+disable = { by = "user_account_control" }
+
+[[connector]]
+id = "directory 2"
+kind = "ldap"
+url = "ldaps://ldap.example.com"
+password_file = "ops.token"
+password_env = "PATH"
+bind_dn = "cn=p"
+people = "ou=people"
+object_classes = ["inetOrgPerson"]
+account_class = "inetOrgPerson"
+naming = "uid"
+person = "employeeNumber"
+attributes = { user_name = "uid" }
+disable = { by = "user_account_control" }
+basedn = "ou=people"
+
+[[connector]]
+id = "directory 3"
+kind = "ldap"
+url = "ldaps://ldap.example.com"
+password_env = "NOBODY_SET_THIS"
+bind_dn = "cn=p"
+people = "ou=people"
+object_classes = ["inetOrgPerson"]
+account_class = "inetOrgPerson"
+naming = "uid"
+person = "employeeNumber"
+attributes = { user_name = "uid" }
+disable = { by = "user_account_control" }
+groups = { base = "nonsense", class = "groupOfNames", members = "member" }
+
+[[connector]]
+id = "wiki"
+kind = "http"
+description = "wiki.toml"
+
+[[connector]]
+id = "erp"
+kind = "sap_abap"
+url = "https://erp.example.com/path"
+client = "100"
+user = "PROV"
+password_file = "ops.token"
+person = "ADDRESS.INHOUSE_ML"
+user_name = "user_name"
+attributes = {}
+
+[[connector]]
+id = "s4"
+kind = "sap_business_user"
+url = "https://s4.example.com"
+user = "PROV"
+attributes = {}
+
+[[connector]]
+kind = "sap_business_user"
+url = "https://s4.example.com"
+user = "PROV"
+password_file = "ops.token"
+attributes = { user_name = "Nowhere.Name" }
+surprise = true
+"#;
+    let said = check(dir.path(), text, &["--json"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    let report = &said.json()[0];
+    for (line, part) in [
+        (10, "must begin with `ldaps://` or `ldap://`"),
+        (26, "`password_file` and `password_env` exclude each other"),
+        (35, "unknown field `basedn`"),
+        (41, "`NOBODY_SET_THIS`: environment variable not found"),
+        (50, "`groups.base`"),
+        (55, "`wiki.toml`: line 2, column 1: unknown field `colour`"),
+        (60, "the address must be `https://` and a host"),
+        (68, "needs `password_file` or `password_env`"),
+        (75, "missing field `id`"),
+        (81, "unknown field `surprise`"),
+    ] {
+        let found =
+            report["mistakes"].as_array().unwrap().iter().any(|mistake| {
+                mistake["line"] == line && mistake["message"].as_str().unwrap().contains(part)
+            });
+        assert!(found, "line {line}: {part}\n{report:#}");
+    }
+}
+
+#[test]
+fn mistakes_of_reviews_and_reviewers_are_said_with_their_place() {
+    let dir = directory();
+    secret(dir.path(), "bo.token", "abcdef0123456789abcdef0123456789");
+    let text = format!(
+        "{GOOD}\n[[api.token]]\nname = \"bo\"\nrole = \"reviewer\"\nfile = \"bo.token\"\n\
+         [[review]]\nname = \"Q\"\nowner = \"emp-7\"\nfirst = \"soon\"\nevery_months = 0\ndays = 14\nreviewers = []\n\
+         [[review]]\nname = \"Q\"\nowner = \"emp-7\"\nfirst = 2026-01-01\nevery_months = 3\ndays = 14\n\
+         reviewers = [\"manager\"]\nconnectors = [\"crm\", \"nowhere\"]\n\
+         [[review]]\nname = \"R\"\nowner = \"emp-7\"\nfirst = 2026-01-01\nevery_months = 3\ndays = 14\nreviewers = [\"boss\"]\n"
+    );
+    let said = check(dir.path(), &text, &[]);
+    assert_eq!(said.status, 2, "{said:?}");
+    for part in [
+        "line 17, column 8: `person` is missing",
+        "line 23, column 9: this is no date",
+        "line 24, column 16: `every_months` is 1 or more",
+        "line 26, column 13: `reviewers` says who decides",
+        "line 28, column 8: review `Q` is there twice",
+        "line 27, column 1: review `Q`: there is no connector `nowhere`",
+        "line 41, column 14: unknown variant `boss`",
+    ] {
+        assert!(said.out.contains(part), "{part}\n{}", said.out);
+    }
+}
+
+#[test]
+fn a_file_in_the_directory_where_one_stands_has_others_beside_it() {
+    let dir = directory();
+    let text = format!("{GOOD}\n[alert.log]\nfile = \"alerts.jsonl\"\n");
+    std::fs::write(dir.path().join("provisioner.toml"), text).unwrap();
+    let said = std::process::Command::new(env!("CARGO_BIN_EXE_provisioner"))
+        .args(["check", "--config", "provisioner.toml"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
 }
 
 #[test]
@@ -178,6 +327,11 @@ fn the_example_is_good_and_shows_every_setting() {
         "pager.secret",
         "mail.password",
         "hook.secret",
+        "directory.password",
+        "tickets.token",
+        "sap.password",
+        "security.token",
+        "bo.token",
     ];
     for (number, name) in secrets.into_iter().enumerate() {
         secret(dir.path(), name, &format!("{number}-0123456789abcdef0123456789abcdef"));
@@ -185,7 +339,9 @@ fn the_example_is_good_and_shows_every_setting() {
     let made = rcgen::generate_simple_self_signed(vec!["provisioner.example.com".to_owned()]).unwrap();
     std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
     secret(dir.path(), "key.pem", &made.signing_key.serialize_pem());
-    std::fs::write(dir.path().join("sod.toml"), "version = 1\n").unwrap();
+    std::fs::write(dir.path().join("sod.toml"), include_str!("../../sod.example.toml")).unwrap();
+    let tickets = include_str!("../../tickets.example.toml");
+    std::fs::write(dir.path().join("tickets.toml"), tickets).unwrap();
     let mapping = "version = 1\n[source]\nuser_name = \"string\"\n[attributes]\nuserName = { copy = \"user_name\", required = true }\n";
     std::fs::write(dir.path().join("crm-mapping.toml"), mapping).unwrap();
     let example = include_str!("../../provisioner.example.toml");

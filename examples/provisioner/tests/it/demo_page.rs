@@ -72,3 +72,31 @@ fn without_the_right_token_the_page_asks_for_it_and_shows_nothing() {
         assert!(!page.contains("data-connector"), "{page}");
     }
 }
+
+#[test]
+#[ignore = "needs chromium: cargo xtask test"]
+fn the_page_shows_what_waits_for_people() {
+    let stage = crate::stage::Stage::new();
+    let rules = "version = 1\n[[function]]\nid = \"A\"\nany = { crm = [\"vendors\"] }\n[[function]]\nid = \"B\"\n\
+                 any = { wiki = [\"payers\"] }\n[[risk]]\nid = \"R1\"\nlevel = \"high\"\nfunctions = [\"A\", \"B\"]\nremedy = \"ask\"\n";
+    std::fs::write(stage.path().join("sod.toml"), rules).unwrap();
+    crate::config::secret(stage.path(), "ciso", "ciso-0123456789abcdef0123456789");
+    let service = stage.serve(
+        "[source.webhook]\nsecret_file = \"hook\"\n[sod]\nrules = \"sod.toml\"\n[source.csv]\npath = \"people.csv\"\n\
+         [[api.token]]\nname = \"ciso\"\nrole = \"operator\"\nperson = \"emp-7\"\nfile = \"ciso\"\n",
+    );
+    let join = json!({"type": "joiner", "person": {"id": "<img src=x>", "user_name": "ann", "groups": ["vendors", "payers"]}});
+    assert_eq!(service.signed("msg-1", &join.to_string()).status, 202);
+    service.drained();
+    let named = "<script>document.title='owned'</script>";
+    let start = ["review", "start", named, "--due", "30", "--reviewer", "owner"];
+    let said = service.ask_as("ciso", &start);
+    assert_eq!(said.status, 0, "{said:?}");
+    let page = dom(stage.path(), &format!("{}/#token={}", service.api, crate::stage::READER));
+    for shown in ["a person must decide", "payers on wiki", "0 of 5, 5 without a reviewer", "people.csv"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    assert!(page.contains("&lt;script&gt;document.title") && page.contains("&lt;img src=x&gt;"), "{page}");
+    assert!(page.contains("<title>Provisioning</title>") && !page.contains("<img"), "{page}");
+    assert_eq!(service.end(), 0);
+}

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use testbed::Running;
@@ -53,6 +55,34 @@ impl Stage {
         self.dir.path()
     }
 
+    /// What an application does from now on: `ok`, `down`, …
+    pub fn fault(&self, application: &str, mode: &str) {
+        let all = self.demo["applications"].as_array().unwrap();
+        let one = all.iter().find(|one| one["name"] == application).unwrap();
+        let fault = url::Url::parse(one["fault_url"].as_str().unwrap()).unwrap();
+        let address = format!("{}:{}", fault.host_str().unwrap(), fault.port().unwrap()).parse().unwrap();
+        let mut change = Request::new("PUT", fault.path()).header("content-type", "application/json");
+        change.body = format!("{{\"mode\":\"{mode}\"}}").into_bytes();
+        assert!(change.send(address).unwrap().status < 300);
+    }
+
+    /// What is in the audit log, oldest first. The service must have ended.
+    pub fn trail(&self) -> Vec<audit_log::Recorded> {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (store, keys) = (self.path().join("data/audit"), self.path().join("data/keys"));
+            let (store, keys) =
+                (audit_log::FileStore::open(store).unwrap(), audit_log::FileKeys::open(keys).unwrap());
+            let log = audit_log::AuditLog::open(store, keys).await.unwrap();
+            let mut entries = Vec::new();
+            let mut hits = log.read(..);
+            while let Some(hit) = hits.try_next().await.unwrap() {
+                entries.push(hit);
+            }
+            entries
+        })
+    }
+
     pub fn base_url(&self, application: &str) -> String {
         let all = self.demo["applications"].as_array().unwrap();
         let one = all.iter().find(|one| one["name"] == application).unwrap();
@@ -80,7 +110,17 @@ impl Stage {
     }
 
     pub fn serve(&self, extra: &str) -> Service {
-        let file = self.settings(extra);
+        self.run(&self.settings(extra))
+    }
+
+    /// With nothing but these settings.
+    pub fn serve_with(&self, settings: &str) -> Service {
+        let file = self.path().join("provisioner.toml");
+        std::fs::write(&file, settings).unwrap();
+        self.run(&file)
+    }
+
+    fn run(&self, file: &Path) -> Service {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_provisioner"));
         serve.args(["--json", "serve", "--config"]).arg(file);
         let running = Running::spawn(serve).unwrap();
@@ -149,6 +189,13 @@ impl Service {
         assert_eq!(said.status, 0, "{said:?}\n{}", String::from_utf8_lossy(&self.running.stderr()));
     }
 
+    /// Ends it without a word.
+    pub fn kill(self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let _ = self.running.wait(LONG);
+    }
+
     /// Asks it to end, and waits; its exit status.
     pub fn end(self) -> i32 {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap()).unwrap();
@@ -156,4 +203,66 @@ impl Service {
         let output = self.running.wait(LONG).unwrap();
         output.code().unwrap_or(-1)
     }
+}
+
+/// Looks again until it is so.
+pub fn until(mut is_so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !is_so() {
+        assert!(std::time::Instant::now() < end, "it did not become so");
+    }
+}
+
+pub struct Https {
+    pub port: u16,
+    pub ca_pem: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// A server over TLS that answers what a closure says of the request's head, and keeps the heads.
+pub fn https(
+    answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static,
+) -> (Https, Arc<Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (kept, answer) = (Arc::clone(&heads), Arc::new(answer));
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, kept, answer) = (acceptor.clone(), Arc::clone(&kept), Arc::clone(&answer));
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut read = Vec::new();
+                while !read.windows(4).any(|four| four == b"\r\n\r\n") {
+                    let mut piece = [0; 4096];
+                    match stream.read(&mut piece).await {
+                        Ok(length @ 1..) => read.extend_from_slice(&piece[..length]),
+                        _ => return,
+                    }
+                }
+                let head = String::from_utf8_lossy(&read).split("\r\n\r\n").next().unwrap().to_owned();
+                let (status, body) = answer(&head);
+                kept.lock().unwrap().push(head);
+                let whole = format!(
+                    "HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                let _ = stream.write_all(whole.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    (Https { port, ca_pem: made.cert.pem(), _runtime: runtime }, heads)
 }

@@ -1,0 +1,101 @@
+//! Separation of duty.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use chrono::{DateTime, Utc};
+use connector_health::sod::Mitigation;
+use connector_health::{FunctionId, PersonId, RiskId};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::reviews::{No, Wanted, body, form, person};
+use super::{said, shown};
+use crate::access::Holder;
+use crate::engine::Engine;
+
+pub(super) fn routes() -> Router<Arc<Engine>> {
+    Router::new()
+        .route("/sod", get(duty))
+        .route("/sod/held/{grant}/approval", post(approve))
+        .route("/sod/held/{grant}/rejection", post(reject))
+        .route("/sod/mitigations", post(mitigate))
+        .route("/sod/revocations", post(revoke))
+}
+
+async fn duty(State(engine): State<Arc<Engine>>, Query(wanted): Query<Wanted>) -> Result<Response, No> {
+    let (form, kind) = form(wanted.format.as_deref())?;
+    Ok(([(header::CONTENT_TYPE, kind)], engine.duty_report(form)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    reason: String,
+    until: Option<DateTime<Utc>>,
+}
+
+async fn approve(
+    State(engine): State<Arc<Engine>>,
+    Extension(holder): Extension<Holder>,
+    Path(grant): Path<String>,
+    bytes: Bytes,
+) -> Result<Response, No> {
+    let by = person(&holder)?;
+    let Approval { reason, until } = body(&bytes)?;
+    engine.approve_grant(&grant, by, &reason, until).await?;
+    Ok(said(StatusCode::OK, "it is granted"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rejection {
+    reason: String,
+}
+
+async fn reject(
+    State(engine): State<Arc<Engine>>,
+    Extension(holder): Extension<Holder>,
+    Path(grant): Path<String>,
+    bytes: Bytes,
+) -> Result<Response, No> {
+    let by = person(&holder)?;
+    let Rejection { reason } = body(&bytes)?;
+    engine.reject_grant(&grant, by, &reason).await?;
+    Ok(said(StatusCode::OK, "it is not granted"))
+}
+
+async fn mitigate(
+    State(engine): State<Arc<Engine>>,
+    Extension(holder): Extension<Holder>,
+    bytes: Bytes,
+) -> Result<Response, No> {
+    let by = person(&holder)?;
+    let mitigation: Mitigation = body(&bytes)?;
+    engine.mitigate(mitigation, by).await?;
+    Ok(said(StatusCode::OK, "a control watches it"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    risk: RiskId,
+    person: PersonId,
+    function: Option<FunctionId>,
+}
+
+async fn revoke(
+    State(engine): State<Arc<Engine>>,
+    Extension(holder): Extension<Holder>,
+    bytes: Bytes,
+) -> Result<Response, No> {
+    let by = person(&holder)?;
+    let Revocation { risk, person, function } = body(&bytes)?;
+    let rights = engine.revoke_violation(&person, &risk, function, by).await?;
+    Ok(shown(StatusCode::ACCEPTED, &json!({"rights": rights})))
+}

@@ -1,0 +1,232 @@
+//! Rights that nobody may have together, before they are granted and after.
+
+use serde_json::{Value, json};
+use testbed::http::Request;
+
+use crate::config::secret;
+use crate::run::Said;
+use crate::stage::{Service, Stage, until};
+
+const RULES: &str = r#"
+version = 1
+[[function]]
+id = "PAY"
+any = { payroll = ["payers"] }
+[[function]]
+id = "VENDOR"
+any = { crm = ["vendors"] }
+[[function]]
+id = "SIGN"
+all = { wiki = ["signers"] }
+[[function]]
+id = "EDIT"
+any = { wiki = ["editors"] }
+[[risk]]
+id = "R1"
+level = "high"
+functions = ["PAY", "VENDOR"]
+remedy = "ask"
+[[risk]]
+id = "R2"
+level = "critical"
+functions = ["SIGN", "VENDOR"]
+remedy = "mitigate"
+[[risk]]
+id = "R3"
+level = "medium"
+functions = ["EDIT", "VENDOR"]
+remedy = "revoke"
+revoke = "EDIT"
+"#;
+
+fn settings(stage: &Stage) -> String {
+    std::fs::write(stage.path().join("sod.toml"), RULES).unwrap();
+    let mut settings = "[source.webhook]\nsecret_file = \"hook\"\n[sod]\nrules = \"sod.toml\"\n".to_owned();
+    for (name, person) in [("ciso", "emp-7"), ("ann", "emp-1")] {
+        secret(stage.path(), name, &format!("{name}-0123456789abcdef0123456789"));
+        settings.push_str(&format!(
+            "[[api.token]]\nname = \"{name}\"\nrole = \"operator\"\nperson = \"{person}\"\nfile = \"{name}\"\n"
+        ));
+    }
+    settings
+}
+
+fn event(service: &Service, id: &str, kind: &str, groups: &[&str]) -> (u16, Value) {
+    let event = json!({"type": kind, "person": {"id": "emp-1", "user_name": "ann", "groups": groups}});
+    let answer = service.signed(id, &event.to_string());
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+fn duty(service: &Service) -> Value {
+    let said = service.ask(&["--json", "sod", "status"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    said.json().remove(0)
+}
+
+fn held(service: &Service) -> String {
+    let duty = duty(service);
+    let waits: Vec<&Value> =
+        duty["held"].as_array().unwrap().iter().filter(|held| held["rejected"].is_null()).collect();
+    assert_eq!(waits.len(), 1, "{duty}");
+    waits[0]["id"].as_str().unwrap()[..12].to_owned()
+}
+
+fn refused(said: &Said, why: &str) {
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.err.contains(why), "{why}: {said:?}");
+}
+
+/// Asks an application behind the provisioner's back.
+fn scim(stage: &Stage, application: &str, method: &str, path: &str, body: &str) -> Value {
+    let base = url::Url::parse(&stage.base_url(application)).unwrap();
+    let token = std::fs::read_to_string(stage.path().join(format!("{application}.token"))).unwrap();
+    let mut request = Request::new(method, format!("{}{path}", base.path().trim_end_matches('/')))
+        .header("authorization", format!("Bearer {}", token.trim()));
+    if !body.is_empty() {
+        request = request.scim(body);
+    }
+    let address = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap()).parse().unwrap();
+    let answer = request.send(address).unwrap();
+    assert!(answer.status < 300, "{}", String::from_utf8_lossy(&answer.body));
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+fn members(stage: &Stage, application: &str, group: &str) -> usize {
+    let groups = scim(stage, application, "GET", "/Groups", "");
+    let found = groups["Resources"].as_array().unwrap().iter().find(|one| one["displayName"] == group);
+    found.map_or(0, |group| group["members"].as_array().map_or(0, Vec::len))
+}
+
+#[test]
+fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
+    let stage = Stage::new();
+    let settings = settings(&stage);
+    let service = stage.serve(&settings);
+    assert_eq!(event(&service, "msg-1", "joiner", &["vendors"]).0, 202);
+    let (status, body) = event(&service, "msg-2", "mover", &["vendors", "payers"]);
+    assert_eq!(status, 202, "{body}");
+    assert_eq!(body["taken"][0]["waiting"], json!(["payers on payroll waits (R1): a person must decide"]));
+    service.drained();
+    // Everywhere else it says nothing of paying.
+    assert_eq!((members(&stage, "payroll", "payers"), members(&stage, "crm", "payers")), (0, 1));
+    let shown = service.status();
+    assert_eq!(shown["duty"]["held"][0]["risks"], json!(["R1"]), "{shown}");
+
+    let grant = held(&service);
+    let said = service.ask(&["sod", "approve", &grant, "--reason", "only me"]);
+    assert_eq!(said.status, 4, "{said:?}");
+    let said = service.ask_as("ann", &["sod", "approve", &grant, "--reason", "I want it"]);
+    refused(&said, "cannot answer for the control of their own violation");
+    service.kill();
+    let service = stage.serve(&settings);
+    assert_eq!(held(&service), grant);
+    // Said again, it waits once.
+    assert_eq!(event(&service, "msg-3", "mover", &["vendors", "payers"]).0, 202);
+    assert_eq!(held(&service), grant);
+    let said =
+        service.ask_as("ciso", &["sod", "approve", &grant, "--reason", "until the new colleague is here"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    service.drained();
+    assert_eq!(members(&stage, "payroll", "payers"), 1);
+    let now = duty(&service);
+    assert_eq!(now["violations"][0]["violation"]["standing"]["mitigated"]["owner"], "emp-7", "{now}");
+    assert_eq!(service.status()["duty"], json!({"held": [], "violations": []}));
+    // The line that asked for it comes again, and does no harm.
+    assert_eq!(event(&service, "msg-4", "mover", &["vendors", "payers"]).0, 202);
+    assert_eq!(service.status()["duty"]["held"], json!([]));
+
+    assert_eq!(event(&service, "msg-5", "mover", &["vendors", "payers", "signers"]).0, 202);
+    let grant = held(&service);
+    refused(
+        &service.ask_as("ciso", &["sod", "approve", &grant, "--reason", "fine"]),
+        "a control must watch it first",
+    );
+    let mitigate = |owner| {
+        let control = ["--control", "monthly look at vendors", "--owner", owner, "--until", "30"];
+        service.ask_as("ciso", &[&["sod", "mitigate", "R2", "emp-1"][..], &control].concat())
+    };
+    refused(&mitigate("emp-1"), "cannot answer for the control of their own violation");
+    let said = mitigate("emp-8");
+    assert_eq!(said.status, 0, "{said:?}");
+    service.drained();
+    assert_eq!(members(&stage, "wiki", "signers"), 1);
+
+    // Nobody may have both: refused, and nothing waits.
+    let (status, body) = event(&service, "msg-6", "mover", &["vendors", "payers", "signers", "editors"]);
+    assert_eq!(status, 422, "{body}");
+    assert!(body["refused"][0]["message"].as_str().unwrap().contains("nobody may have both"), "{body}");
+    service.drained();
+    assert_eq!((members(&stage, "wiki", "editors"), members(&stage, "crm", "editors")), (0, 1));
+    // What somebody no longer needs waits no longer.
+    assert_eq!(event(&service, "msg-7", "mover", &["vendors"]).0, 202);
+    service.drained();
+    until(|| duty(&service)["violations"] == json!([]));
+    assert_eq!(service.end(), 0);
+    let trail = stage.trail();
+    for (event_type, times) in [
+        ("sod.approved", 1),
+        ("sod.mitigated", 1),
+        ("sod.released", 1),
+        ("sod.violated", 2),
+        ("sod.resolved", 2),
+    ] {
+        let count = trail.iter().filter(|entry| entry.event_type == event_type).count();
+        assert_eq!(count, times, "{event_type}");
+    }
+}
+
+#[test]
+fn what_was_granted_behind_the_rules_is_found_and_taken_away() {
+    let stage = Stage::new();
+    let service = stage.serve(&settings(&stage));
+    assert_eq!(event(&service, "msg-1", "joiner", &["vendors"]).0, 202);
+    service.drained();
+    let user = scim(&stage, "wiki", "GET", "/Users", "")["Resources"][0]["id"].as_str().unwrap().to_owned();
+    let editors = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "editors",
+        "members": [{"value": user}]});
+    scim(&stage, "wiki", "POST", "/Groups", &editors.to_string());
+    assert_eq!(duty(&service)["violations"], json!([]));
+
+    let said = service.ask(&["reconcile", "wiki"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.out.contains("emp-1 violates risk `R3` (medium)"), "{said:?}");
+    assert_eq!(service.status()["duty"]["violations"][0]["risk"], "R3");
+    let said = service.ask(&["sod", "status"]);
+    assert!(said.out.contains("`EDIT` by editors on wiki"), "{said:?}");
+    let said = service.ask(&["sod", "export", "--format", "csv"]);
+    assert!(said.out.lines().nth(1).unwrap().contains("\"emp-1\",\"R3\",\"medium\""), "{said:?}");
+    let page = stage.path().join("sod.html");
+    let page = page.to_str().unwrap();
+    assert_eq!(service.ask(&["sod", "export", "--format", "html", "--out", page]).status, 0);
+    assert!(std::fs::read_to_string(page).unwrap().contains("editors on wiki"));
+    // Looking changes nothing.
+    assert_eq!(members(&stage, "wiki", "editors"), 1);
+
+    let said = service.ask(&["reconcile", "wiki", "--apply", "revoke-violations"]);
+    assert!(said.out.contains("1 rights to revoke"), "{said:?}");
+    service.drained();
+    assert_eq!(members(&stage, "wiki", "editors"), 0);
+    until(|| duty(&service)["violations"] == json!([]));
+    assert_eq!(members(&stage, "crm", "vendors"), 1);
+
+    // The same by a person's word, for the other function.
+    let id = scim(&stage, "wiki", "GET", "/Groups", "")["Resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|group| group["displayName"] == "editors")
+        .unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let add = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{"op": "add", "path": "members", "value": [{"value": user}]}]});
+    scim(&stage, "wiki", "PATCH", &format!("/Groups/{id}"), &add.to_string());
+    assert_eq!(service.ask(&["reconcile", "wiki"]).status, 0);
+    let said = service.ask_as("ciso", &["sod", "revoke", "R3", "emp-1", "--function", "VENDOR"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    service.drained();
+    assert_eq!((members(&stage, "wiki", "editors"), members(&stage, "crm", "vendors")), (1, 0));
+    until(|| duty(&service)["violations"] == json!([]));
+    assert_eq!(service.end(), 0);
+}
