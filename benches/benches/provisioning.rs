@@ -1,10 +1,15 @@
 //! The outbox at size: 100,000 queued events over 50 connectors, replayed against an application that costs nothing, in a redb file and in
-//! memory, with the memory that it takes beside that of a tenth; and the time to open a file of a million pending events whose
-//! process was killed.
+//! memory, with the memory that it takes on the way beside that of a tenth; and the time to open a file of a million pending events
+//! whose process was killed.
+//!
+//! Each figure comes from a process of its own. A replay from a file begins with a file that another process has filled, so that
+//! its memory is the replay's alone; a replay from memory holds its queue, too.
 #![allow(missing_docs, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, reason = "a bench")]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -20,9 +25,18 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 const CONNECTORS: u64 = 50;
-const STORE: &str = "PROVISIONING_BENCH_STORE";
+/// What a process does that this bench starts, with which file, and for how many events.
+const PART: &str = "PROVISIONING_BENCH_PART";
+const FILE: &str = "PROVISIONING_BENCH_FILE";
+const EVENTS: &str = "PROVISIONING_BENCH_EVENTS";
 
-struct Free;
+/// An application that costs nothing. Looks at this process's memory at each tenth of the way.
+#[derive(Default)]
+struct Free {
+    confirmed: AtomicU64,
+    each: u64,
+    resident: Mutex<Vec<u64>>,
+}
 
 #[async_trait]
 impl Connector for Free {
@@ -31,6 +45,10 @@ impl Connector for Free {
     }
 
     async fn ensure(&self, _: &Operation) -> Result<Confirmation, Failure> {
+        let confirmed = self.confirmed.fetch_add(1, Ordering::Relaxed) + 1;
+        if confirmed.is_multiple_of(self.each) {
+            self.resident.lock().expect("not poisoned").push(memory_mib("VmRSS:"));
+        }
         Ok(Confirmation::read(Found::Changed))
     }
 
@@ -75,79 +93,122 @@ async fn fill<S: OutboxStore>(outbox: &Outbox<S>, events: u64) {
     }
 }
 
-/// Most memory that this process had, in KiB.
-fn peak_kib() -> u64 {
+/// Memory of this process, as the kernel names it.
+fn memory_mib(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.trim().split(' ').next()?.parse().ok()).unwrap_or_default()
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib: Option<u64> = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+    kib.unwrap_or_default() / 1024
 }
 
-async fn replay<S: OutboxStore>(what: &str, store: S, events: u64) {
-    let outbox = Outbox::open_with(store, options()).await.expect("opens");
-    let started = Instant::now();
-    fill(&outbox, events).await;
-    let accepted = started.elapsed();
+fn per_second(events: u64, since: Instant) -> f64 {
+    events as f64 / since.elapsed().as_secs_f64()
+}
+
+async fn open(file: &str) -> Outbox<RedbStore> {
+    Outbox::open_with(RedbStore::open(file).expect("opens"), options()).await.expect("opens")
+}
+
+async fn replay<S: OutboxStore>(what: &str, outbox: Outbox<S>, events: u64) {
+    let opened = memory_mib("VmRSS:");
+    let free = Arc::new(Free { each: (events / 10).max(1), ..Free::default() });
     let mut connectors = Connectors::new();
     for number in 0..CONNECTORS {
-        connectors.insert(connector(number), std::sync::Arc::new(Free));
+        connectors.insert(connector(number), Arc::clone(&free) as Arc<dyn Connector>);
     }
     let started = Instant::now();
-    let worked = outbox.work(&connectors, at(events)).await.expect("works");
-    let replayed = started.elapsed();
-    assert_eq!((worked.delivered, worked.next_at), (events, None));
-    let rate = |time: std::time::Duration| events as f64 / time.as_secs_f64();
+    let mut delivered = 0;
+    loop {
+        let worked = outbox.work(&connectors, at(events)).await.expect("works");
+        delivered += worked.delivered;
+        // A pass begins nothing more once its time is up.
+        if worked.next_at.is_none() {
+            break;
+        }
+    }
+    assert_eq!(delivered, events);
+    let rate = per_second(events, started);
+    let resident: Vec<_> =
+        free.resident.lock().expect("not poisoned").iter().map(ToString::to_string).collect();
     println!(
-        "{what}: {events} events accepted at {:.0}/s, replayed at {:.0} lanes/s; peak memory {} MiB",
-        rate(accepted),
-        rate(replayed),
-        peak_kib() / 1024
+        "{what}: {events} events replayed at {rate:.0} lanes/s; MiB resident: {opened} before, {} at each tenth, {} at most",
+        resident.join(" "),
+        memory_mib("VmHWM:")
     );
 }
 
-async fn cold_open(directory: &Path, events: u64) {
-    let store = directory.join("killed.redb");
-    let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .env(STORE, &store)
-        .env("PROVISIONING_BENCH_EVENTS", events.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("starts");
+/// One part, in a process of its own.
+async fn play(part: &str, file: &str, events: u64) {
+    match part {
+        "fill" => {
+            let started = Instant::now();
+            fill(&open(file).await, events).await;
+            println!("redb: {events} events accepted at {:.0}/s", per_second(events, started));
+        }
+        "fill and be killed" => {
+            let outbox = open(file).await;
+            fill(&outbox, events).await;
+            println!("filled");
+            std::future::pending::<()>().await;
+        }
+        "open" => {
+            let started = Instant::now();
+            let outbox = open(file).await;
+            let opened = started.elapsed();
+            let queued = outbox.counts(&connector(0)).await.expect("counts").queued();
+            assert_eq!(queued, events / CONNECTORS);
+            let mib = std::fs::metadata(file).expect("is there").len() >> 20;
+            let peak = memory_mib("VmHWM:");
+            println!(
+                "cold open of {events} pending events after kill -9 ({mib} MiB): {opened:.2?}, {peak} MiB resident at most"
+            );
+        }
+        "replay" => replay("redb", open(file).await, events).await,
+        "replay from memory" => {
+            let outbox = Outbox::open_with(MemoryStore::new(), options()).await.expect("opens");
+            fill(&outbox, events).await;
+            replay("memory", outbox, events).await;
+        }
+        other => panic!("no part `{other}`"),
+    }
+}
+
+fn start(part: &str, file: &Path, events: u64) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.env(PART, part).env(FILE, file).env(EVENTS, events.to_string());
+    command
+}
+
+fn run(part: &str, file: &Path, events: u64) {
+    assert!(start(part, file, events).status().expect("starts").success(), "{part} fails");
+}
+
+fn cold_open(file: &Path, events: u64) {
+    let mut child: Child =
+        start("fill and be killed", file, events).stdout(Stdio::piped()).spawn().expect("starts");
     let mut line = String::new();
     let mut out = std::io::BufReader::new(child.stdout.take().expect("piped"));
     std::io::BufRead::read_line(&mut out, &mut line).expect("the queue is filled");
     child.kill().expect("killed");
     child.wait().expect("gone");
-    let started = Instant::now();
-    let outbox = Outbox::open_with(RedbStore::open(&store).expect("opens"), options()).await.expect("opens");
-    let opened = started.elapsed();
-    let queued = outbox.counts(&connector(0)).await.expect("counts").queued();
-    assert_eq!(queued, events / CONNECTORS);
-    let mib = std::fs::metadata(&store).expect("is there").len() >> 20;
-    println!(
-        "cold open of {events} pending events after kill -9 ({mib} MiB): {opened:.2?}, peak memory {} MiB",
-        peak_kib() / 1024
-    );
+    run("open", file, events);
 }
 
 #[tokio::main]
 async fn main() {
-    let count =
-        |name: &str, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
-    if let Ok(store) = std::env::var(STORE) {
-        let outbox =
-            Outbox::open_with(RedbStore::open(store).expect("opens"), options()).await.expect("opens");
-        fill(&outbox, count("PROVISIONING_BENCH_EVENTS", 1_000_000)).await;
-        println!("filled");
-        std::future::pending::<()>().await;
+    let variable = |name: &str| std::env::var(name).ok();
+    if let (Some(part), Some(file), Some(events)) = (variable(PART), variable(FILE), variable(EVENTS)) {
+        return play(&part, &file, events.parse().expect("a number")).await;
     }
     let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: String| directory.path().join(name);
     // `cargo test` runs a bench with this to see that it works at all.
     let is_check = std::env::args().any(|argument| argument == "--test");
     let (queue, pending) = if is_check { (1_000, 1_000) } else { (100_000, 1_000_000) };
-    cold_open(directory.path(), pending).await;
     for events in [queue / 10, queue] {
-        let file = directory.path().join(format!("{events}.redb"));
-        replay("redb", RedbStore::open(file).expect("opens"), events).await;
+        run("fill", &file(format!("{events}.redb")), events);
+        run("replay", &file(format!("{events}.redb")), events);
     }
-    replay("memory", MemoryStore::new(), queue).await;
+    run("replay from memory", &file("none".to_owned()), queue);
+    cold_open(&file("killed.redb".to_owned()), pending);
 }

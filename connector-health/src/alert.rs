@@ -169,6 +169,8 @@ pub enum Remedy {
     RaiseLimit,
     /// Say whether so many people have left.
     ApproveLeavers,
+    /// Restore what is stored, or take the person's events in anew.
+    RestoreStore,
 }
 
 /// How an alert ended.

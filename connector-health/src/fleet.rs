@@ -21,7 +21,8 @@ use crate::connector::{Effect, Failure, FailureKind};
 use crate::id::ConnectorId;
 use crate::lane::QueueCounts;
 use crate::monitor::{self, FailureClass, Monitor, Observation, Thresholds, Tier};
-use crate::observe::{Admission, Attempted, Cycle, Gate, Left, Observer};
+use crate::observe::{Admission, Attempted, Cycle, Gate, Left, Observer, Stuck};
+use crate::outbox::OutboxError;
 
 /// How often a connector without due work is probed, where nothing else is said.
 pub const PROBE_EVERY: TimeDelta = TimeDelta::minutes(1);
@@ -285,9 +286,23 @@ impl Observer for Fleet {
         }
     }
 
-    fn held(&self, connector: &ConnectorId, leavers: u64, _at: DateTime<Utc>) {
+    fn stuck(&self, stuck: &Stuck<'_>) {
+        let mut members = self.members();
+        let Some(member) = members.get_mut(stuck.connector) else { return };
+        let observation = match stuck.error {
+            OutboxError::Contended(_) => {
+                Observation::failed(FailureClass::Undelivered, "a lane is written by others all the time")
+            }
+            error => Observation::failed(FailureClass::Unreadable, error.to_string()),
+        };
+        // So that the end of the cycle is one of a cycle in which something happened.
+        member.answers = member.answers.saturating_add(1);
+        member.monitor.observe(observation, stuck.at);
+    }
+
+    fn held(&self, connector: &ConnectorId, leavers: u64) {
         if let Some(member) = self.members().get_mut(connector) {
-            member.backlog.held = member.backlog.held.saturating_add(leavers);
+            member.backlog.held = leavers;
         }
     }
 }

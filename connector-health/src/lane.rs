@@ -10,10 +10,17 @@ use crate::event::{Event, Lane, Order};
 use crate::id::{AccountId, ConnectorId, EventId};
 use crate::intended::Intended;
 
-/// Most events of one lane that wait. More are refused, leavers excepted; those end at twice as many.
+/// Most events of one lane that wait. More are refused; a leaver is not, but takes the place of what it supersedes.
 pub const LANE_OPEN_MAX: u32 = 2048;
 /// Most unique values that one lane holds: those that its account has, may have, or is to get. What claims more is refused.
 pub const LANE_UNIQUE_MAX: usize = 4096;
+/// Most bytes, as JSON, of the events of one lane that wait and of what its events say together. Beyond, as with [`LANE_OPEN_MAX`].
+pub const LANE_BYTES_MAX: u64 = 1 << 20;
+/// Most leavers of one lane that are held. Of more, the last one remains and supersedes the others.
+pub const LANE_HELD_MAX: u32 = 64;
+/// Most lanes of a connector that are to have the same unique value, as far as intake sees those that come at the same time. An event
+/// that would make one more have it is refused.
+pub const HOLDERS_MAX: usize = 256;
 /// Most attempts at one event that are kept singly; the last one is overwritten from then on, and the count goes on.
 pub const ATTEMPTS_MAX: u32 = 10_000;
 
@@ -103,13 +110,15 @@ impl EventState {
         )
     }
 
-    /// When it may be tried: never by itself where there is `None`, at once where the time is past.
-    pub(crate) fn due(&self) -> Option<Option<DateTime<Utc>>> {
+    /// When it may be tried: never by itself where there is `None`, at once where the time is past. A clock that was wrong has set
+    /// what lies after `latest`, exceptions excepted: these are looked at again then.
+    pub(crate) fn due(&self, latest: DateTime<Utc>) -> Option<Option<DateTime<Utc>>> {
+        let within = |at: &DateTime<Utc>| Some(*at).filter(|at| *at <= latest);
         match self {
             Self::Pending | Self::InFlight => Some(None),
-            Self::Unknown { retry_at } | Self::RetryAt { retry_at } => Some(Some(*retry_at)),
-            Self::Blocked { retry_at, .. } => retry_at.map(Some),
-            Self::Excepted { expires_at, .. } => Some(Some(*expires_at)),
+            Self::Unknown { retry_at } | Self::RetryAt { retry_at } => Some(within(retry_at)),
+            Self::Blocked { retry_at, .. } => retry_at.as_ref().map(within),
+            Self::Excepted { expires_at, .. } => Some(Some(latest.min(*expires_at))),
             Self::Held { .. }
             | Self::Succeeded { .. }
             | Self::Superseded { .. }
@@ -297,8 +306,14 @@ pub struct LaneRecord {
     pub unsettled_until: Option<DateTime<Utc>>,
     /// Events that wait.
     pub open: u32,
+    /// Bytes of events that wait, as JSON.
+    #[serde(default)]
+    pub bytes: u64,
     /// Events that are held at intake.
     pub held: u32,
+    /// The one of these that was held last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_held: Option<EventId>,
     /// Place in the queue; `None` where there is nothing to do until something happens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
@@ -333,7 +348,9 @@ impl LaneRecord {
             account: None,
             unsettled_until: None,
             open: 0,
+            bytes: 0,
             held: 0,
+            last_held: None,
             place: None,
             waits_for: None,
             waiters: Waiters::None,
@@ -357,6 +374,7 @@ impl LaneRecord {
             self.holds.clear();
         }
         self.holds.extend(self.delivered.unique());
+        self.bytes = open.iter().fold(0, |sum, record| sum.saturating_add(json_bytes(&record.event)));
         let claims = open.iter().flat_map(|record| record.event.intent().claims());
         self.holds.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
     }
@@ -368,6 +386,24 @@ impl LaneRecord {
         self.counts.active =
             u64::from(matches!(self.intended.standing(), crate::intended::Standing::Active(_)));
     }
+}
+
+/// Length of a value as JSON.
+pub(crate) fn json_bytes(value: &impl Serialize) -> u64 {
+    struct Length(u64);
+    impl std::io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len() as u64);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // What cannot be written is not kept either.
+    serde_json::to_writer(&mut length, value).map_or(u64::MAX, |()| length.0)
 }
 
 /// What waits at a connector, or in a lane.

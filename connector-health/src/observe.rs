@@ -5,8 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::connector::Failure;
+use crate::event::Lane;
 use crate::id::ConnectorId;
 use crate::lane::QueueCounts;
+use crate::outbox::OutboxError;
 
 /// What a probe is called in [`Attempted::operation`].
 pub const PROBE: &str = "probe";
@@ -56,6 +58,20 @@ pub enum Left {
     Some,
 }
 
+/// Something that a pass could do nothing about. It is tried again in the next one; the others go on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stuck<'a> {
+    /// Which application.
+    pub connector: &'a ConnectorId,
+    /// Which lane; `None` where the queue of the connector itself cannot be read.
+    pub lane: Option<&'a Lane>,
+    /// Why.
+    pub error: &'a OutboxError,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
 /// Is told what happens, within the pass: must not block.
 pub trait Observer: Send + Sync {
     /// An application answered, or did not.
@@ -68,9 +84,19 @@ pub trait Observer: Send + Sync {
         let _ = cycle;
     }
 
-    /// So many leavers are held for somebody's approval.
-    fn held(&self, connector: &ConnectorId, leavers: u64, at: DateTime<Utc>) {
-        let _ = (connector, leavers, at);
+    /// A lane is stuck.
+    fn stuck(&self, stuck: &Stuck<'_>) {
+        let _ = stuck;
+    }
+
+    /// So many leavers are held for somebody's approval now, in all; none where the last one was approved or rejected.
+    fn held(&self, connector: &ConnectorId, leavers: u64) {
+        let _ = (connector, leavers);
+    }
+
+    /// An event of this lane ended, or somebody decided about one: what depends on how its person stands is to be looked at.
+    fn settled(&self, lane: &Lane) {
+        let _ = lane;
     }
 }
 
@@ -116,8 +142,16 @@ impl<T: Observer + ?Sized> Observer for std::sync::Arc<T> {
         (**self).cycle(cycle);
     }
 
-    fn held(&self, connector: &ConnectorId, leavers: u64, at: DateTime<Utc>) {
-        (**self).held(connector, leavers, at);
+    fn stuck(&self, stuck: &Stuck<'_>) {
+        (**self).stuck(stuck);
+    }
+
+    fn held(&self, connector: &ConnectorId, leavers: u64) {
+        (**self).held(connector, leavers);
+    }
+
+    fn settled(&self, lane: &Lane) {
+        (**self).settled(lane);
     }
 }
 

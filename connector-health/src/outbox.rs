@@ -14,17 +14,18 @@ use crate::observe::{Always, Gate, Observer, Silent};
 use crate::offboarding::{Leaver, Offboarding};
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
-mod committer;
 mod decide;
 mod deliver;
 mod intake;
 mod outage;
+mod room;
+mod together;
 mod work;
 
-use committer::Committer;
 pub use decide::Exception;
 pub use intake::{Accepted, MassLeaverGuard};
 use outage::Outages;
+use together::Together;
 pub use work::Worked;
 
 /// How often a write is tried again after somebody else wrote first.
@@ -65,6 +66,17 @@ impl Default for Options {
             gate: Arc::new(Always),
             observer: Arc::new(Silent),
         }
+    }
+}
+
+impl Options {
+    /// The latest time for which anything waits that was tried at `now`. What waits for longer does so by a clock that was wrong.
+    pub(crate) fn due_latest(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let (first, longest) = self.backoff;
+        let given_up = TimeDelta::from_std(self.operation_timeout).unwrap_or(TimeDelta::MAX);
+        let wait = longest.max(first).max(self.leaver_retry).max(given_up);
+        let wait = wait.checked_add(&self.clock_skew_max).unwrap_or(TimeDelta::MAX);
+        now.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
 
@@ -169,9 +181,17 @@ pub enum AcceptError {
     /// It lies further in the future than clocks differ.
     #[error("the event lies in the future: {0}")]
     InFuture(DateTime<Utc>),
-    /// Too much waits or is known in its lane.
+    /// Too much waits or is known in its lane: see [`LANE_OPEN_MAX`](crate::lane::LANE_OPEN_MAX) and its neighbours. Never said of a
+    /// leaver.
     #[error("the lane of {0} is full")]
     LaneFull(Lane),
+    /// [`HOLDERS_MAX`](crate::lane::HOLDERS_MAX) others are to have the same value of this attribute, which must be unique.
+    #[error("too many accounts are to have the same `{0}`")]
+    TooManyHolders(String),
+    /// Nothing can be written in its lane, whether what is stored there cannot be read or others write there all the time. Other
+    /// lanes go on.
+    #[error("nothing can be written for {0}: {1}")]
+    Stuck(Lane, Arc<OutboxError>),
     /// The outbox failed.
     #[error(transparent)]
     Outbox(Arc<OutboxError>),
@@ -182,7 +202,7 @@ pub enum AcceptError {
 /// Cancellation: any future may be dropped. What was being sent then counts as sent, with an unknown outcome.
 pub struct Outbox<S> {
     store: Arc<S>,
-    committer: Arc<Committer<S>>,
+    together: Arc<Together<S>>,
     options: Options,
     worker: u128,
     pass: tokio::sync::Mutex<()>,
@@ -195,6 +215,17 @@ pub struct Outbox<S> {
 impl<S> fmt::Debug for Outbox<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl OutboxError {
+    /// Whether this is about one lane: others can be worked on still.
+    pub(crate) fn is_of_lane(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_of_record(),
+            Self::Contended(_) => true,
+            Self::NoSuchEvent(_) | Self::Exception => false,
+        }
     }
 }
 
@@ -216,7 +247,7 @@ impl<S: OutboxStore> Outbox<S> {
         store.reserve(0).await?;
         let store = Arc::new(store);
         Ok(Self {
-            committer: Committer::new(Arc::clone(&store)),
+            together: Together::new(Arc::clone(&store)),
             store,
             options,
             worker: Uuid::now_v7().as_u128(),
@@ -229,6 +260,12 @@ impl<S: OutboxStore> Outbox<S> {
     /// The store.
     pub fn store(&self) -> &S {
         &self.store
+    }
+
+    /// The store, for whoever opens it anew; `None` while something is being written still.
+    pub fn into_store(self) -> Option<S> {
+        drop(self.together);
+        Arc::into_inner(self.store)
     }
 
     /// What waits at a connector; reads one sum.
@@ -309,22 +346,25 @@ impl<S: OutboxStore> Outbox<S> {
         Ok(found.into_iter().find(|event| event.order == order))
     }
 
-    /// Reads a lane, changes it and writes it, again where somebody else wrote first.
-    async fn change<T, E: From<OutboxError>>(
+    /// Changes a lane as it was read and writes it; where somebody else wrote first, or it was not read yet, reads it.
+    async fn change<T>(
         &self,
         lane: &Lane,
-        mut make: impl FnMut(Loaded) -> Result<(Batch, T), E>,
-    ) -> Result<T, E> {
+        mut read: Option<Loaded>,
+        mut make: impl FnMut(Loaded) -> Result<(Batch, T), OutboxError>,
+    ) -> Result<T, OutboxError> {
         for _ in 0..CONFLICTS_MAX {
-            let loaded = self.store.load(lane).await.map_err(OutboxError::from)?;
+            let loaded = match read.take() {
+                Some(loaded) => Some(loaded),
+                None => self.together.load(lane).await?,
+            };
             let loaded =
                 loaded.unwrap_or_else(|| Loaded { record: LaneRecord::new(lane.clone()), open: Vec::new() });
             let (batch, made) = make(loaded)?;
-            match self.committer.commit(batch).await.map_err(OutboxError::from)? {
-                Committed::Done => return Ok(made),
-                Committed::Conflict => {}
+            if self.together.commit(batch).await? == Committed::Done {
+                return Ok(made);
             }
         }
-        Err(OutboxError::Contended(lane.clone()).into())
+        Err(OutboxError::Contended(lane.clone()))
     }
 }

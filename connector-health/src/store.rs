@@ -25,7 +25,8 @@ pub use redb::RedbStore;
 /// * **Durability** – what [`commit`](Self::commit) has answered survives a power cut. A wrong answer here forgets leavers that were
 ///   accepted, and what was sent already.
 /// * **Isolation** – a batch is refused with [`Committed::Conflict`] where a record in it is not of the version that is stored, or
-///   where an event's name belongs to another place already. A wrong answer here overwrites what another worker wrote.
+///   where an event's name belongs to another place already. A wrong answer here overwrites what another worker wrote. A batch with
+///   a record whose stored form cannot be read is refused with [`Committed::Unreadable`], and the others are written.
 /// * **Leases** – [`claim`](Self::claim) gives a lane to one worker at a time, until its lease is released or runs out. In a table that
 ///   is `SELECT … FOR UPDATE SKIP LOCKED`; where only one process opens the store, leases may lie in memory. A wrong answer here sends
 ///   an operation twice, which is harmless, and sends operations of one lane side by side, which is not.
@@ -41,7 +42,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     /// wait for the disk.
     fn commit(&self, batches: Vec<Batch>) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
 
-    /// Lanes that are due and not leased, ordered by [`Place`](crate::lane::Place): class, then time.
+    /// Lanes that are due and not leased, ordered by [`Place`](crate::lane::Place): class, then time. Does not read the lanes
+    /// themselves: one that cannot be read must not keep the others from their turn.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
 
     /// Gives back all leases of a worker, which no longer works on any.
@@ -49,6 +51,20 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// A lane and all of its events that wait, in order.
     fn load(&self, lane: &Lane) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
+
+    /// Lanes, each as [`load`](Self::load) has it, in the order given; for a store to which one question costs less than many.
+    fn load_all(
+        &self,
+        lanes: Vec<Lane>,
+    ) -> impl Future<Output = Vec<Result<Option<Loaded>, StoreError>>> + Send {
+        async move {
+            let mut loaded = Vec::with_capacity(lanes.len());
+            for lane in &lanes {
+                loaded.push(self.load(lane).await);
+            }
+            loaded
+        }
+    }
 
     /// An event by its name.
     fn event(&self, id: &EventId) -> impl Future<Output = Result<Option<EventRecord>, StoreError>> + Send;
@@ -81,12 +97,14 @@ pub trait OutboxStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<LaneRecord>, StoreError>> + Send;
 
-    /// Lanes that have this unique value in [`LaneRecord::holds`].
+    /// Lanes that have this unique value in [`LaneRecord::holds`], in a fixed order, after this one.
     fn holders(
         &self,
         connector: &ConnectorId,
         name: &str,
         value: &str,
+        after: Option<&Lane>,
+        limit: usize,
     ) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
 
     /// Lanes that wait for this one.
@@ -146,6 +164,8 @@ pub enum Committed {
     Done,
     /// Nothing of it was written: somebody else wrote first.
     Conflict,
+    /// Nothing of it was written: what is stored of it cannot be read.
+    Unreadable,
 }
 
 /// Asks for lanes to work on.
@@ -159,6 +179,8 @@ pub struct Claim {
     pub class: Class,
     /// Due at this time.
     pub due: DateTime<Utc>,
+    /// Due after this time, too: nothing is ever made to wait for longer, unless by a clock that was wrong.
+    pub due_latest: DateTime<Utc>,
     /// Now, for leases that ran out.
     pub now: DateTime<Utc>,
     /// How long the lease lasts.
@@ -201,6 +223,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether this is about single records: others can be read and written still.
+    pub fn is_of_record(&self) -> bool {
+        match self {
+            Self::Unreadable(_) => true,
+            Self::Together(error) => error.is_of_record(),
+            Self::Locked | Self::NewerFormat(_) | Self::Failed(_) | Self::Stopped => false,
+        }
+    }
+
     pub(crate) fn unreadable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Unreadable(error.into())
     }

@@ -107,6 +107,7 @@ impl Remedy {
             FailureClass::Stale => Self::CheckWorker,
             FailureClass::RateLimited => Self::RaiseLimit,
             FailureClass::LeaversHeld => Self::ApproveLeavers,
+            FailureClass::Unreadable => Self::RestoreStore,
         }
     }
 }
@@ -124,6 +125,7 @@ impl fmt::Display for Remedy {
             Self::CheckWorker => "check that workers and probes run",
             Self::RaiseLimit => "slow down, or ask for a higher rate limit",
             Self::ApproveLeavers => "say whether so many people have left",
+            Self::RestoreStore => "restore what is stored, or take the events in anew",
         })
     }
 }

@@ -99,6 +99,7 @@ async fn claims(store: &impl OutboxStore) {
         worker,
         class: Class::Other,
         due: at(now),
+        due_latest: at(now + 900),
         now: at(now),
         until: at(now + 60),
         limit,
@@ -149,6 +150,30 @@ async fn claims(store: &impl OutboxStore) {
     }
     assert_eq!(store.claim(claim(5, 9999, 9)).await.unwrap(), [], "a lane without a place is not claimed");
     assert_eq!(store.next_due(&connector()).await.unwrap(), None);
+    let waits = |number, until| LaneRecord {
+        place: place(Class::Other, 1, Some(at(until))),
+        ..LaneRecord::new(lane(number))
+    };
+    let waiting = Batch { lanes: vec![waits(16, 900), waits(17, 9999)], ..Batch::default() };
+    assert_eq!(commit(store, waiting).await, Committed::Done);
+    assert_eq!(store.next_due(&connector()).await.unwrap(), Some(at(900)));
+    assert_eq!(
+        store.claim(claim(1, 0, 9)).await.unwrap(),
+        [lane(17)],
+        "what waits for longer than anything does is due: a clock was wrong"
+    );
+    store.release(1).await.unwrap();
+    assert_eq!(store.claim(claim(1, 900, 9)).await.unwrap(), [lane(16), lane(17)]);
+    for number in [16, 17] {
+        let record = store.load(&lane(number)).await.unwrap().unwrap().record;
+        let done = Batch { lanes: vec![LaneRecord { place: None, ..record }], ..Batch::default() };
+        assert_eq!(commit(store, done).await, Committed::Done);
+    }
+    store.release(1).await.unwrap();
+    let loaded = store.load_all(vec![lane(17), lane(99), lane(16)]).await;
+    let found: Vec<_> =
+        loaded.into_iter().map(|loaded| loaded.unwrap().map(|loaded| loaded.record.lane)).collect();
+    assert_eq!(found, [Some(lane(17)), None, Some(lane(16))], "several are read as one is");
 }
 
 async fn survives_closing(store: impl OutboxStore, seq: u64) {
@@ -199,6 +224,14 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
         (State::Open, 2),
         "another lane of theirs knows no leaver"
     );
-    let held = outbox.store().holders(&connector, "userName", "5").await.unwrap();
-    assert_eq!(held, [Lane::person(&connector, &person(5))], "who holds a name is known");
+    let held = outbox.store().holders(&connector, "userName", "5", None, 9).await.unwrap();
+    let holder = Lane::person(&connector, &person(5));
+    assert_eq!(held, std::slice::from_ref(&holder), "who holds a name is known");
+    let others = outbox.store().holders(&connector, "userName", "5", Some(&holder), 9).await.unwrap();
+    assert_eq!(others, [], "and after whom nobody does");
+    assert_eq!(
+        outbox.store().holders(&connector, "userName", "5", None, 0).await.unwrap(),
+        [],
+        "within a limit"
+    );
 }

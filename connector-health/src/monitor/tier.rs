@@ -114,6 +114,8 @@ pub enum FailureClass {
     Divergent,
     /// A cycle left due work undelivered, for no reason given.
     Undelivered,
+    /// What is stored of some queued changes cannot be read.
+    Unreadable,
     /// Too great a part of recent operations failed.
     FailureRatio,
     /// Failures use up the error budget fast.
@@ -148,6 +150,7 @@ impl FailureClass {
             | Self::Conflict
             | Self::Divergent
             | Self::Undelivered
+            | Self::Unreadable
             | Self::FailureRatio
             | Self::BurnRate
             | Self::SlowBurn
@@ -174,6 +177,7 @@ impl FailureClass {
             Self::Conflict => "conflict",
             Self::Divergent => "divergent",
             Self::Undelivered => "undelivered",
+            Self::Unreadable => "unreadable",
             Self::FailureRatio => "failure_ratio",
             Self::BurnRate => "burn_rate",
             Self::SlowBurn => "slow_burn",

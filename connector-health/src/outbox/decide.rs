@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::intake::enqueue;
 use super::{CONFLICTS_MAX, Outbox, OutboxError};
+use crate::event::Lane;
 use crate::evidence;
 use crate::id::{ConnectorId, EventId};
 use crate::lane::{EventRecord, EventState, LaneRecord, Place, Waiters};
@@ -46,11 +47,14 @@ impl<S: OutboxStore> Outbox<S> {
         let (mut approved, mut after) = (0_u64, 0);
         loop {
             let page = self.store.held(connector, after, HELD_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(approved) };
+            let Some(last) = page.last() else {
+                self.tell_held(connector).await?;
+                return Ok(approved);
+            };
             after = last.order.seq;
             for held in page {
                 match self.judge(held.event.id(), release).await {
-                    Ok(()) => approved = approved.saturating_add(1),
+                    Ok(_) => approved = approved.saturating_add(1),
                     // Somebody else has judged it meanwhile.
                     Err(OutboxError::NoSuchEvent(_)) => {}
                     Err(error) => return Err(error),
@@ -73,7 +77,18 @@ impl<S: OutboxStore> Outbox<S> {
         now: DateTime<Utc>,
     ) -> Result<(), OutboxError> {
         let state = EventState::Rejected { at: now, by: by.to_owned(), reason: reason.to_owned() };
-        self.judge(id, |record, event| evidence::close(event, state.clone(), &mut record.evidence_hash)).await
+        let lane = self
+            .judge(id, |record, event| evidence::close(event, state.clone(), &mut record.evidence_hash))
+            .await?;
+        self.options.observer.settled(&lane);
+        self.tell_held(&lane.connector).await
+    }
+
+    /// Says how many leavers are held at a connector now.
+    pub(super) async fn tell_held(&self, connector: &ConnectorId) -> Result<(), OutboxError> {
+        let held = self.store.counts(connector).await?.held;
+        self.options.observer.held(connector, held);
+        Ok(())
     }
 
     /// Changes an event that is held, once: of two who judge it, one finds that it is not held any more.
@@ -81,12 +96,12 @@ impl<S: OutboxStore> Outbox<S> {
         &self,
         id: &EventId,
         change: impl Fn(&mut LaneRecord, &mut EventRecord),
-    ) -> Result<(), OutboxError> {
+    ) -> Result<Lane, OutboxError> {
         let missing = || OutboxError::NoSuchEvent(id.clone());
         let lane = self.store.event(id).await?.ok_or_else(missing)?.event.lane().clone();
         for _ in 0..CONFLICTS_MAX {
             // The lane before the event: whoever changes the event meanwhile writes the lane, too.
-            let mut record = self.store.load(&lane).await?.ok_or_else(missing)?.record;
+            let mut record = self.together.load(&lane).await?.ok_or_else(missing)?.record;
             let held = self.store.event(id).await?;
             let held = held.filter(|held| matches!(held.state, EventState::Held { .. }));
             let mut event = held.ok_or_else(missing)?;
@@ -94,8 +109,8 @@ impl<S: OutboxStore> Outbox<S> {
             change(&mut record, &mut event);
             record.count_standing();
             let batch = Batch { lanes: vec![record], events: vec![event], ..Batch::default() };
-            if self.committer.commit(batch).await? == Committed::Done {
-                return Ok(());
+            if self.together.commit(batch).await? == Committed::Done {
+                return Ok(lane);
             }
         }
         Err(OutboxError::Contended(lane))
@@ -151,7 +166,8 @@ impl<S: OutboxStore> Outbox<S> {
     ) -> Result<(), OutboxError> {
         let missing = || OutboxError::NoSuchEvent(id.clone());
         let known = self.store.event(id).await?.ok_or_else(missing)?;
-        self.change(known.event.lane(), |Loaded { mut record, mut open }| {
+        let lane = known.event.lane();
+        self.change(lane, None, |Loaded { mut record, mut open }| {
             let at = open.iter().position(|event| event.event.id() == id).ok_or_else(missing)?;
             let mut event = open.remove(at);
             if record.in_flight.is_some_and(|in_flight| in_flight.order == event.order) {
@@ -171,7 +187,9 @@ impl<S: OutboxStore> Outbox<S> {
             record.place = Some(Place { class, order: event.order, due_at: None });
             Ok((Batch { lanes: vec![record], events: vec![event], ..Batch::default() }, ()))
         })
-        .await
+        .await?;
+        self.options.observer.settled(lane);
+        Ok(())
     }
 }
 

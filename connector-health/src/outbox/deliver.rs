@@ -26,6 +26,8 @@ const UNSETTLED: &str = "nobody is there, and a create that was not answered may
 
 /// Lanes that are woken at a time.
 const WAKE_PAGE: usize = 256;
+/// Lanes with a unique value that are read at a time.
+const HOLDERS_PAGE: usize = 64;
 
 /// Time that goes on while a pass runs.
 #[derive(Clone, Copy)]
@@ -60,6 +62,8 @@ pub(super) struct Ended {
 struct Prepared {
     step: Step,
     attempt: Attempt,
+    /// The lane, as it was written.
+    written: Loaded,
 }
 
 impl<S: OutboxStore> Outbox<S> {
@@ -81,8 +85,9 @@ impl<S: OutboxStore> Outbox<S> {
             duration: started.elapsed(),
             failure: answer.as_ref().err(),
         });
-        if self.finish(lane, &prepared, &answer, clock.now()).await? {
+        if self.finish(lane, prepared, &answer, clock.now()).await? {
             ended.delivered = 1;
+            self.options.observer.settled(lane);
         }
         ended.failure = answer.err();
         Ok(ended)
@@ -107,7 +112,9 @@ impl<S: OutboxStore> Outbox<S> {
         ended: &mut Ended,
     ) -> Result<Option<Prepared>, OutboxError> {
         for _ in 0..CONFLICTS_MAX {
-            let Some(Loaded { mut record, mut open }) = self.store.load(lane).await? else { return Ok(None) };
+            let Some(Loaded { mut record, mut open }) = self.together.load(lane).await? else {
+                return Ok(None);
+            };
             let now = clock.now();
             let mut batch = Batch::default();
             record.waits_for = None;
@@ -117,28 +124,32 @@ impl<S: OutboxStore> Outbox<S> {
             let count = superseded.len() as u64;
             let leaver = step.as_ref().filter(|step| step.class == Class::Leaver).map(|step| step.order);
             self.supersede(&mut record, &mut open, &mut batch, superseded, leaver, now).await?;
-            let mut prepared = None;
+            let mut begun = None;
             if let Some(step) = step {
                 match self.ready(&mut record, &open, &mut batch, step, clock).await? {
                     Some(step) => {
                         let outage = self.outages.last(&lane.connector);
-                        prepared =
-                            Some(begin(&mut record, &mut open, &mut batch, step, outage.as_ref(), now));
+                        begun = Some(begin(&mut record, &mut open, &mut batch, step, outage.as_ref(), now));
                     }
                     None => record.in_flight = None,
                 }
             }
             record.recount(&open);
-            if prepared.is_none() {
+            if begun.is_none() {
                 if record.waits_for.is_none() {
-                    record.place = next_place(&record, &open, now);
+                    record.place = self.next_place(&record, &open, now);
                 }
                 batch.released.push(lane.clone());
             }
-            batch.lanes.push(record);
-            if self.committer.commit(batch).await? == Committed::Done {
+            batch.lanes.push(record.clone());
+            if self.together.commit(batch).await? == Committed::Done {
                 ended.superseded = ended.superseded.saturating_add(count);
-                return Ok(prepared);
+                if count > 0 {
+                    self.options.observer.settled(lane);
+                }
+                record.version = record.version.saturating_add(1);
+                let written = Loaded { record, open };
+                return Ok(begun.map(|(step, attempt)| Prepared { step, attempt, written }));
             }
         }
         Err(OutboxError::Contended(lane.clone()))
@@ -161,7 +172,8 @@ impl<S: OutboxStore> Outbox<S> {
         }
         batch.events.push(event.clone());
         let before = in_flight.attempt.saturating_sub(1);
-        for mut attempt in self.store.attempts(in_flight.order.seq, before, 1).await? {
+        // Where it cannot be read, the event says enough.
+        for mut attempt in of_record(self.store.attempts(in_flight.order.seq, before, 1).await)? {
             attempt.result = AttemptResult::Interrupted;
             batch.attempts.push((in_flight.order.seq, attempt));
         }
@@ -178,7 +190,11 @@ impl<S: OutboxStore> Outbox<S> {
             record.waiters = Waiters::None;
         }
         for lane in waiting {
-            let Some(Loaded { record: mut waiter, open }) = self.store.load(&lane).await? else { continue };
+            // One that cannot be read keeps nobody waiting.
+            let Some(Loaded { record: mut waiter, open }) = of_record(self.together.load(&lane).await)?
+            else {
+                continue;
+            };
             waiter.waits_for = None;
             if let Some(first) = open.first() {
                 waiter.place.get_or_insert(Place { class: Class::Other, order: first.order, due_at: None });
@@ -230,7 +246,9 @@ impl<S: OutboxStore> Outbox<S> {
         mut step: Step,
         clock: Clock,
     ) -> Result<Option<Step>, OutboxError> {
-        let due = open.iter().find(|event| event.order == step.order).and_then(|event| event.state.due());
+        let latest = self.options.due_latest(clock.now());
+        let event = open.iter().find(|event| event.order == step.order);
+        let due = event.and_then(|event| event.state.due(latest));
         // What failed in this pass waits for the next one.
         if due.is_none_or(|due| due.is_some_and(|at| at > clock.start())) {
             return Ok(None);
@@ -259,37 +277,66 @@ impl<S: OutboxStore> Outbox<S> {
         need: &Need,
         step: &mut Step,
     ) -> Result<Option<LaneRecord>, OutboxError> {
-        let (others, is_unique) = match need {
-            Need::Unique(name, value) => (self.store.holders(&lane.connector, name, value).await?, true),
-            Need::Person(person) => (vec![Lane::person(&lane.connector, person)], false),
-            Need::Group(group) => (vec![Lane::group(&lane.connector, group)], false),
+        match need {
+            Need::Unique(name, value) => {
+                let mut after: Option<Lane> = None;
+                loop {
+                    let connector = &lane.connector;
+                    let page =
+                        self.store.holders(connector, name, value, after.as_ref(), HOLDERS_PAGE).await?;
+                    for other in page.iter().filter(|other| *other != lane) {
+                        if let Some(on) = self.unmet_by(other, need, step).await? {
+                            return Ok(Some(on));
+                        }
+                    }
+                    match page.last() {
+                        Some(last) if page.len() == HOLDERS_PAGE => after = Some(last.clone()),
+                        Some(_) | None => return Ok(None),
+                    }
+                }
+            }
+            Need::Person(person) => {
+                let other = Lane::person(&lane.connector, person);
+                if other == *lane { Ok(None) } else { self.unmet_by(&other, need, step).await }
+            }
+            Need::Group(group) => {
+                let other = Lane::group(&lane.connector, group);
+                self.unmet_by(&other, need, step).await
+            }
+        }
+    }
+
+    /// Whether this lane has to do something first.
+    async fn unmet_by(
+        &self,
+        other: &Lane,
+        need: &Need,
+        step: &mut Step,
+    ) -> Result<Option<LaneRecord>, OutboxError> {
+        let Some(Loaded { record, open }) = self.together.load(other).await? else { return Ok(None) };
+        if let Need::Person(person) = need
+            && (matches!(record.intended.standing(), Standing::Deprovisioned(_))
+                || record.intended.last_deprovision().is_some_and(|left| left > step.order))
+        {
+            leave_out(&mut step.operation, &Attribute::Person(person.clone()));
+            return Ok(None);
+        }
+        let mut earlier = open.iter().filter(|event| event.order < step.order);
+        let waits = if matches!(need, Need::Unique(..)) {
+            // A leaver who left later may have superseded what was to let go of it.
+            earlier.any(|event| event.event.intent().touches_unique())
+                || open.iter().any(EventRecord::is_deprovision)
+        } else {
+            let is_blocked = open.iter().any(|event| matches!(event.state, EventState::Blocked { .. }));
+            earlier.next().is_some() && !is_blocked
         };
-        for other in others.into_iter().filter(|other| other != lane) {
-            let Some(Loaded { record, open }) = self.store.load(&other).await? else { continue };
-            if let Need::Person(person) = need
-                && (matches!(record.intended.standing(), Standing::Deprovisioned(_))
-                    || record.intended.last_deprovision().is_some_and(|left| left > step.order))
-            {
-                leave_out(&mut step.operation, &Attribute::Person(person.clone()));
-                continue;
-            }
-            let mut earlier = open.iter().filter(|event| event.order < step.order);
-            let waits = if is_unique {
-                // A leaver who left later may have superseded what was to let go of it.
-                earlier.any(|event| event.event.intent().touches_unique())
-                    || open.iter().any(EventRecord::is_deprovision)
-            } else {
-                let is_blocked = open.iter().any(|event| matches!(event.state, EventState::Blocked { .. }));
-                earlier.next().is_some() && !is_blocked
-            };
-            if waits {
-                return Ok(Some(record));
-            }
-            if let Need::Person(person) = need
-                && matches!(record.delivered.standing(), Standing::Deprovisioned(_))
-            {
-                leave_out(&mut step.operation, &Attribute::Person(person.clone()));
-            }
+        if waits {
+            return Ok(Some(record));
+        }
+        if let Need::Person(person) = need
+            && matches!(record.delivered.standing(), Standing::Deprovisioned(_))
+        {
+            leave_out(&mut step.operation, &Attribute::Person(person.clone()));
         }
         Ok(None)
     }
@@ -298,13 +345,13 @@ impl<S: OutboxStore> Outbox<S> {
     async fn finish(
         &self,
         lane: &Lane,
-        prepared: &Prepared,
+        Prepared { step, attempt, written }: Prepared,
         answer: &Result<Confirmation, Failure>,
         now: DateTime<Utc>,
     ) -> Result<bool, OutboxError> {
-        let order = prepared.step.order;
-        let mine = InFlight { order, attempt: prepared.attempt.number };
-        self.change(lane, |Loaded { mut record, mut open }| {
+        let order = step.order;
+        let mine = InFlight { order, attempt: attempt.number };
+        self.change(lane, Some(written), |Loaded { mut record, mut open }| {
             let mut batch = Batch { released: vec![lane.clone()], ..Batch::default() };
             let at = open.iter().position(|event| event.order == order);
             let (Some(at), true) = (at, record.in_flight == Some(mine)) else {
@@ -312,10 +359,12 @@ impl<S: OutboxStore> Outbox<S> {
                 return Ok((Batch::default(), false));
             };
             record.in_flight = None;
-            let mut attempt = Attempt { ended_at: Some(now), ..prepared.attempt.clone() };
+            // It is never further away, unless by a clock that was wrong.
+            record.unsettled_until = record.unsettled_until.map(|until| until.min(self.settled_at(now)));
+            let mut attempt = Attempt { ended_at: Some(now), ..attempt.clone() };
             let mut event = open.remove(at);
             match answer {
-                Ok(confirmation) if is_unsettled(&record, &prepared.step, confirmation, now) => {
+                Ok(confirmation) if is_unsettled(&record, &step, confirmation, now) => {
                     let failure = Failure::new(FailureKind::Missing, UNSETTLED).perhaps_effective();
                     attempt.result = AttemptResult::Failed(failure.clone());
                     event.failure_started_at.get_or_insert(now);
@@ -327,7 +376,7 @@ impl<S: OutboxStore> Outbox<S> {
                     attempt.result = AttemptResult::Confirmed(confirmation.clone());
                     if event.failure_started_at.is_some() {
                         event.failure_ended_at = Some(now);
-                        event.replayed_at = Some(prepared.attempt.started_at);
+                        event.replayed_at = Some(attempt.started_at);
                     }
                     let state =
                         EventState::Succeeded { confirmed_at: now, confirmation: confirmation.clone() };
@@ -339,7 +388,7 @@ impl<S: OutboxStore> Outbox<S> {
                     if let Some(account) = &confirmation.account {
                         record.account = Some(account.clone());
                     } else if confirmation.found == Found::Absent
-                        && matches!(prepared.step.operation, Operation::Deprovision { .. })
+                        && matches!(step.operation, Operation::Deprovision { .. })
                     {
                         record.account = None;
                     }
@@ -352,7 +401,7 @@ impl<S: OutboxStore> Outbox<S> {
                     if failure.effect() == Effect::Unknown && event.event.intent().makes_account() {
                         record.unsettled_until = Some(self.settled_at(now));
                     }
-                    event.state = self.failed(&event, prepared.step.class, failure, now);
+                    event.state = self.failed(&event, step.class, failure, now);
                     if matches!(event.state, EventState::Blocked { .. }) {
                         wakes(&mut record);
                     }
@@ -360,7 +409,7 @@ impl<S: OutboxStore> Outbox<S> {
                 }
             }
             record.recount(&open);
-            record.place = next_place(&record, &open, now);
+            record.place = self.next_place(&record, &open, now);
             let is_confirmed = event.state.is_closed();
             batch.events.push(event);
             batch.attempts.push((order.seq, attempt));
@@ -408,6 +457,25 @@ impl<S: OutboxStore> Outbox<S> {
             Effect::None => EventState::RetryAt { retry_at },
         }
     }
+
+    /// Where a lane stands now.
+    fn next_place(&self, record: &LaneRecord, open: &[EventRecord], now: DateTime<Utc>) -> Option<Place> {
+        let first = open.first().map_or(Order { occurred_at: now, seq: 0 }, |event| event.order);
+        let chore = Some(Place { class: Class::Other, order: first, due_at: None });
+        if record.waiters == Waiters::Wake {
+            return chore;
+        }
+        let plan = planned(record, open);
+        let Some(step) = plan.step else {
+            return if plan.superseded.is_empty() { None } else { chore };
+        };
+        let event = open.iter().find(|event| event.order == step.order)?;
+        let due_at = event.state.due(self.options.due_latest(now))?;
+        // The leaver who waits longest counts, where several events say that they left.
+        let oldest = open.iter().find(|event| event.is_deprovision()).map(|event| event.order);
+        let order = if step.class == Class::Leaver { oldest.unwrap_or(step.order) } else { step.order };
+        Some(Place { class: step.class, order, due_at })
+    }
 }
 
 /// Whether nobody was found where somebody may still come of a create.
@@ -423,25 +491,6 @@ fn planned(record: &LaneRecord, open: &[EventRecord]) -> Plan {
     replay::plan(&record.lane, record.account.as_ref(), &record.delivered, &events)
 }
 
-/// Where a lane stands now.
-fn next_place(record: &LaneRecord, open: &[EventRecord], now: DateTime<Utc>) -> Option<Place> {
-    let first = open.first().map_or(Order { occurred_at: now, seq: 0 }, |event| event.order);
-    let chore = Some(Place { class: Class::Other, order: first, due_at: None });
-    if record.waiters == Waiters::Wake {
-        return chore;
-    }
-    let plan = planned(record, open);
-    let Some(step) = plan.step else {
-        return if plan.superseded.is_empty() { None } else { chore };
-    };
-    let event = open.iter().find(|event| event.order == step.order)?;
-    let due_at = event.state.due()?;
-    // The leaver who waits longest counts, where several events say that they left.
-    let oldest = open.iter().find(|event| event.is_deprovision()).map(|event| event.order);
-    let order = if step.class == Class::Leaver { oldest.unwrap_or(step.order) } else { step.order };
-    Some(Place { class: step.class, order, due_at })
-}
-
 /// The step is being sent from when this is durable.
 fn begin(
     record: &mut LaneRecord,
@@ -450,7 +499,7 @@ fn begin(
     step: Step,
     outage: Option<&Outage>,
     now: DateTime<Utc>,
-) -> Prepared {
+) -> (Step, Attempt) {
     let mut number = 1;
     if let Some(event) = open.iter_mut().find(|event| event.order == step.order) {
         if let Some(outage) = outage {
@@ -473,10 +522,18 @@ fn begin(
         result: AttemptResult::Running,
     };
     batch.attempts.push((step.order.seq, attempt.clone()));
-    Prepared { step, attempt }
+    (step, attempt)
 }
 
-fn wakes(record: &mut LaneRecord) {
+/// Nothing, where a record cannot be read that may be missing.
+pub(super) fn of_record<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
+    match read {
+        Err(error) if error.is_of_record() => Ok(T::default()),
+        read => read,
+    }
+}
+
+pub(super) fn wakes(record: &mut LaneRecord) {
     if record.waiters == Waiters::Some {
         record.waiters = Waiters::Wake;
     }

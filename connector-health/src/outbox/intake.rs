@@ -1,20 +1,20 @@
 //! Taking events in: durable before anybody is told, once however often they are sent, and no flood of leavers unseen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
 
+use super::deliver::of_record;
+use super::room::Joining;
 use super::{AcceptError, CONFLICTS_MAX, Outbox, OutboxError};
 use crate::event::{Event, Intent, Lane};
 use crate::id::{ConnectorId, EventId};
 use crate::intended::Standing;
-use crate::lane::{
-    ConnectorRecord, EventRecord, EventState, LANE_OPEN_MAX, LANE_UNIQUE_MAX, LaneRecord, Place,
-};
+use crate::lane::{ConnectorRecord, EventRecord, HOLDERS_MAX, LANE_HELD_MAX, LaneRecord, Place, json_bytes};
 use crate::replay;
-use crate::store::{Batch, Committed, OutboxStore, StoreError};
+use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
 /// Lanes that are taken in at the same time.
 const LANES_TOGETHER: usize = 256;
@@ -48,7 +48,7 @@ impl MassLeaverGuard {
 
     /// Whether so many leavers more may go on, `active` people having access.
     fn admits(&self, record: &ConnectorRecord, new: u64, active: u64, now: DateTime<Utc>) -> bool {
-        let before = record.leavers.iter().filter(|(at, _)| now.signed_duration_since(*at) < self.window);
+        let before = record.leavers.iter().filter(|(at, _)| self.counts(*at, now));
         let before = before.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
         let leavers = before.saturating_add(new);
         // Those who left within the window had access when it began.
@@ -57,8 +57,13 @@ impl MassLeaverGuard {
         leavers <= self.leavers_max && (leavers <= self.always_allowed || leavers <= share)
     }
 
+    /// What a clock noted that was ahead by more than the window counts no longer than it would have.
+    fn counts(&self, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        now.signed_duration_since(at).abs() < self.window
+    }
+
     fn note(&self, record: &mut ConnectorRecord, new: u64, now: DateTime<Utc>) {
-        record.leavers.retain(|(at, _)| now.signed_duration_since(*at) < self.window);
+        record.leavers.retain(|(at, _)| self.counts(*at, now));
         let tenth = self.window / 10;
         match record.leavers.last_mut() {
             Some((at, count)) if now.signed_duration_since(*at) < tenth => *count = count.saturating_add(new),
@@ -70,7 +75,7 @@ impl MassLeaverGuard {
 /// What became of an event at intake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Accepted {
-    /// It waits for its turn, durably.
+    /// It waits for its turn, durably; or it is a leaver of which another one that waits says more.
     Queued,
     /// It waits for somebody's approval, durably.
     Held,
@@ -125,7 +130,7 @@ impl<S: OutboxStore> Outbox<S> {
             }
         };
         let taken = lanes.into_iter().map(|(lane, events)| {
-            let holds = holds.contains_key(&lane.connector);
+            let holds = holds.contains(&lane.connector);
             async move { self.join(&lane, &events, holds, now).await }
         });
         let mut taken = stream::iter(taken).buffer_unordered(LANES_TOGETHER);
@@ -133,8 +138,9 @@ impl<S: OutboxStore> Outbox<S> {
             answers.extend(lane);
         }
         drop(taken);
-        for (connector, leavers) in holds {
-            self.options.observer.held(&connector, leavers, now);
+        for connector in holds {
+            // They are held, whether that can be told now or by the next pass.
+            drop(self.tell_held(&connector).await);
         }
         answers.into_values().collect()
     }
@@ -147,19 +153,20 @@ impl<S: OutboxStore> Outbox<S> {
         Ok(())
     }
 
-    /// Connectors whose leavers of this call are held, and how many these are. Those that go on are counted first: after a crash in
-    /// between, too many are held rather than too few.
+    /// Connectors whose leavers of this call are held. Those that go on are counted first: after a crash in between, too many are held
+    /// rather than too few.
     async fn judge_leavers(
         &self,
         lanes: &BTreeMap<Lane, Vec<(u64, Event)>>,
         now: DateTime<Utc>,
-    ) -> Result<BTreeMap<ConnectorId, u64>, StoreError> {
+    ) -> Result<BTreeSet<ConnectorId>, StoreError> {
         let mut leavers: BTreeMap<&ConnectorId, u64> = BTreeMap::new();
         for (lane, events) in lanes {
             for (_, event) in events.iter().filter(|(_, event)| matches!(event.intent(), Intent::Deprovision))
             {
-                if self.store.event(event.id()).await?.is_none() {
-                    let known = self.store.load(lane).await?;
+                // What cannot be read is judged as if it were new.
+                if of_record(self.store.event(event.id()).await)?.is_none() {
+                    let known = of_record(self.together.load(lane).await)?;
                     let has_left = |standing| matches!(standing, Standing::Deprovisioned(_));
                     if !known.is_some_and(|known| has_left(known.record.intended.standing())) {
                         let count = leavers.entry(&lane.connector).or_default();
@@ -168,10 +175,10 @@ impl<S: OutboxStore> Outbox<S> {
                 }
             }
         }
-        let mut held = BTreeMap::new();
+        let mut held = BTreeSet::new();
         for (connector, new) in leavers {
             if !self.admit(connector, new, now).await? {
-                held.insert(connector.clone(), new);
+                held.insert(connector.clone());
             }
         }
         Ok(held)
@@ -187,7 +194,7 @@ impl<S: OutboxStore> Outbox<S> {
             }
             self.options.guard.note(&mut record, new, now);
             let batch = Batch { connectors: vec![record], ..Batch::default() };
-            if self.committer.commit(batch).await? == Committed::Done {
+            if self.together.commit(batch).await? == Committed::Done {
                 return Ok(true);
             }
         }
@@ -205,8 +212,17 @@ impl<S: OutboxStore> Outbox<S> {
         match self.try_join(lane, events, holds, now).await {
             Ok(answers) => answers,
             Err(error) => {
+                let is_of_lane = error.is_of_lane();
                 let error = Arc::new(error);
-                events.iter().map(|(seq, _)| (*seq, Err(AcceptError::Outbox(Arc::clone(&error))))).collect()
+                let refused = |_| {
+                    let error = Arc::clone(&error);
+                    if is_of_lane {
+                        AcceptError::Stuck(lane.clone(), error)
+                    } else {
+                        AcceptError::Outbox(error)
+                    }
+                };
+                events.iter().map(|(seq, _)| (*seq, Err(refused(seq)))).collect()
             }
         }
     }
@@ -219,9 +235,14 @@ impl<S: OutboxStore> Outbox<S> {
         now: DateTime<Utc>,
     ) -> Result<Vec<(u64, Result<Accepted, AcceptError>)>, OutboxError> {
         for _ in 0..CONFLICTS_MAX {
-            let loaded = self.store.load(lane).await?;
-            let mut record = loaded.map_or_else(|| LaneRecord::new(lane.clone()), |loaded| loaded.record);
-            let mut batch = Batch::default();
+            let loaded = self.together.load(lane).await?;
+            let Loaded { record, open } =
+                loaded.unwrap_or_else(|| Loaded { record: LaneRecord::new(lane.clone()), open: Vec::new() });
+            let last_held = match &record.last_held {
+                Some(id) if record.held >= LANE_HELD_MAX => self.store.event(id).await?,
+                Some(_) | None => None,
+            };
+            let mut joining = Joining::new(record, open, last_held, now);
             let mut names: BTreeMap<EventId, Event> = BTreeMap::new();
             let mut answers = Vec::with_capacity(events.len());
             for (seq, event) in events {
@@ -232,24 +253,22 @@ impl<S: OutboxStore> Outbox<S> {
                 let answer = match known {
                     Some(known) if known == *event => Ok(Accepted::Already),
                     Some(_) => Err(AcceptError::Different(event.id().clone())),
-                    None => {
-                        let taken = take(&mut record, event, *seq, holds, now);
-                        taken.map(|(taken, accepted)| {
-                            batch.events.push(taken);
-                            names.insert(event.id().clone(), event.clone());
-                            accepted
-                        })
-                    }
+                    None => match self.crowded(&joining, event).await? {
+                        Some(name) => Err(AcceptError::TooManyHolders(name)),
+                        None => joining.take(event, *seq, holds),
+                    },
                 };
+                if answer.is_ok() {
+                    names.insert(event.id().clone(), event.clone());
+                }
                 answers.push((*seq, answer));
             }
+            let batch = joining.batch();
             if batch.events.is_empty() {
                 return Ok(answers);
             }
-            record.count_standing();
-            batch.lanes.push(record);
             let leaves = events.iter().any(|(_, event)| matches!(event.intent(), Intent::Deprovision));
-            if self.committer.commit(batch).await? == Committed::Done {
+            if self.together.commit(batch).await? == Committed::Done {
                 if leaves {
                     self.leaver.notify_one();
                 }
@@ -258,44 +277,34 @@ impl<S: OutboxStore> Outbox<S> {
         }
         Err(OutboxError::Contended(lane.clone()))
     }
-}
 
-fn take(
-    record: &mut LaneRecord,
-    event: &Event,
-    seq: u64,
-    holds: bool,
-    now: DateTime<Utc>,
-) -> Result<(EventRecord, Accepted), AcceptError> {
-    let is_leaver = matches!(event.intent(), Intent::Deprovision);
-    let most = if is_leaver { LANE_OPEN_MAX.saturating_mul(2) } else { LANE_OPEN_MAX };
-    if record.open.saturating_add(record.held) >= most {
-        return Err(AcceptError::LaneFull(record.lane.clone()));
+    /// A unique value, by its name, that too many others are to have already.
+    async fn crowded(&self, joining: &Joining, event: &Event) -> Result<Option<String>, OutboxError> {
+        for (name, value) in event.intent().claims() {
+            if !joining.has(name, value) {
+                let connector = &event.lane().connector;
+                let holders = self.store.holders(connector, name, value, None, HOLDERS_MAX).await?;
+                if holders.len() >= HOLDERS_MAX {
+                    return Ok(Some(name.clone()));
+                }
+            }
+        }
+        Ok(None)
     }
-    let has_left = matches!(record.intended.standing(), Standing::Deprovisioned(_));
-    if is_leaver && holds && !has_left {
-        record.held = record.held.saturating_add(1);
-        let held = EventRecord::new(event.clone(), seq, EventState::Held { since: now }, now);
-        return Ok((held, Accepted::Held));
-    }
-    let taken = EventRecord::new(event.clone(), seq, EventState::Pending, now);
-    let mut intended = record.intended.clone();
-    intended.apply(taken.order, event.intent());
-    let claims_more = event.intent().claims().next().is_some() && record.holds.len() >= LANE_UNIQUE_MAX;
-    if claims_more || (!is_leaver && !intended.is_within_limits()) {
-        return Err(AcceptError::LaneFull(record.lane.clone()));
-    }
-    record.intended = intended;
-    enqueue(record, &taken);
-    Ok((taken, Accepted::Queued))
 }
 
 /// Counts an event in that joins its lane, and gives the lane its place.
 pub(super) fn enqueue(record: &mut LaneRecord, event: &EventRecord) {
     record.open = record.open.saturating_add(1);
+    record.bytes = record.bytes.saturating_add(json_bytes(&event.event));
     record.counts.add(event);
     let claims = event.event.intent().claims();
     record.holds.extend(claims.map(|(name, value)| (name.clone(), value.clone())));
+    give_place(record, event);
+}
+
+/// Has a lane look at what has joined it.
+pub(super) fn give_place(record: &mut LaneRecord, event: &EventRecord) {
     let class = replay::class(event.event.intent());
     let order = event.order;
     record.place = Some(match record.place {

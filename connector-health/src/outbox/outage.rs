@@ -88,7 +88,7 @@ impl<S: OutboxStore> Outbox<S> {
             let mut record = stored.unwrap_or_else(|| ConnectorRecord::new(connector.clone()));
             record.outage = Some(outage.clone());
             let batch = Batch { connectors: vec![record], ..Batch::default() };
-            if self.committer.commit(batch).await? == Committed::Done {
+            if self.together.commit(batch).await? == Committed::Done {
                 break;
             }
         }

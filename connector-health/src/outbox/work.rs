@@ -16,8 +16,8 @@ use crate::connector::{Connector, Connectors, Disposition, Failure, FailureKind}
 use crate::event::Lane;
 use crate::id::ConnectorId;
 use crate::lane::Class;
-use crate::observe::{Admission, Attempted, Cycle, Left};
-use crate::store::{Claim, OutboxStore};
+use crate::observe::{Admission, Attempted, Cycle, Left, Stuck};
+use crate::store::{Claim, OutboxStore, StoreError};
 
 /// After so long a connector that failed as a whole is tried again.
 const SUSPECT_RETRY: TimeDelta = TimeDelta::seconds(5);
@@ -32,6 +32,8 @@ pub struct Worked {
     pub superseded: u64,
     /// Attempts that failed, probes included.
     pub failed: u64,
+    /// Lanes that nothing could be done about: what is stored of them cannot be read, or others write there all the time.
+    pub stuck: u64,
     /// When something is next due; not before the time at which the pass ended. `None` until something is accepted.
     pub next_at: Option<DateTime<Utc>>,
 }
@@ -50,6 +52,7 @@ struct Pass {
     /// How it failed as a whole, where it did.
     suspect: Option<Failure>,
     was_suspect: bool,
+    stuck: u64,
     was_due: bool,
     /// Leavers were accepted while it ran.
     has_live_leavers: bool,
@@ -70,7 +73,7 @@ enum Phase {
 
 enum Done {
     Probe(Result<(), Failure>),
-    Step(Slot, Result<Ended, OutboxError>),
+    Step(Slot, Lane, Result<Ended, OutboxError>),
 }
 
 #[derive(Clone, Copy)]
@@ -129,7 +132,13 @@ impl<S: OutboxStore> Outbox<S> {
                     }
                     pass.probed(answer);
                 }
-                Done::Step(slot, ended) => pass.stepped(slot, ended?, self.options.failures_to_stop),
+                Done::Step(slot, lane, ended) => {
+                    pass.free(slot);
+                    match ended {
+                        Ok(ended) => pass.stepped(ended, self.options.failures_to_stop),
+                        Err(error) => self.stuck(&id, Some(&lane), pass, error, clock)?,
+                    }
+                }
             }
             self.fill(&id, pass, clock, &mut running).await?;
             if pass.has_live_leavers {
@@ -160,7 +169,7 @@ impl<S: OutboxStore> Outbox<S> {
             return Ok(None);
         }
         let is_suspect = self.outage(id).await?.is_some_and(|outage| outage.ended_at.is_none());
-        let was_due = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
+        let was_due = self.is_due(id, clock).await?;
         let probes = admission == Admission::Probe || (was_due && is_suspect);
         if !probes && !was_due {
             return Ok(None);
@@ -170,6 +179,12 @@ impl<S: OutboxStore> Outbox<S> {
             running.push(self.probe(id.clone(), Arc::clone(connector), clock).boxed());
         }
         Ok(Some(Pass::new(Arc::clone(connector), phase, was_due, is_suspect)))
+    }
+
+    /// Whether anything is due that was not tried in this pass.
+    async fn is_due(&self, id: &ConnectorId, clock: Clock) -> Result<bool, StoreError> {
+        let latest = self.options.due_latest(clock.now());
+        Ok(self.store.next_due(id).await?.is_some_and(|due| due <= clock.start() || due > latest))
     }
 
     async fn probe(
@@ -216,7 +231,7 @@ impl<S: OutboxStore> Outbox<S> {
         {
             if pass.claimed.is_empty() && pass.phase == Phase::Open {
                 let limit = options.connector_concurrency;
-                let lanes = self.claim(id, Class::Other, limit, clock).await?;
+                let lanes = self.claim(id, Class::Other, limit, pass, clock).await?;
                 if lanes.len() < limit {
                     pass.phase = Phase::Drained;
                 }
@@ -239,7 +254,7 @@ impl<S: OutboxStore> Outbox<S> {
     ) -> Result<(), OutboxError> {
         let free = self.options.leaver_reserve.saturating_sub(pass.leavers);
         if matches!(pass.phase, Phase::Open | Phase::Drained) && free > 0 {
-            for lane in self.claim(id, Class::Leaver, free, clock).await? {
+            for lane in self.claim(id, Class::Leaver, free, pass, clock).await? {
                 pass.leavers = pass.leavers.saturating_add(1);
                 running.push(self.start(id.clone(), lane, Slot::Reserve, pass, clock));
             }
@@ -252,6 +267,7 @@ impl<S: OutboxStore> Outbox<S> {
         connector: &ConnectorId,
         class: Class,
         limit: usize,
+        pass: &mut Pass,
         clock: Clock,
     ) -> Result<Vec<Lane>, OutboxError> {
         let now = clock.now();
@@ -263,11 +279,36 @@ impl<S: OutboxStore> Outbox<S> {
             worker: self.worker,
             class,
             due: clock.start(),
+            due_latest: self.options.due_latest(now),
             now,
             until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
             limit,
         };
-        Ok(self.store.claim(claim).await?)
+        match self.store.claim(claim).await {
+            Ok(lanes) => Ok(lanes),
+            Err(error) => {
+                self.stuck(connector, None, pass, error.into(), clock)?;
+                pass.phase = Phase::Stopped;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Leaves a lane alone for this pass, or the queue of its connector: the others go on. Its lease ends with the pass.
+    fn stuck(
+        &self,
+        connector: &ConnectorId,
+        lane: Option<&Lane>,
+        pass: &mut Pass,
+        error: OutboxError,
+        clock: Clock,
+    ) -> Result<(), OutboxError> {
+        if !error.is_of_lane() {
+            return Err(error);
+        }
+        pass.stuck = pass.stuck.saturating_add(1);
+        self.options.observer.stuck(&Stuck { connector, lane, error: &error, at: clock.now() });
+        Ok(())
     }
 
     fn start<'a>(
@@ -281,7 +322,7 @@ impl<S: OutboxStore> Outbox<S> {
         let connector = Arc::clone(&pass.connector);
         async move {
             let ended = self.step(&lane, connector.as_ref(), clock).await;
-            (id, Done::Step(slot, ended))
+            (id, Done::Step(slot, lane, ended))
         }
         .boxed()
     }
@@ -295,14 +336,15 @@ impl<S: OutboxStore> Outbox<S> {
         let mut worked = Worked::default();
         let now = clock.now();
         for (id, pass) in &passes {
-            let left = self.store.next_due(id).await?.is_some_and(|due| due <= clock.start());
+            let left = self.is_due(id, clock).await?;
             // What was accepted since the pass began is its own next one's; due before and not touched is another matter.
             let is_idle = pass.was_due && pass.delivered == 0 && pass.superseded == 0;
-            let left_due = (left && is_idle && !pass.is_cut) || pass.failed > 0;
+            let left_due = (left && is_idle && !pass.is_cut) || pass.failed > 0 || pass.stuck > 0;
             self.note_outage(id, pass.was_suspect, pass.suspect.as_ref(), now).await?;
             worked.delivered = worked.delivered.saturating_add(pass.delivered);
             worked.superseded = worked.superseded.saturating_add(pass.superseded);
             worked.failed = worked.failed.saturating_add(pass.failed);
+            worked.stuck = worked.stuck.saturating_add(pass.stuck);
             self.options.observer.cycle(&Cycle {
                 connector: id,
                 started_at: clock.start(),
@@ -316,9 +358,9 @@ impl<S: OutboxStore> Outbox<S> {
         }
         for (id, _) in connectors.iter() {
             let Some(due) = self.store.next_due(id).await? else { continue };
-            let is_stopped = self.outages.is_on(id) || !passes.contains_key(id);
+            let is_stopped = self.outages.is_on(id) || passes.get(id).is_none_or(|pass| pass.stuck > 0);
             let soonest = if is_stopped { now.checked_add_signed(SUSPECT_RETRY).unwrap_or(now) } else { now };
-            let next = due.max(soonest);
+            let next = due.min(self.options.due_latest(now)).max(soonest);
             worked.next_at = Some(worked.next_at.map_or(next, |known| known.min(next)));
         }
         Ok(worked)
@@ -337,6 +379,7 @@ impl Pass {
             delivered: 0,
             superseded: 0,
             failed: 0,
+            stuck: 0,
             suspect: None,
             was_suspect,
             was_due,
@@ -357,11 +400,14 @@ impl Pass {
         }
     }
 
-    fn stepped(&mut self, slot: Slot, ended: Ended, failures_to_stop: u32) {
+    fn free(&mut self, slot: Slot) {
         match slot {
             Slot::Reserve => self.leavers = self.leavers.saturating_sub(1),
             Slot::Any => self.running = self.running.saturating_sub(1),
         }
+    }
+
+    fn stepped(&mut self, ended: Ended, failures_to_stop: u32) {
         self.delivered = self.delivered.saturating_add(ended.delivered);
         self.superseded = self.superseded.saturating_add(ended.superseded);
         if self.phase == Phase::Drained {

@@ -44,6 +44,11 @@ impl MemoryStore {
         self.content().cut = Some(at);
     }
 
+    /// Makes what is stored of a lane unreadable, as a bad disk may.
+    pub fn spoil(&self, lane: &Lane) {
+        self.content().rows.insert(rows::lane_key(lane), b"spoiled".to_vec());
+    }
+
     /// How many commits there were.
     pub fn commits(&self) -> u64 {
         self.content().commits
@@ -117,8 +122,7 @@ impl OutboxStore for MemoryStore {
         if content.is_dead {
             return Err(StoreError::Stopped);
         }
-        let done = batches.iter().map(|batch| rows::commit(&mut content.rows, batch));
-        let done = done.collect::<Result<Vec<_>, _>>()?;
+        let done = rows::commit(&mut content.rows, &batches)?;
         for lane in rows::released(&batches, &done) {
             content.leases.release(lane);
         }
@@ -181,8 +185,10 @@ impl OutboxStore for MemoryStore {
         connector: &ConnectorId,
         name: &str,
         value: &str,
+        after: Option<&Lane>,
+        limit: usize,
     ) -> Result<Vec<Lane>, StoreError> {
-        self.read(|rows| rows::holders(rows, connector, name, value))
+        self.read(|rows| rows::holders(rows, connector, name, value, after, limit))
     }
 
     async fn waiting(&self, on: &Lane, limit: usize) -> Result<Vec<Lane>, StoreError> {

@@ -9,6 +9,7 @@ use redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
     StorageError, Table, TableDefinition, WriteTransaction,
 };
+use tokio::sync::Semaphore;
 
 use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
 use super::{Batch, Claim, Committed, Loaded, OutboxStore, StoreError};
@@ -17,7 +18,10 @@ use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("outbox");
-const CACHE_BYTES: usize = 64 << 20;
+/// Pages beyond it are in the cache of the operating system still.
+const CACHE_BYTES: usize = 16 << 20;
+/// Most reads at a time: each takes a thread, and threads take memory that they do not give back.
+const READS_MAX: usize = 2;
 
 /// A store in one file of a local disk, which one process opens at a time. Attributes lie in it in the clear; the file is made
 /// readable by its owner alone.
@@ -31,6 +35,7 @@ struct Shared {
     database: Database,
     next: Mutex<u64>,
     leases: Mutex<Leases>,
+    reads: Semaphore,
     has_stopped: AtomicBool,
 }
 
@@ -63,6 +68,7 @@ impl RedbStore {
             database,
             next: Mutex::new(next),
             leases: Mutex::default(),
+            reads: Semaphore::new(READS_MAX),
             has_stopped: AtomicBool::new(false),
         })))
     }
@@ -90,6 +96,7 @@ impl RedbStore {
         &self,
         read: impl FnOnce(&dyn Rows) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let _permit = self.0.reads.acquire().await.map_err(|_| StoreError::Stopped)?;
         self.blocking(|shared| read(&reading(&shared.database)?)).await
     }
 }
@@ -176,9 +183,8 @@ impl OutboxStore for RedbStore {
         self.blocking(move |shared| {
             let transaction = begin(&shared.database, Durability::Immediate)?;
             let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
-            // A batch that is refused has written nothing yet; one that fails takes the whole transaction with it.
-            let done = batches.iter().map(|batch| rows::commit(&mut table, batch));
-            let done = done.collect::<Result<Vec<_>, _>>()?;
+            // An error takes the whole transaction with it.
+            let done = rows::commit(&mut table, &batches)?;
             drop(table);
             transaction.commit().map_err(StoreError::failed)?;
             let mut leases = shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,6 +217,19 @@ impl OutboxStore for RedbStore {
     async fn load(&self, lane: &Lane) -> Result<Option<Loaded>, StoreError> {
         let lane = lane.clone();
         self.read(move |rows| rows::load(rows, &lane)).await
+    }
+
+    async fn load_all(&self, lanes: Vec<Lane>) -> Vec<Result<Option<Loaded>, StoreError>> {
+        let count = lanes.len();
+        let load = |rows: &dyn Rows, lane: &Lane| match rows::load(rows, lane) {
+            Err(error) if !error.is_of_record() => Err(error),
+            of_record => Ok(of_record),
+        };
+        let loaded = self.read(move |rows| lanes.iter().map(|lane| load(rows, lane)).collect()).await;
+        loaded.unwrap_or_else(|error| {
+            let error = Arc::new(error);
+            std::iter::repeat_with(|| Err(StoreError::Together(Arc::clone(&error)))).take(count).collect()
+        })
     }
 
     async fn event(&self, id: &EventId) -> Result<Option<EventRecord>, StoreError> {
@@ -252,9 +271,12 @@ impl OutboxStore for RedbStore {
         connector: &ConnectorId,
         name: &str,
         value: &str,
+        after: Option<&Lane>,
+        limit: usize,
     ) -> Result<Vec<Lane>, StoreError> {
         let (connector, name, value) = (connector.clone(), name.to_owned(), value.to_owned());
-        self.read(move |rows| rows::holders(rows, &connector, &name, &value)).await
+        let after = after.cloned();
+        self.read(move |rows| rows::holders(rows, &connector, &name, &value, after.as_ref(), limit)).await
     }
 
     async fn waiting(&self, on: &Lane, limit: usize) -> Result<Vec<Lane>, StoreError> {

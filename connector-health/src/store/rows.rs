@@ -1,42 +1,19 @@
 //! The records of an outbox as rows with ordered keys, for stores that have such.
-//!
-//! Identifiers hold no control characters, so that a zero byte ends each part of a key.
 
-use std::collections::HashMap;
+mod key;
+
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use key::{Key, Table, lane_at, time_at};
+
 use super::{Batch, Claim, Committed, Loaded, StoreError};
 use crate::event::{Lane, Order, Subject};
-use crate::id::{ConnectorId, EntitlementId, EventId, PersonId};
+use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, Class, ConnectorRecord, EventRecord, EventState, LaneRecord, Place, QueueCounts};
-
-/// First byte of a key.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-enum Table {
-    Meta,
-    Lanes,
-    /// Events that wait: read whenever their lane is.
-    Open,
-    /// The others.
-    Closed,
-    Ids,
-    Attempts,
-    /// Due now, in the order in which they are to go.
-    Ready,
-    /// Due later, by when.
-    Later,
-    Persons,
-    Holders,
-    Waiting,
-    Counts,
-    Leavers,
-    Connectors,
-    Held,
-}
 
 /// Is shown a key and its value.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<Go, StoreError>;
@@ -78,65 +55,9 @@ impl Leases {
     }
 }
 
-struct Key(Vec<u8>);
-
-impl Key {
-    fn new(table: Table) -> Self {
-        Self(vec![table as u8])
-    }
-
-    fn text(mut self, text: &str) -> Self {
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(0);
-        self
-    }
-
-    fn number(mut self, number: u64) -> Self {
-        self.0.extend_from_slice(&number.to_be_bytes());
-        self
-    }
-
-    fn time(mut self, at: DateTime<Utc>) -> Self {
-        // Times before 1970 go before those after it.
-        let seconds = (at.timestamp() as u64) ^ (1 << 63);
-        self.0.extend_from_slice(&seconds.to_be_bytes());
-        self.0.extend_from_slice(&at.timestamp_subsec_nanos().to_be_bytes());
-        self
-    }
-
-    fn order(self, order: Order) -> Self {
-        self.time(order.occurred_at).number(order.seq)
-    }
-
-    fn byte(mut self, byte: u8) -> Self {
-        self.0.push(byte);
-        self
-    }
-
-    fn lane(self, lane: &Lane) -> Self {
-        let key = self.text(lane.connector.as_str());
-        match &lane.subject {
-            Subject::Person(person) => key.byte(b'p').text(person.as_str()),
-            Subject::Group(group) => key.byte(b'g').text(group.as_str()),
-        }
-    }
-}
-
-/// A lane at the end of a key.
-fn lane_at(key: &[u8], at: usize) -> Result<Lane, StoreError> {
-    let bad = || StoreError::unreadable("a key names no lane");
-    let text = key.get(at..).and_then(|rest| std::str::from_utf8(rest).ok()).ok_or_else(bad)?;
-    let mut parts = text.split('\0');
-    let connector = ConnectorId::new(parts.next().ok_or_else(bad)?).map_err(StoreError::unreadable)?;
-    let subject = parts.next().ok_or_else(bad)?;
-    let subject = if let Some(person) = subject.strip_prefix('p') {
-        Subject::Person(PersonId::new(person).map_err(StoreError::unreadable)?)
-    } else if let Some(group) = subject.strip_prefix('g') {
-        Subject::Group(EntitlementId::new(group).map_err(StoreError::unreadable)?)
-    } else {
-        return Err(bad());
-    };
-    Ok(Lane { connector, subject })
+/// Where the record of a lane lies.
+pub(super) fn lane_key(lane: &Lane) -> Vec<u8> {
+    Key::new(Table::Lanes).lane(lane).0
 }
 
 fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
@@ -180,36 +101,90 @@ pub(super) fn open(rows: &mut dyn RowsMut) -> Result<u64, StoreError> {
     Ok(one(rows, &Key::new(Table::Meta).text("seq"))?.unwrap_or(1))
 }
 
-pub(super) fn commit(rows: &mut dyn RowsMut, batch: &Batch) -> Result<Committed, StoreError> {
-    let mut before = Vec::with_capacity(batch.lanes.len());
+/// Sums that a transaction changes, written once for all of its batches.
+#[derive(Default)]
+struct Sums {
+    counts: BTreeMap<ConnectorId, QueueCounts>,
+    seq: u64,
+}
+
+/// Writes batches, each by itself whole or not at all. After an error, nothing of them may stay.
+pub(super) fn commit(rows: &mut dyn RowsMut, batches: &[Batch]) -> Result<Vec<Committed>, StoreError> {
+    let mut sums = Sums::default();
+    let mut done = Vec::with_capacity(batches.len());
+    for batch in batches {
+        done.push(match read_stored(rows, &mut sums, batch) {
+            Ok(Some(stored)) => {
+                put_batch(rows, &mut sums, batch, stored)?;
+                Committed::Done
+            }
+            Ok(None) => Committed::Conflict,
+            Err(StoreError::Unreadable(_)) => Committed::Unreadable,
+            Err(error) => return Err(error),
+        });
+    }
+    for (connector, counts) in &sums.counts {
+        write(rows, &Key::new(Table::Counts).text(connector.as_str()), counts)?;
+    }
+    if sums.seq > 0 {
+        let next = Key::new(Table::Meta).text("seq");
+        let stored: u64 = one(rows, &next)?.unwrap_or(1);
+        write(rows, &next, &stored.max(sums.seq))?;
+    }
+    Ok(done)
+}
+
+/// What is stored of a batch: its lanes, and whether its events are known.
+struct Stored {
+    lanes: Vec<Option<LaneRecord>>,
+    is_known: Vec<bool>,
+}
+
+/// Reads all that has to be read for a batch to be written; nothing where somebody else wrote first.
+fn read_stored(rows: &dyn Rows, sums: &mut Sums, batch: &Batch) -> Result<Option<Stored>, StoreError> {
+    let mut lanes = Vec::with_capacity(batch.lanes.len());
     for lane in &batch.lanes {
         let stored: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(&lane.lane))?;
         if stored.as_ref().map_or(0, |stored| stored.version) != lane.version {
-            return Ok(Committed::Conflict);
+            return Ok(None);
         }
-        before.push(stored);
+        lanes.push(stored);
+        let connector = &lane.lane.connector;
+        if !sums.counts.contains_key(connector) {
+            let sum = one(rows, &Key::new(Table::Counts).text(connector.as_str()))?;
+            sums.counts.insert(connector.clone(), sum.unwrap_or_default());
+        }
     }
     for connector in &batch.connectors {
         let key = Key::new(Table::Connectors).text(connector.connector.as_str());
         let stored: Option<ConnectorRecord> = one(rows, &key)?;
         if stored.map_or(0, |stored| stored.version) != connector.version {
-            return Ok(Committed::Conflict);
+            return Ok(None);
         }
     }
-    let mut places = Vec::with_capacity(batch.events.len());
+    let mut is_known = Vec::with_capacity(batch.events.len());
     for event in &batch.events {
-        let place = (event.event.lane().clone(), event.order);
+        let place = (event.event.lane(), event.order);
         let stored: Option<(Lane, Order)> = one(rows, &Key::new(Table::Ids).text(event.event.id().as_str()))?;
-        match stored {
-            Some(stored) if stored != place => return Ok(Committed::Conflict),
-            stored => places.push(stored),
+        if stored.as_ref().is_some_and(|(lane, order)| (lane, *order) != place) {
+            return Ok(None);
         }
+        is_known.push(stored.is_some());
     }
-    for (event, stored) in batch.events.iter().zip(places) {
-        put_event(rows, event, stored.is_none())?;
+    Ok(Some(Stored { lanes, is_known }))
+}
+
+fn put_batch(
+    rows: &mut dyn RowsMut,
+    sums: &mut Sums,
+    batch: &Batch,
+    stored: Stored,
+) -> Result<(), StoreError> {
+    for (event, is_known) in batch.events.iter().zip(stored.is_known) {
+        put_event(rows, sums, event, !is_known)?;
     }
-    for (lane, stored) in batch.lanes.iter().zip(before) {
-        put_lane(rows, stored, lane)?;
+    for (lane, stored) in batch.lanes.iter().zip(stored.lanes) {
+        put_lane(rows, sums, stored, lane)?;
     }
     for (seq, attempt) in &batch.attempts {
         write(rows, &Key::new(Table::Attempts).number(*seq).number(attempt.number.into()), attempt)?;
@@ -219,39 +194,41 @@ pub(super) fn commit(rows: &mut dyn RowsMut, batch: &Batch) -> Result<Committed,
         let version = connector.version.saturating_add(1);
         write(rows, &key, &ConnectorRecord { version, ..connector.clone() })?;
     }
-    Ok(Committed::Done)
+    Ok(())
 }
 
-fn put_event(rows: &mut dyn RowsMut, event: &EventRecord, is_new: bool) -> Result<(), StoreError> {
+fn put_event(
+    rows: &mut dyn RowsMut,
+    sums: &mut Sums,
+    event: &EventRecord,
+    is_new: bool,
+) -> Result<(), StoreError> {
     let lane = event.event.lane();
     if is_new {
         let id = Key::new(Table::Ids).text(event.event.id().as_str());
         write(rows, &id, &(lane, event.order))?;
-        let next = Key::new(Table::Meta).text("seq");
-        let stored: u64 = one(rows, &next)?.unwrap_or(1);
-        write(rows, &next, &stored.max(event.order.seq.saturating_add(1)))?;
+        sums.seq = sums.seq.max(event.order.seq.saturating_add(1));
     }
     let open = Key::new(Table::Open).lane(lane).order(event.order);
+    let closed = Key::new(Table::Closed).lane(lane).order(event.order);
     let held = Key::new(Table::Held).text(lane.connector.as_str()).number(event.order.seq);
+    let is_held = matches!(event.state, EventState::Held { .. });
+    let is_open = !is_held && !event.state.is_closed();
     if !is_new {
-        rows.remove(&open.0)?;
-        rows.remove(&held.0)?;
-    }
-    match &event.state {
-        EventState::Held { .. } => {
-            write(rows, &held, event)?;
-            write(rows, &Key::new(Table::Closed).lane(lane).order(event.order), event)
+        if !is_open {
+            rows.remove(&open.0)?;
         }
-        state if state.is_closed() => {
-            write(rows, &Key::new(Table::Closed).lane(lane).order(event.order), event)
-        }
-        _ => {
-            if !is_new {
-                rows.remove(&Key::new(Table::Closed).lane(lane).order(event.order).0)?;
+        if !is_held && event.is_deprovision() {
+            rows.remove(&held.0)?;
+            if is_open {
+                rows.remove(&closed.0)?;
             }
-            write(rows, &open, event)
         }
     }
+    if is_held {
+        write(rows, &held, event)?;
+    }
+    write(rows, if is_open { &open } else { &closed }, event)
 }
 
 fn ready(lane: &Lane, place: &Place) -> Key {
@@ -263,12 +240,20 @@ fn ready(lane: &Lane, place: &Place) -> Key {
 const TIME_BYTES: usize = 12;
 const ORDER_BYTES: usize = 20;
 
+/// Most lanes that become ready together.
+const PROMOTED_TOGETHER_MAX: usize = 4096;
+
 fn later(lane: &Lane, place: &Place, due_at: DateTime<Utc>) -> Key {
     let key = Key::new(Table::Later).text(lane.connector.as_str()).time(due_at);
     key.byte(place.class as u8).order(place.order).lane(lane)
 }
 
-fn put_lane(rows: &mut dyn RowsMut, before: Option<LaneRecord>, lane: &LaneRecord) -> Result<(), StoreError> {
+fn put_lane(
+    rows: &mut dyn RowsMut,
+    sums: &mut Sums,
+    before: Option<LaneRecord>,
+    lane: &LaneRecord,
+) -> Result<(), StoreError> {
     let name = &lane.lane;
     let version = lane.version.saturating_add(1);
     write(rows, &Key::new(Table::Lanes).lane(name), &LaneRecord { version, ..lane.clone() })?;
@@ -314,13 +299,16 @@ fn put_lane(rows: &mut dyn RowsMut, before: Option<LaneRecord>, lane: &LaneRecor
             rows.put(&Key::new(Table::Waiting).lane(on).lane(name).0, &[])?;
         }
     }
-    count(rows, name, old.map(|old| old.counts).unwrap_or_default(), lane.counts)
+    count(rows, sums, name, old.map(|old| old.counts).unwrap_or_default(), lane.counts)
 }
 
-fn count(rows: &mut dyn RowsMut, lane: &Lane, old: QueueCounts, new: QueueCounts) -> Result<(), StoreError> {
-    if old == new {
-        return Ok(());
-    }
+fn count(
+    rows: &mut dyn RowsMut,
+    sums: &mut Sums,
+    lane: &Lane,
+    old: QueueCounts,
+    new: QueueCounts,
+) -> Result<(), StoreError> {
     if old.oldest_deprovision != new.oldest_deprovision {
         let key = |at| Key::new(Table::Leavers).text(lane.connector.as_str()).time(at).lane(lane);
         if let Some(at) = old.oldest_deprovision {
@@ -330,10 +318,9 @@ fn count(rows: &mut dyn RowsMut, lane: &Lane, old: QueueCounts, new: QueueCounts
             rows.put(&key(at).0, &[])?;
         }
     }
-    let key = Key::new(Table::Counts).text(lane.connector.as_str());
-    let sum: QueueCounts = one(rows, &key)?.unwrap_or_default();
+    let sum = sums.counts.entry(lane.connector.clone()).or_default();
     let shift = |sum: u64, old: u64, new: u64| sum.saturating_sub(old).saturating_add(new);
-    let sum = QueueCounts {
+    *sum = QueueCounts {
         provisioning_queued: shift(sum.provisioning_queued, old.provisioning_queued, new.provisioning_queued),
         provisioning_failed: shift(sum.provisioning_failed, old.provisioning_failed, new.provisioning_failed),
         deprovisioning_queued: shift(
@@ -351,7 +338,7 @@ fn count(rows: &mut dyn RowsMut, lane: &Lane, old: QueueCounts, new: QueueCounts
         // Read from the index of leavers when asked.
         oldest_deprovision: None,
     };
-    write(rows, &key, &sum)
+    Ok(())
 }
 
 /// Leases that end: whose batch was refused goes on with its lane.
@@ -365,31 +352,37 @@ pub(super) fn is_promotion_due(rows: &dyn Rows, claim: &Claim) -> Result<bool, S
     Ok(!due_later(rows, claim, 1)?.is_empty())
 }
 
-fn due_later(rows: &dyn Rows, claim: &Claim, limit: usize) -> Result<Vec<Lane>, StoreError> {
+/// Keys of lanes that are due and not among those that are ready.
+fn due_later(rows: &dyn Rows, claim: &Claim, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
     let prefix = Key::new(Table::Later).text(claim.connector.as_str());
-    let last = Key::new(Table::Later).text(claim.connector.as_str()).time(claim.due);
-    let lane_from = prefix.0.len().saturating_add(TIME_BYTES + 1 + ORDER_BYTES);
+    let until = |at| Key::new(Table::Later).text(claim.connector.as_str()).time(at);
     let mut found = Vec::new();
+    let last = until(claim.due);
     rows.scan(&prefix.0, None, &mut |key, _| {
-        let due = key.get(..last.0.len()).unwrap_or(key);
-        if due > last.0.as_slice() {
+        if key.get(..last.0.len()).unwrap_or(key) > last.0.as_slice() {
             return Ok(Go::Stop);
         }
-        found.push(lane_at(key, lane_from)?);
+        found.push(key.to_vec());
         Ok(if found.len() < limit { Go::On } else { Go::Stop })
     })?;
+    if found.len() < limit {
+        // After all keys of that time.
+        let latest = until(claim.due_latest).byte(u8::MAX);
+        let left = limit.saturating_sub(found.len());
+        found.extend(many(rows, &prefix, Some(&latest), left, |key, _| Ok(key.to_vec()))?);
+    }
     Ok(found)
 }
 
 /// Moves lanes that became due to those that are ready. Nothing depends on its being durable.
 pub(super) fn promote(rows: &mut dyn RowsMut, claim: &Claim) -> Result<(), StoreError> {
-    for lane in due_later(rows, claim, 4096)? {
-        let stored: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(&lane))?;
-        let Some(place) = stored.and_then(|stored| stored.place) else { continue };
-        if let Some(due_at) = place.due_at {
-            rows.remove(&later(&lane, &place, due_at).0)?;
-            rows.put(&ready(&lane, &place).0, &[])?;
-        }
+    let prefix = Key::new(Table::Later).text(claim.connector.as_str());
+    let place_from = prefix.0.len().saturating_add(TIME_BYTES);
+    for later in due_later(rows, claim, PROMOTED_TOGETHER_MAX)? {
+        let mut ready = Key::new(Table::Ready).text(claim.connector.as_str());
+        ready.0.extend_from_slice(later.get(place_from..).unwrap_or_default());
+        rows.remove(&later)?;
+        rows.put(&ready.0, &[])?;
     }
     Ok(())
 }
@@ -483,9 +476,13 @@ pub(super) fn holders(
     connector: &ConnectorId,
     name: &str,
     value: &str,
+    after: Option<&Lane>,
+    limit: usize,
 ) -> Result<Vec<Lane>, StoreError> {
-    let prefix = Key::new(Table::Holders).text(connector.as_str()).text(name).text(value);
-    many(rows, &prefix, None, usize::MAX, |key, _| lane_at(key, prefix.0.len()))
+    let prefix = || Key::new(Table::Holders).text(connector.as_str()).text(name).text(value);
+    let after = after.map(|lane| prefix().lane(lane));
+    let lane_from = prefix().0.len();
+    many(rows, &prefix(), after.as_ref(), limit, |key, _| lane_at(key, lane_from))
 }
 
 pub(super) fn waiting(rows: &dyn Rows, on: &Lane, limit: usize) -> Result<Vec<Lane>, StoreError> {
@@ -505,12 +502,9 @@ pub(super) fn leavers(
 
 pub(super) fn counts(rows: &dyn Rows, connector: &ConnectorId) -> Result<QueueCounts, StoreError> {
     let sum: Option<QueueCounts> = one(rows, &Key::new(Table::Counts).text(connector.as_str()))?;
-    let mut sum = sum.unwrap_or_default();
-    if let Some(lane) = leavers(rows, connector, 1)?.first() {
-        let oldest: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(lane))?;
-        sum.oldest_deprovision = oldest.and_then(|oldest| oldest.counts.oldest_deprovision);
-    }
-    Ok(sum)
+    let leavers = Key::new(Table::Leavers).text(connector.as_str());
+    let oldest = many(rows, &leavers, None, 1, |key, _| time_at(key, leavers.0.len()))?;
+    Ok(QueueCounts { oldest_deprovision: oldest.first().copied(), ..sum.unwrap_or_default() })
 }
 
 pub(super) fn connector(
@@ -539,12 +533,8 @@ pub(super) fn next_due(
     if !many(rows, &ready, None, 1, |_, _| Ok(()))?.is_empty() {
         return Ok(Some(DateTime::<Utc>::MIN_UTC));
     }
-    let prefix = Key::new(Table::Later).text(connector.as_str());
-    let lane_from = prefix.0.len().saturating_add(TIME_BYTES + 1 + ORDER_BYTES);
-    let first = many(rows, &prefix, None, 1, |key, _| lane_at(key, lane_from))?;
-    let Some(lane) = first.first() else { return Ok(None) };
-    let record: Option<LaneRecord> = one(rows, &Key::new(Table::Lanes).lane(lane))?;
-    Ok(record.and_then(|record| record.place).and_then(|place| place.due_at))
+    let later = Key::new(Table::Later).text(connector.as_str());
+    Ok(many(rows, &later, None, 1, |key, _| time_at(key, later.0.len()))?.first().copied())
 }
 
 const _: () =

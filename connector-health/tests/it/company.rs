@@ -301,7 +301,7 @@ pub(crate) async fn has_one_outcome_each<S: OutboxStore>(outbox: &Outbox<S>, eve
         lanes.entry(event.lane().clone()).or_default().push(record);
     }
     for (lane, records) in lanes {
-        let all = outbox.store().history(&lane, None, 1000).await.unwrap();
+        let all = outbox.store().history(&lane, None, 10_000).await.unwrap();
         assert_eq!(all.len(), records.len(), "{lane}");
         let mut links: BTreeMap<_, _> =
             records.iter().map(|record| (record.prev_hash.clone(), record.hash.clone())).collect();

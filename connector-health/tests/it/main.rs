@@ -21,6 +21,7 @@ mod killed;
 #[cfg(feature = "ldap")]
 mod ldap;
 mod lifecycle;
+mod limits;
 #[cfg(feature = "redb")]
 mod many;
 #[cfg(feature = "metrics")]

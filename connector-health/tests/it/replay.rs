@@ -386,6 +386,7 @@ fn a_clock_that_goes_back_delays_and_does_not_spin() {
             worker: 7,
             class: Class::Other,
             due: later,
+            due_latest: later,
             now: later,
             until: later,
             limit: 1,

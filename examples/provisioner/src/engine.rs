@@ -19,9 +19,10 @@ use audit_log::{AppendError, AuditLog, Entry, FileKeys, FileStore};
 use chrono::{DateTime, TimeDelta, Utc};
 use connector_health::alert::{AlertDesk, AlertRules, AlertSink, AlertStoreError};
 use connector_health::connector::Connectors;
+use connector_health::event::{Lane, Subject};
 use connector_health::fleet::FleetState;
 use connector_health::monitor::Thresholds;
-use connector_health::observe::{Attempted, Cycle, Gate, Observer};
+use connector_health::observe::{Attempted, Cycle, Gate, Observer, Stuck};
 use connector_health::offboarding::{Offboarding, State, Status, System};
 use connector_health::outbox::{MassLeaverGuard, Options, OutboxError};
 use connector_health::sod::SodRules;
@@ -63,6 +64,7 @@ pub(crate) struct Engine {
     outbox: Outbox<RedbStore>,
     fleet: Arc<Fleet>,
     charts: Arc<Charts>,
+    settled: Settled,
     connectors: Connectors,
     desk: AlertDesk<FileAlerts>,
     history: Mutex<AlertHistory>,
@@ -104,13 +106,17 @@ pub(crate) enum EngineError {
     File { what: &'static str, path: PathBuf, source: std::io::Error },
 }
 
-/// Tells both who has to know.
-struct Both {
+/// People whose offboarding may be over since it was last looked at.
+type Settled = Arc<Mutex<BTreeSet<PersonId>>>;
+
+/// Tells all who have to know.
+struct Told {
     fleet: Arc<Fleet>,
     charts: Arc<Charts>,
+    settled: Settled,
 }
 
-impl Observer for Both {
+impl Observer for Told {
     fn attempted(&self, attempted: &Attempted<'_>) {
         self.fleet.attempted(attempted);
         self.charts.attempted(attempted);
@@ -120,8 +126,18 @@ impl Observer for Both {
         self.fleet.cycle(cycle);
     }
 
-    fn held(&self, connector: &ConnectorId, leavers: u64, at: DateTime<Utc>) {
-        self.fleet.held(connector, leavers, at);
+    fn stuck(&self, stuck: &Stuck<'_>) {
+        self.fleet.stuck(stuck);
+    }
+
+    fn held(&self, connector: &ConnectorId, leavers: u64) {
+        self.fleet.held(connector, leavers);
+    }
+
+    fn settled(&self, lane: &Lane) {
+        if let Subject::Person(person) = &lane.subject {
+            self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(person.clone());
+        }
     }
 }
 
@@ -137,11 +153,16 @@ impl Engine {
         let fleet = Fleet::restore(ids.iter().cloned(), settings.thresholds, settings.rules, known);
         let fleet = Arc::new(fleet.probe_every(settings.probe_every));
         let charts = Arc::new(Charts::new(ids, settings.chart_step));
+        let settled = Settled::default();
         let options = Options::default()
             .guard(settings.guard)
             .operation_timeout(Duration::from_secs(30))
             .gate(Arc::clone(&fleet) as Arc<dyn Gate>)
-            .observer(Both { fleet: Arc::clone(&fleet), charts: Arc::clone(&charts) });
+            .observer(Told {
+                fleet: Arc::clone(&fleet),
+                charts: Arc::clone(&charts),
+                settled: Arc::clone(&settled),
+            });
         let outbox = Outbox::open_with(RedbStore::open(dir.join("outbox.redb"))?, options).await?;
         let desk =
             AlertDesk::open(FileAlerts::open(dir.join("alerts-pending.json"))?, settings.sinks, now).await?;
@@ -149,6 +170,7 @@ impl Engine {
             outbox,
             fleet,
             charts,
+            settled,
             connectors,
             desk,
             history: Mutex::new(AlertHistory::open(dir.join("alerts.json"))?),
@@ -204,15 +226,15 @@ impl Engine {
 
     async fn work(&self) -> Result<(), EngineError> {
         // What was confirmed just before an earlier run ended.
-        self.close_offboardings(Utc::now()).await?;
+        // Whatever an earlier run did not come to.
+        self.close_offboardings(self.leavers.all(), Utc::now()).await?;
         while !self.stopping.load(Ordering::Acquire) {
             let now = Utc::now();
             let worked = self.outbox.work(&self.connectors, now).await?;
             let now = Utc::now();
             self.tell(now).await?;
-            if worked.delivered > 0 || worked.superseded > 0 {
-                self.close_offboardings(now).await?;
-            }
+            let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+            self.close_offboardings(self.leavers.among(settled), now).await?;
             let deadline = self.fleet.next_deadline(now);
             let due = worked.next_at.map_or(deadline, |next| next.min(deadline));
             let wait = due.signed_duration_since(Utc::now()).to_std().unwrap_or_default();
@@ -252,10 +274,14 @@ impl Engine {
         Ok(())
     }
 
-    /// One entry in the audit trail for each offboarding that is over, listing every system with its time.
-    async fn close_offboardings(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
+    /// One entry in the audit trail for each of these offboardings that is over, listing every system with its time.
+    async fn close_offboardings(
+        &self,
+        people: BTreeSet<PersonId>,
+        now: DateTime<Utc>,
+    ) -> Result<(), EngineError> {
         let (mut over, mut entries) = (Vec::new(), Vec::new());
-        for person in self.leavers.all() {
+        for person in people {
             let offboarding = self.offboarding(&person).await?;
             let came_back = |system: &System| matches!(system.status, Status::Returned { .. });
             let event_type = match offboarding.state {

@@ -1,6 +1,7 @@
 //! What sources say, taken in: recorded first, then accepted by the outbox.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use audit_log::Entry;
 use chrono::Utc;
@@ -139,6 +140,8 @@ impl Engine {
                 Err(error) => taken.refused.push(error.to_string()),
             }
         }
+        // Who was said to leave once more may be out already, and nothing more happens about them.
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(leavers);
         self.wake.notify_one();
         let people = answers.iter().filter_map(|answer| Some(answer.as_ref().ok()?.person.clone()));
         self.check_people(&people.collect()).await?;

@@ -185,6 +185,12 @@ impl OpenLeavers {
             .map_err(|source| EngineError::File { what: "cannot write", path: self.file.clone(), source })
     }
 
+    /// Those of these people who are among them.
+    pub(super) fn among(&self, people: BTreeSet<PersonId>) -> BTreeSet<PersonId> {
+        let known = self.known();
+        people.into_iter().filter(|person| known.contains(person)).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.known().len()
     }
