@@ -523,6 +523,7 @@ impl<'a> Judge<'a> {
                         FailureClass::LeaversHeld => {
                             self.day.held.iter().any(|(_, held)| *held == application)
                         }
+                        FailureClass::Conflict if self.waits_for_a_name(application, alert.at) => true,
                         _ => self.has_cause(application, alert.at),
                     };
                     if !has_cause {
@@ -565,7 +566,36 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether something was really wrong: a fault within the last while, or work that waited for something else.
+    /// Whether somebody claimed a name then of which HR had not yet said that it was given up.
+    fn waits_for_a_name(&self, application: usize, at: DateTime<Utc>) -> bool {
+        let feed = &self.day.feed;
+        let named = |happened: &Happened| match &happened.what {
+            What::Joined { name } | What::Returned { name } | What::Renamed { name } => Some(name.clone()),
+            _ => None,
+        };
+        let known = |happened: &Happened| self.day.known.get(&(happened.number, application)).copied();
+        feed.happened.iter().any(|claim| {
+            let (Some(name), Some(claimed)) = (named(claim), known(claim)) else { return false };
+            let before = || feed.happened.iter().filter(|other| other.number < claim.number);
+            let holders =
+                before().filter(|other| other.person != claim.person && named(other).as_ref() == Some(&name));
+            claimed <= at
+                && holders
+                    .flat_map(|held| {
+                        before()
+                            .filter(move |other| other.person == held.person && other.number > held.number)
+                    })
+                    .any(|other| {
+                        let gives_up = matches!(other.what, What::Left | What::Renamed { .. });
+                        gives_up
+                            && known(other).is_some_and(|released| {
+                                claimed < released && at <= released + seconds(REPLAY_AFTER_REFUSAL_S)
+                            })
+                    })
+        })
+    }
+
+    /// Whether something was really wrong: a fault within the last while.
     fn has_cause(&self, application: usize, at: DateTime<Utc>) -> bool {
         let after = seconds(REPLAY_AFTER_REFUSAL_S);
         self.faults[application].iter().any(|fault| {
