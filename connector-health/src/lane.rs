@@ -301,7 +301,7 @@ pub struct LaneRecord {
     /// The account, as the application names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
-    /// Until then, a create that was not answered may still be carried out: that there is no account is no proof before.
+    /// Until then, a create or return that was not answered may still be carried out: that nobody has access is no proof before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsettled_until: Option<DateTime<Utc>>,
     /// Events that wait.

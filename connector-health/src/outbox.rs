@@ -99,8 +99,8 @@ impl Options {
         Self { leaver_reserve: operations, ..self }
     }
 
-    /// Time after which an operation is given up, its outcome unknown (60 s). For as long after that, a create may still be carried
-    /// out: a leaver who is not found is looked for again before that is confirmed.
+    /// Time after which an operation is given up, its outcome unknown (60 s). For as long after that, a create or return may
+    /// still be carried out: a leaver is looked for again before it is confirmed that they are out.
     #[must_use]
     pub fn operation_timeout(self, timeout: Duration) -> Self {
         Self { operation_timeout: timeout, ..self }

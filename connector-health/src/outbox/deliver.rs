@@ -22,7 +22,8 @@ use crate::observe::Attempted;
 use crate::replay::{self, Need, Open, Plan, Step};
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
-const UNSETTLED: &str = "nobody is there, and a create that was not answered may still be carried out";
+const UNSETTLED: &str =
+    "nobody has access, and a create or return that was not answered may still be carried out";
 
 /// Lanes that are woken at a time.
 const WAKE_PAGE: usize = 256;
@@ -359,12 +360,13 @@ impl<S: OutboxStore> Outbox<S> {
                 return Ok((Batch::default(), false));
             };
             record.in_flight = None;
-            // It is never further away, unless by a clock that was wrong.
-            record.unsettled_until = record.unsettled_until.map(|until| until.min(self.settled_at(now)));
+            // It is never further away, unless by a clock that was wrong. No answer says what becomes of an earlier request.
+            let unsettled = record.unsettled_until.filter(|until| *until > now);
+            record.unsettled_until = unsettled.map(|until| until.min(self.settled_at(now)));
             let mut attempt = Attempt { ended_at: Some(now), ..attempt.clone() };
             let mut event = open.remove(at);
             match answer {
-                Ok(confirmation) if is_unsettled(&record, &step, confirmation, now) => {
+                Ok(_) if is_unsettled(&record, &step) => {
                     let failure = Failure::new(FailureKind::Missing, UNSETTLED).perhaps_effective();
                     attempt.result = AttemptResult::Failed(failure.clone());
                     event.failure_started_at.get_or_insert(now);
@@ -382,9 +384,6 @@ impl<S: OutboxStore> Outbox<S> {
                         EventState::Succeeded { confirmed_at: now, confirmation: confirmation.clone() };
                     evidence::close(&mut event, state, &mut record.evidence_hash);
                     record.delivered.apply(order, event.event.intent());
-                    if confirmation.found != Found::Absent {
-                        record.unsettled_until = None;
-                    }
                     if let Some(account) = &confirmation.account {
                         record.account = Some(account.clone());
                     } else if confirmation.found == Found::Absent
@@ -478,11 +477,9 @@ impl<S: OutboxStore> Outbox<S> {
     }
 }
 
-/// Whether nobody was found where somebody may still come of a create.
-fn is_unsettled(record: &LaneRecord, step: &Step, confirmation: &Confirmation, now: DateTime<Utc>) -> bool {
-    confirmation.found == Found::Absent
-        && matches!(step.operation, Operation::Deprovision { .. })
-        && record.unsettled_until.is_some_and(|until| until > now)
+/// Whether somebody is out who may still get in by a request that was given up.
+fn is_unsettled(record: &LaneRecord, step: &Step) -> bool {
+    matches!(step.operation, Operation::Deprovision { .. }) && record.unsettled_until.is_some()
 }
 
 fn planned(record: &LaneRecord, open: &[EventRecord]) -> Plan {

@@ -184,3 +184,72 @@ fn what_is_carried_out_later_still_is_found_by_reconciliation_which_proposes_to_
         assert_eq!(finding.persons, [person(0)]);
     });
 }
+
+#[test]
+fn that_an_account_is_disabled_is_no_proof_while_a_return_may_still_be_carried_out() {
+    run(async {
+        let slow = Slow(MemoryConnector::new().leaving(Leaving::Disables), Arc::default());
+        let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+        let direct = Connectors::new().with(crm(), slow.0.clone());
+        let joins = Event::provision(&crm(), &person(0), named("smith")).occurred_at(at(1));
+        let leaves = Event::deprovision(&crm(), &person(0)).occurred_at(at(2));
+        let returns = Event::reactivate(&crm(), &person(0), named("smith")).occurred_at(at(3));
+        let leaves_again = Event::deprovision(&crm(), &person(0)).occurred_at(at(4));
+        for event in [&joins, &leaves] {
+            outbox.accept(event.clone(), at(2)).await.unwrap();
+            work_out(&outbox, &direct, at(2)).await.unwrap();
+        }
+        let connectors = Connectors::new().with(crm(), slow.clone());
+        outbox.accept(returns.clone(), at(3)).await.unwrap();
+        outbox.work(&connectors, at(3)).await.unwrap();
+        outbox.accept(leaves_again.clone(), at(4)).await.unwrap();
+        outbox.work(&connectors, at(4)).await.unwrap();
+        assert_eq!(outbox.offboarding(&person(0), at(4)).await.unwrap().state, State::Open);
+        slow.carry_out().await;
+        assert_eq!(slow.0.accounts_of(&person(0))[0].access, Access::Active);
+        assert_eq!(work_out(&outbox, &connectors, at(5)).await.unwrap(), at(63));
+        assert_eq!(slow.0.accounts_of(&person(0))[0].access, Access::Disabled);
+        assert_eq!(outbox.offboarding(&person(0), at(100)).await.unwrap().state, State::Complete);
+        has_one_outcome_each(&outbox, &[joins, leaves, returns, leaves_again]).await;
+    });
+}
+
+#[test]
+fn a_create_that_was_sent_again_and_answered_proves_nothing_of_the_first_one() {
+    run(async {
+        let slow = Slow(MemoryConnector::new().leaving(Leaving::Deletes), Arc::default());
+        let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+        let connectors = Connectors::new().with(crm(), slow.clone());
+        let direct = Connectors::new().with(crm(), slow.0.clone());
+        let joins = Event::provision(&crm(), &person(0), named("smith")).occurred_at(at(1));
+        let leaves = Event::deprovision(&crm(), &person(0)).occurred_at(at(20));
+        outbox.accept(joins.clone(), at(1)).await.unwrap();
+        outbox.work(&connectors, at(1)).await.unwrap();
+        // The second one is answered.
+        assert_eq!(outbox.work(&direct, at(10)).await.unwrap().delivered, 1);
+        outbox.accept(leaves.clone(), at(20)).await.unwrap();
+        outbox.work(&connectors, at(20)).await.unwrap();
+        assert!(slow.0.accounts_of(&person(0)).is_empty(), "nobody waits for being taken out");
+        assert_eq!(outbox.offboarding(&person(0), at(20)).await.unwrap().state, State::Open);
+        slow.carry_out().await;
+        assert_eq!(slow.0.accounts_of(&person(0)).len(), 1);
+        assert_eq!(work_out(&outbox, &connectors, at(21)).await.unwrap(), at(61));
+        assert!(slow.0.accounts_of(&person(0)).is_empty());
+        has_one_outcome_each(&outbox, &[joins, leaves]).await;
+    });
+}
+
+#[test]
+fn who_leaves_when_nothing_can_be_carried_out_any_more_is_confirmed_at_once() {
+    run(async {
+        let slow = Slow::default();
+        let outbox = Outbox::open_with(MemoryStore::new(), options()).await.unwrap();
+        let connectors = Connectors::new().with(crm(), slow.clone());
+        let joins = Event::provision(&crm(), &person(0), named("smith")).occurred_at(at(1));
+        outbox.accept(joins, at(1)).await.unwrap();
+        outbox.work(&connectors, at(1)).await.unwrap();
+        slow.carry_out().await;
+        outbox.accept(Event::deprovision(&crm(), &person(0)).occurred_at(at(62)), at(62)).await.unwrap();
+        assert_eq!(outbox.work(&connectors, at(62)).await.unwrap().delivered, 1);
+    });
+}
