@@ -348,6 +348,7 @@ pub(super) fn released<'a>(batches: &'a [Batch], done: &'a [Committed]) -> impl 
 }
 
 /// Whether lanes became due that are not among those that are ready.
+#[cfg(feature = "redb")]
 pub(super) fn is_promotion_due(rows: &dyn Rows, claim: &Claim) -> Result<bool, StoreError> {
     Ok(!due_later(rows, claim, 1)?.is_empty())
 }
