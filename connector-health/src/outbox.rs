@@ -212,6 +212,16 @@ pub struct Outbox<S> {
     outages: Outages,
 }
 
+/// Lanes of one person.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Lanes {
+    /// Those that can be read.
+    pub readable: Vec<LaneRecord>,
+    /// Those that cannot.
+    pub unreadable: Vec<Lane>,
+}
+
 impl<S> fmt::Debug for Outbox<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox").field("options", &self.options).finish_non_exhaustive()
@@ -220,7 +230,7 @@ impl<S> fmt::Debug for Outbox<S> {
 
 impl OutboxError {
     /// Whether this is about one lane: others can be worked on still.
-    pub(crate) fn is_of_lane(&self) -> bool {
+    pub fn is_of_lane(&self) -> bool {
         match self {
             Self::Store(error) => error.is_of_record(),
             Self::Contended(_) => true,
@@ -292,18 +302,41 @@ impl<S: OutboxStore> Outbox<S> {
         Ok(self.store.attempts(record.order.seq, 0, crate::lane::ATTEMPTS_MAX as usize).await?)
     }
 
+    /// Every lane that somebody ever had. One that cannot be read does not keep the others from being known.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn lanes_of(&self, person: &PersonId) -> Result<Lanes, OutboxError> {
+        let names = self.store.lanes_of(person).await?;
+        let loaded = self.store.load_all(names.clone()).await;
+        let mut lanes = Lanes::default();
+        for (name, loaded) in names.into_iter().zip(loaded) {
+            match loaded {
+                Ok(loaded) => lanes.readable.extend(loaded.map(|loaded| loaded.record)),
+                Err(error) if error.is_of_record() => lanes.unreadable.push(name),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(lanes)
+    }
+
     /// What became of somebody's access everywhere they ever had any, as it is at `now`: an exception that has ended by
     /// then is none.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// Where the store fails, or where one of their lanes cannot be read: see [`is_of_lane`](OutboxError::is_of_lane).
     pub async fn offboarding(
         &self,
         person: &PersonId,
         now: DateTime<Utc>,
     ) -> Result<Offboarding, OutboxError> {
+        let lanes = self.lanes_of(person).await?;
+        // What is missing from a record of access must not look as if it were not there.
+        if let Some(lane) = lanes.unreadable.first() {
+            return Err(StoreError::unreadable(lane.to_string()).into());
+        }
         let mut systems = Vec::new();
-        for record in self.store.lanes_of(person).await? {
+        for record in lanes.readable {
             systems.push(self.last_leaver(record).await?);
         }
         Ok(Offboarding::new(person.clone(), systems, now))

@@ -85,9 +85,8 @@ pub trait OutboxStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Attempt>, StoreError>> + Send;
 
-    /// Every lane that this person ever had.
-    fn lanes_of(&self, person: &PersonId)
-    -> impl Future<Output = Result<Vec<LaneRecord>, StoreError>> + Send;
+    /// Every lane that this person ever had. Does not read the lanes themselves, as [`claim`](Self::claim) does not.
+    fn lanes_of(&self, person: &PersonId) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
 
     /// Lanes of a connector, in a fixed order, after this one.
     fn lanes(

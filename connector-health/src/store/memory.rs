@@ -167,7 +167,7 @@ impl OutboxStore for MemoryStore {
         self.read(|rows| rows::attempts(rows, seq, after, limit))
     }
 
-    async fn lanes_of(&self, person: &PersonId) -> Result<Vec<LaneRecord>, StoreError> {
+    async fn lanes_of(&self, person: &PersonId) -> Result<Vec<Lane>, StoreError> {
         self.read(|rows| rows::lanes_of(rows, person))
     }
 

@@ -251,7 +251,7 @@ impl OutboxStore for RedbStore {
         self.read(move |rows| rows::attempts(rows, seq, after, limit)).await
     }
 
-    async fn lanes_of(&self, person: &PersonId) -> Result<Vec<LaneRecord>, StoreError> {
+    async fn lanes_of(&self, person: &PersonId) -> Result<Vec<Lane>, StoreError> {
         let person = person.clone();
         self.read(move |rows| rows::lanes_of(rows, &person)).await
     }

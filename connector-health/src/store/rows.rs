@@ -454,11 +454,9 @@ pub(super) fn attempts(
     many(rows, &prefix, Some(&after), limit, |_, value| read(value))
 }
 
-pub(super) fn lanes_of(rows: &dyn Rows, person: &PersonId) -> Result<Vec<LaneRecord>, StoreError> {
+pub(super) fn lanes_of(rows: &dyn Rows, person: &PersonId) -> Result<Vec<Lane>, StoreError> {
     let prefix = Key::new(Table::Persons).text(person.as_str());
-    let names = many(rows, &prefix, None, usize::MAX, |key, _| lane_at(key, prefix.0.len()))?;
-    let lanes = names.iter().map(|lane| one(rows, &Key::new(Table::Lanes).lane(lane)));
-    Ok(lanes.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    many(rows, &prefix, None, usize::MAX, |key, _| lane_at(key, prefix.0.len()))
 }
 
 pub(super) fn lanes(

@@ -94,6 +94,12 @@ async fn one_spoiled_lane_stops_no_other<S: OutboxStore>(store: S, spoil: impl A
         assert!(matches!(refused, Err(AcceptError::Stuck(..))), "{refused:?}");
     }
     assert_eq!(answers.next().unwrap().unwrap(), Accepted::Queued);
+    // Their other lanes are known, and nobody is told that they are out.
+    let lanes = outbox.lanes_of(&person(7)).await.unwrap();
+    let readable: Vec<_> = lanes.readable.iter().map(|record| &record.lane).collect();
+    assert_eq!(readable, [&Lane::person(&wiki, &person(7))]);
+    assert_eq!(lanes.unreadable, [Lane::person(&crm(), &person(7))]);
+    assert!(outbox.offboarding(&person(7), at(3)).await.unwrap_err().is_of_lane());
     let said = watch(&outbox, &connectors, &fleet, at(3), at(60)).await;
     assert!(is_confirmed(&outbox, &leaves(50, 3)).await);
     let said: Vec<_> = said.iter().map(|alert| (alert.connector.clone(), alert.failure_type)).collect();

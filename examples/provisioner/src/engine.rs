@@ -92,6 +92,8 @@ pub(crate) enum EngineError {
     Outbox(#[from] OutboxError),
     #[error("the outbox: {0}")]
     Store(#[from] StoreError),
+    #[error("what is known of {0} cannot be read")]
+    Unreadable(Lane),
     #[error("the audit log: {0}")]
     Audit(String),
     #[error(transparent)]
@@ -282,7 +284,15 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let (mut over, mut entries) = (Vec::new(), Vec::new());
         for person in people {
-            let offboarding = self.offboarding(&person).await?;
+            let offboarding = match self.offboarding(&person).await {
+                Ok(offboarding) => offboarding,
+                // Theirs stays open; the others' end.
+                Err(EngineError::Outbox(error)) if error.is_of_lane() => {
+                    crate::say(&format!("the offboarding of {person} stays open: {error}"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let came_back = |system: &System| matches!(system.status, Status::Returned { .. });
             let event_type = match offboarding.state {
                 State::Complete => "offboarding.completed",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use connector_health::event::{Attributes, Changes, EventError, Lane};
-use connector_health::outbox::OutboxError;
+use connector_health::outbox::{Lanes, OutboxError};
 use connector_health::store::OutboxStore;
 use connector_health::{Attribute, ConnectorId, EntitlementId, Event, EventId, Outbox, PersonId};
 use data_encoding::HEXLOWER;
@@ -83,6 +83,8 @@ pub(crate) enum Mistake {
     NotThere(String),
     #[error(transparent)]
     Event(#[from] EventError),
+    #[error("what is known of {0} cannot be read")]
+    Unreadable(Lane),
     #[error(transparent)]
     Outbox(#[from] OutboxError),
 }
@@ -104,7 +106,13 @@ impl Happening {
         if let Some(name) = person.attributes.keys().find(misplaced) {
             return Err(Mistake::NotThere(name.clone()));
         }
-        let known = outbox.store().lanes_of(&person.id).await.map_err(OutboxError::from)?;
+        let Lanes { readable: known, unreadable, .. } = outbox.lanes_of(&person.id).await?;
+        // What somebody has follows from all of it. Who leaves does so wherever they can be taken out.
+        if self.kind != Kind::Leaver
+            && let Some(lane) = unreadable.first()
+        {
+            return Err(Mistake::Unreadable(lane.clone()));
+        }
         // What changes about nobody would wait for ever, and hold up the joiner that comes late.
         if self.kind == Kind::Mover && known.is_empty() {
             return Err(Mistake::Unknown);
@@ -113,6 +121,7 @@ impl Happening {
         let mut everywhere: Vec<ConnectorId> = connectors.to_vec();
         if self.kind == Kind::Leaver {
             everywhere.extend(known.iter().map(|record| record.lane.connector.clone()));
+            everywhere.extend(unreadable.iter().map(|lane| lane.connector.clone()));
             everywhere.sort();
             everywhere.dedup();
         }
@@ -252,4 +261,36 @@ pub(crate) fn read(text: &str) -> Result<Vec<Happening>, Vec<BadLine>> {
         }
     }
     if mistakes.is_empty() { Ok(happenings) } else { Err(mistakes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_health::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_leaves_does_so_everywhere_though_a_lane_of_theirs_cannot_be_read() {
+        let connector = |id| ConnectorId::new(id).unwrap();
+        let (crm, wiki) = (connector("crm"), connector("wiki"));
+        let store = MemoryStore::new();
+        let outbox = Outbox::open(store.clone()).await.unwrap();
+        let now = Utc::now();
+        let person =
+            Person { user_name: Some("ann".to_owned()), ..Person::named(PersonId::new("emp-1").unwrap()) };
+        let said = |kind| Happening { kind, at: Some(now), person: person.clone() };
+        let joins = said(Kind::Joiner).events(&outbox, &[crm.clone(), wiki.clone()], now).await.unwrap();
+        for accepted in outbox.accept_all(joins, now).await {
+            accepted.unwrap();
+        }
+        store.spoil(&Lane::person(&crm, &person.id));
+        // That one is not configured any more.
+        let leaves = said(Kind::Leaver).events(&outbox, std::slice::from_ref(&wiki), now).await.unwrap();
+        let whence: Vec<_> = leaves.iter().map(|event| event.lane().connector.clone()).collect();
+        assert_eq!(whence, [crm.clone(), wiki.clone()]);
+        let accepted = outbox.accept_all(leaves, now).await;
+        assert_eq!(accepted.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+        let again = said(Kind::Joiner).events(&outbox, &[crm, wiki], now).await;
+        assert!(matches!(again, Err(Mistake::Unreadable(_))), "{again:?}");
+    }
 }

@@ -151,7 +151,11 @@ impl Engine {
                 _ => None,
             })
             .collect();
-        let mut holdings = self.holdings(person, now).await?;
+        // Who is given nothing is taken out, whatever can be read of them.
+        let mut holdings = match events.iter().any(|event| matches!(event.intent(), Intent::Grant(_))) {
+            true => self.holdings(person, now).await?,
+            false => Vec::new(),
+        };
         holdings.retain(|holding| !revoked.contains(&holding.right));
         let Some(rules) = self.duty.rules() else { return Ok(Left { events, ..Left::default() }) };
         let waits = self.duty.kept().held.clone();
@@ -231,7 +235,12 @@ impl Engine {
     async fn holdings(&self, person: &PersonId, now: DateTime<Utc>) -> Result<Vec<Holding>, EngineError> {
         let mut holdings: Vec<Holding> = Vec::new();
         let mut known = BTreeMap::new();
-        for record in self.outbox.store().lanes_of(person).await? {
+        let lanes = self.outbox.lanes_of(person).await?;
+        // What cannot be seen is not judged to be allowed.
+        if let Some(lane) = lanes.unreadable.first() {
+            return Err(EngineError::Unreadable(lane.clone()));
+        }
+        for record in lanes.readable {
             let (intended, delivered) = (record.intended.entitlements(), record.delivered.entitlements());
             // One whose revocation is not confirmed is still there.
             let rights: Vec<Right> = intended
@@ -371,7 +380,12 @@ impl Engine {
         }
         for person in people {
             let now = Utc::now();
-            let holdings = self.holdings(person, now).await?;
+            let holdings = match self.holdings(person, now).await {
+                Ok(holdings) => holdings,
+                // What was known of their violations stays.
+                Err(EngineError::Unreadable(_)) => continue,
+                Err(error) => return Err(error),
+            };
             let Some(violations) = self.duty.rules().map(|rules| rules.check(person, &holdings, now)) else {
                 return Ok(());
             };
