@@ -151,8 +151,7 @@ fn read_stored(rows: &dyn Rows, sums: &mut Sums, batch: &Batch) -> Result<Option
         lanes.push(stored);
         let connector = &lane.lane.connector;
         if !sums.counts.contains_key(connector) {
-            let sum = one(rows, &Key::new(Table::Counts).text(connector.as_str()))?;
-            sums.counts.insert(connector.clone(), sum.unwrap_or_default());
+            sums.counts.insert(connector.clone(), sum(rows, connector)?);
         }
     }
     for connector in &batch.connectors {
@@ -319,8 +318,14 @@ fn count(
         }
     }
     let sum = sums.counts.entry(lane.connector.clone()).or_default();
+    *sum = shifted(*sum, old, new);
+    Ok(())
+}
+
+/// A sum in which one lane counts otherwise than before.
+fn shifted(sum: QueueCounts, old: QueueCounts, new: QueueCounts) -> QueueCounts {
     let shift = |sum: u64, old: u64, new: u64| sum.saturating_sub(old).saturating_add(new);
-    *sum = QueueCounts {
+    QueueCounts {
         provisioning_queued: shift(sum.provisioning_queued, old.provisioning_queued, new.provisioning_queued),
         provisioning_failed: shift(sum.provisioning_failed, old.provisioning_failed, new.provisioning_failed),
         deprovisioning_queued: shift(
@@ -337,8 +342,24 @@ fn count(
         active: shift(sum.active, old.active, new.active),
         // Read from the index of leavers when asked.
         oldest_deprovision: None,
-    };
-    Ok(())
+    }
+}
+
+/// The sum over a connector's lanes. One that cannot be read any more is made anew, of the lanes that can be.
+fn sum(rows: &dyn Rows, connector: &ConnectorId) -> Result<QueueCounts, StoreError> {
+    match one(rows, &Key::new(Table::Counts).text(connector.as_str())) {
+        Err(StoreError::Unreadable(_)) => {}
+        sum => return Ok(sum?.unwrap_or_default()),
+    }
+    let mut sum = QueueCounts::default();
+    let lanes = Key::new(Table::Lanes).text(connector.as_str());
+    rows.scan(&lanes.0, None, &mut |_, value| {
+        if let Ok(lane) = read::<LaneRecord>(value) {
+            sum = shifted(sum, QueueCounts::default(), lane.counts);
+        }
+        Ok(Go::On)
+    })?;
+    Ok(sum)
 }
 
 /// Leases that end: whose batch was refused goes on with its lane.
@@ -500,10 +521,10 @@ pub(super) fn leavers(
 }
 
 pub(super) fn counts(rows: &dyn Rows, connector: &ConnectorId) -> Result<QueueCounts, StoreError> {
-    let sum: Option<QueueCounts> = one(rows, &Key::new(Table::Counts).text(connector.as_str()))?;
+    let sum = sum(rows, connector)?;
     let leavers = Key::new(Table::Leavers).text(connector.as_str());
     let oldest = many(rows, &leavers, None, 1, |key, _| time_at(key, leavers.0.len()))?;
-    Ok(QueueCounts { oldest_deprovision: oldest.first().copied(), ..sum.unwrap_or_default() })
+    Ok(QueueCounts { oldest_deprovision: oldest.first().copied(), ..sum })
 }
 
 pub(super) fn connector(

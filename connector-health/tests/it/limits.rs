@@ -129,20 +129,49 @@ fn a_lane_in_a_file_that_cannot_be_read_stops_no_other() {
         RedbStore::open(&path).unwrap(),
         async |store: RedbStore| {
             drop(store);
-            let database = redb::Database::create(&path).unwrap();
-            let write = database.begin_write().unwrap();
-            {
-                let rows = redb::TableDefinition::<&[u8], &[u8]>::new("outbox");
-                let mut rows = write.open_table(rows).unwrap();
-                // Where the record of the lane lies.
-                let key = b"\x01crm\0pp7\0".as_slice();
-                assert!(rows.insert(key, b"spoiled".as_slice()).unwrap().is_some());
-            }
-            write.commit().unwrap();
-            drop(database);
+            // Where the record of the lane lies.
+            spoil_row(&path, b"\x01crm\0pp7\0");
             RedbStore::open(&path).unwrap()
         },
     ));
+}
+
+#[cfg(feature = "redb")]
+fn spoil_row(path: &std::path::Path, key: &[u8]) {
+    let database = redb::Database::create(path).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let rows = redb::TableDefinition::<&[u8], &[u8]>::new("outbox");
+        let mut rows = write.open_table(rows).unwrap();
+        assert!(rows.insert(key, b"spoiled".as_slice()).unwrap().is_some());
+    }
+    write.commit().unwrap();
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_sum_that_cannot_be_read_is_made_anew_and_nobody_waits_for_it() {
+    use connector_health::RedbStore;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("outbox.redb");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let outbox = Outbox::open_with(RedbStore::open(&path).unwrap(), options()).await.unwrap();
+        for number in 0..3 {
+            outbox.accept(leaves(number, 1), at(1)).await.unwrap();
+        }
+        let before = outbox.counts(&crm()).await.unwrap();
+        drop(into_store(outbox));
+        spoil_row(&path, b"\x0bcrm\0");
+        let outbox = Outbox::open_with(RedbStore::open(&path).unwrap(), options()).await.unwrap();
+        assert_eq!(outbox.counts(&crm()).await.unwrap(), before);
+        outbox.accept(leaves(3, 2), at(2)).await.unwrap();
+        assert_eq!(outbox.counts(&crm()).await.unwrap().deprovisioning_queued, 4);
+        let connectors = Connectors::new().with(crm(), MemoryConnector::new());
+        let worked = outbox.work(&connectors, at(3)).await.unwrap();
+        assert_eq!((worked.delivered, worked.stuck), (4, 0));
+        assert_eq!(outbox.counts(&crm()).await.unwrap().queued(), 0);
+    });
 }
 
 #[test]
