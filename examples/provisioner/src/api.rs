@@ -164,7 +164,12 @@ pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>
         Ok(answers) => answers,
         Err(error) => return failed(&error),
     };
+    let mut is_transient = false;
     for (number, answer) in answers.into_iter().enumerate() {
+        is_transient |= match &answer {
+            Ok(done) => done.is_stuck,
+            Err(error) => error.is_transient(),
+        };
         match answer {
             Ok(done) if done.refused.is_empty() => taken.push(done),
             Ok(done) => refused.push(json!({"line": number + 1, "message": done.refused.join("; ")})),
@@ -174,7 +179,12 @@ pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>
             Err(error @ TakeError::Failed(_)) => return failed(&error),
         }
     }
-    let status = if refused.is_empty() { StatusCode::ACCEPTED } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let status = match refused.is_empty() {
+        true => StatusCode::ACCEPTED,
+        // Senders say it again, all of it, and what was accepted is known by then.
+        false if is_transient => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::UNPROCESSABLE_ENTITY,
+    };
     shown(status, &json!({"accepted": taken.len(), "taken": taken, "refused": refused}))
 }
 
@@ -235,10 +245,17 @@ async fn offboard(State(engine): State<Arc<Engine>>, Path(person): Path<String>)
     };
     let person = Person::named(id);
     match engine.take(&Happening { kind: Kind::Leaver, at: None, person }).await {
-        Ok(taken) => match serde_json::to_value(taken) {
-            Ok(taken) => shown(StatusCode::ACCEPTED, &taken),
-            Err(error) => failed(&error),
-        },
+        Ok(taken) => {
+            let status = match taken.refused.is_empty() {
+                true => StatusCode::ACCEPTED,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            match serde_json::to_value(taken) {
+                Ok(taken) => shown(status, &taken),
+                Err(error) => failed(&error),
+            }
+        }
+        Err(error) if error.is_transient() => said(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         Err(TakeError::Mistake(mistake)) => said(StatusCode::UNPROCESSABLE_ENTITY, mistake.to_string()),
         Err(error) => failed(&error),
     }

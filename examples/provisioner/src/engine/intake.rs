@@ -34,6 +34,9 @@ pub(crate) struct Taken {
     /// Why something of it was not accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) refused: Vec<String>,
+    /// Whether something of that is no fault of what was said: it is to be said again.
+    #[serde(skip)]
+    pub(crate) is_stuck: bool,
 }
 
 /// Why a line of a source was not taken.
@@ -43,6 +46,13 @@ pub(crate) enum TakeError {
     Mistake(#[from] Mistake),
     #[error("{0}")]
     Failed(String),
+}
+
+impl TakeError {
+    /// Whether it is no fault of what was said: it is to be said again.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Mistake(Mistake::Unreadable(_) | Mistake::Outbox(_)))
+    }
 }
 
 impl From<EngineError> for TakeError {
@@ -119,6 +129,7 @@ impl Engine {
                 held: 0,
                 waiting,
                 refused,
+                is_stuck: false,
             }));
         }
         // Recorded first: nothing happens to anybody that is not on record.
@@ -137,7 +148,10 @@ impl Engine {
                     self.broke(&why);
                     return Err(EngineError::Broken(why));
                 }
-                Err(error) => taken.refused.push(error.to_string()),
+                Err(error) => {
+                    taken.is_stuck |= matches!(error, AcceptError::Stuck(..));
+                    taken.refused.push(error.to_string());
+                }
             }
         }
         // Who was said to leave once more may be out already, and nothing more happens about them.
