@@ -60,7 +60,7 @@ struct Kept {
 pub(super) struct Left {
     pub(super) events: Vec<Event>,
     /// Why grants are not made.
-    pub(super) refused: Vec<String>,
+    pub(super) denied: Vec<String>,
     /// What grants wait for.
     pub(super) waiting: Vec<String>,
     held: Vec<HeldGrant>,
@@ -178,19 +178,19 @@ impl Engine {
             if let Some(before) = waits.get(event.id().as_str())
                 && let Some(rejected) = &before.rejected
             {
-                left.refused.push(format!("{right} is not granted ({named}): {} rejected it", rejected.by));
+                left.denied.push(format!("{right} is not granted ({named}): {} rejected it", rejected.by));
                 continue;
             }
             let needs = match &verdict {
                 Verdict::Ask(_) => held::Needs::Decision,
                 Verdict::MitigateFirst(_) => held::Needs::Control,
                 _ => {
-                    left.refused.push(format!("{right} is not granted ({named}): nobody may have both"));
+                    left.denied.push(format!("{right} is not granted ({named}): nobody may have both"));
                     continue;
                 }
             };
             if waits.len().saturating_add(left.held.len()) >= HELD_MAX {
-                left.refused.push(format!("{right} is not granted ({named}): {HELD_MAX} others wait"));
+                left.denied.push(format!("{right} is not granted ({named}): {HELD_MAX} others wait"));
                 continue;
             }
             left.waiting.push(format!("{right} waits ({named}): {}", needs.told()));

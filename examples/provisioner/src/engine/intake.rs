@@ -31,9 +31,20 @@ pub(crate) struct Taken {
     /// Grants that would make a violation, and what they wait for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) waiting: Vec<String>,
+    /// Grants that rules deny, and why: the rest of the line was taken, and the same line is denied them again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) denied: Vec<String>,
     /// Why something of it was not accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) refused: Vec<String>,
+}
+
+impl Taken {
+    /// Why something of it is not done, where anything is not.
+    pub(crate) fn not_done(&self) -> Option<String> {
+        let why: Vec<&str> = self.denied.iter().chain(&self.refused).map(String::as_str).collect();
+        (!why.is_empty()).then(|| why.join("; "))
+    }
 }
 
 /// Why a line of a source was not taken.
@@ -96,7 +107,7 @@ impl Engine {
             };
             let mut left = self.within_duty(happening, meant, now).await?;
             let meant = std::mem::take(&mut left.events);
-            let (refused, waiting) = (left.refused.clone(), left.waiting.clone());
+            let (denied, waiting) = (left.denied.clone(), left.waiting.clone());
             lefts.push(left);
             let at = happening.at.unwrap_or(now);
             let entry = Entry::new(happening.kind.event_type())
@@ -105,7 +116,7 @@ impl Engine {
                 .field("correlation_id", happening.correlation(at))
                 .field("occurred_at", rfc3339(at))
                 .field("changes", meant.len());
-            let violations: Vec<&String> = refused.iter().chain(&waiting).collect();
+            let violations: Vec<&String> = denied.iter().chain(&waiting).collect();
             entries.push(if violations.is_empty() { entry } else { entry.field("violations", violations) });
             if happening.kind == Kind::Leaver {
                 leavers.push(happening.person.id.clone());
@@ -118,7 +129,8 @@ impl Engine {
                 already: 0,
                 held: 0,
                 waiting,
-                refused,
+                denied,
+                refused: Vec::new(),
             }));
         }
         // Recorded first: nothing happens to anybody that is not on record.

@@ -230,3 +230,33 @@ fn what_was_granted_behind_the_rules_is_found_and_taken_away() {
     until(|| duty(&service)["violations"] == json!([]));
     assert_eq!(service.end(), 0);
 }
+
+#[test]
+fn who_was_denied_a_right_in_a_file_still_leaves_with_their_line() {
+    let stage = Stage::new();
+    std::fs::write(stage.path().join("sod.toml"), RULES).unwrap();
+    let put = |text: &str| {
+        let fresh = stage.path().join("people.new");
+        std::fs::write(&fresh, format!("id,user_name,display_name,email,groups,end_date\n{text}")).unwrap();
+        std::fs::rename(&fresh, stage.path().join("people.csv")).unwrap();
+    };
+    let ann = "emp-1,ann,Ann,ann@x.example,vendors;editors,\n";
+    let bo = |group: &str| format!("emp-2,bo,Bo,bo@x.example,{group},\n");
+    put(&format!("{ann}{}", bo("staff")));
+    let service = stage.serve(
+        "[guard]\nalways_allowed = 1000\nleavers_max = 1000\n[source.csv]\npath = \"people.csv\"\n\
+         [sod]\nrules = \"sod.toml\"\n",
+    );
+    service.heard("csv: 2 persons; 2 joined, 0 moved, 0 left");
+    service.drained();
+    let shown = service.status();
+    assert!(shown["sources"].to_string().contains("nobody may have both"), "{shown}");
+    // Another version says nothing new of who was denied something.
+    put(&format!("{ann}{}", bo("wiki")));
+    service.heard("csv: 2 persons; 0 joined, 1 moved, 0 left");
+    put(&bo("wiki"));
+    service.heard("csv: 1 persons; 0 joined, 0 moved, 1 left");
+    service.drained();
+    assert_eq!(service.ask(&["--json", "report", "emp-1"]).json()[0]["state"], "complete");
+    assert_eq!(service.end(), 0);
+}
