@@ -10,7 +10,7 @@ use connector_health::{ConnectorId, PersonId};
 use futures::future::try_join_all;
 use serde::Serialize;
 
-use super::{Engine, EngineError, rfc3339};
+use super::{Engine, EngineError, capped, rfc3339};
 use crate::people::{Happening, Kind, Mistake};
 
 /// Lines that are taken in together.
@@ -117,7 +117,11 @@ impl Engine {
                 .field("occurred_at", rfc3339(at))
                 .field("changes", meant.len());
             let violations: Vec<&String> = denied.iter().chain(&waiting).collect();
-            entries.push(if violations.is_empty() { entry } else { entry.field("violations", violations) });
+            entries.push(if violations.is_empty() {
+                entry
+            } else {
+                entry.field("violations", capped(&violations))
+            });
             if happening.kind == Kind::Leaver {
                 leavers.push(happening.person.id.clone());
             }
