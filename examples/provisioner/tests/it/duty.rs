@@ -141,12 +141,16 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
         &service.ask_as("ciso", &["sod", "approve", &grant, "--reason", "fine"]),
         "a control must watch it first",
     );
-    let mitigate = |owner| {
-        let control = ["--control", "monthly look at vendors", "--owner", owner, "--until", "30"];
-        service.ask_as("ciso", &[&["sod", "mitigate", "R2", "emp-1"][..], &control].concat())
+    let mitigate = |by, owner, days| {
+        let control = ["--control", "monthly look at vendors", "--owner", owner, "--until", days];
+        service.ask_as(by, &[&["sod", "mitigate", "R2", "emp-1"][..], &control].concat())
     };
-    refused(&mitigate("emp-1"), "cannot answer for the control of their own violation");
-    let said = mitigate("emp-8");
+    refused(&mitigate("ciso", "emp-1", "30"), "cannot answer for the control of their own violation");
+    // Not with somebody else's name on it, either; not by nobody, and not for ever.
+    refused(&mitigate("ann", "emp-7", "30"), "cannot answer for the control of their own violation");
+    refused(&mitigate("ciso", "emp-8", "30"), "nobody who is known here");
+    refused(&mitigate("ciso", "emp-7", "3000"), "more than 366 days away");
+    let said = mitigate("ciso", "emp-7", "30");
     assert_eq!(said.status, 0, "{said:?}");
     service.drained();
     assert_eq!(members(&stage, "wiki", "signers"), 1);
@@ -178,7 +182,8 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
 #[test]
 fn what_was_granted_behind_the_rules_is_found_and_taken_away() {
     let stage = Stage::new();
-    let service = stage.serve(&settings(&stage));
+    let settings = settings(&stage);
+    let service = stage.serve(&settings);
     assert_eq!(event(&service, "msg-1", "joiner", &["vendors"]).0, 202);
     service.drained();
     let user = scim(&stage, "wiki", "GET", "/Users", "")["Resources"][0]["id"].as_str().unwrap().to_owned();
@@ -199,6 +204,10 @@ fn what_was_granted_behind_the_rules_is_found_and_taken_away() {
     let page = page.to_str().unwrap();
     assert_eq!(service.ask(&["sod", "export", "--format", "html", "--out", page]).status, 0);
     assert!(std::fs::read_to_string(page).unwrap().contains("editors on wiki"));
+    // A restart ends no violation.
+    service.kill();
+    let service = stage.serve(&settings);
+    until(|| duty(&service)["violations"][0]["violation"]["risk"] == "R3");
     // Looking changes nothing.
     assert_eq!(members(&stage, "wiki", "editors"), 1);
 
