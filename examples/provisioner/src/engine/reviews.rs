@@ -372,17 +372,16 @@ impl Engine {
             });
         };
         let campaign = &mut on_disk.kept.campaign;
-        if let Step::Fail { item, why } = &step {
-            // Said once.
-            let known = campaign.item(item).map(|item| &item.state);
-            if let Some(connector_health::review::ItemState::Revoking { failure: Some(known), .. }) = known
-                && known == why
-            {
-                return Ok(());
-            }
-        }
-        let was = campaign.phase();
+        let state = |campaign: &Campaign| match &step {
+            Step::Fail { item, .. } => campaign.item(item).map(|item| item.state.clone()),
+            _ => None,
+        };
+        let (was, before) = (campaign.phase(), state(campaign));
         let followed = step.apply(campaign, now)?;
+        // Said once, as it is kept.
+        if before.is_some() && before == state(campaign) {
+            return Ok(());
+        }
         let mut entries: Vec<Entry> = followed.record.iter().map(entry).collect();
         entries.extend(followed.notices.iter().map(|notice| noticed(id, notice)));
         match &step {
