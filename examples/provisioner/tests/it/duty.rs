@@ -269,3 +269,30 @@ fn who_was_denied_a_right_in_a_file_still_leaves_with_their_line() {
     assert_eq!(service.ask(&["--json", "report", "emp-1"]).json()[0]["state"], "complete");
     assert_eq!(service.end(), 0);
 }
+
+#[test]
+fn a_group_whose_name_has_another_case_is_another_right() {
+    let stage = Stage::new();
+    let pay = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "Payers"});
+    scim(&stage, "payroll", "POST", "/Groups", &pay.to_string());
+    let service = stage.serve(&settings(&stage));
+    assert_eq!(event(&service, "msg-1", "joiner", &["vendors", "PAYERS"]).0, 202);
+    let failed = || {
+        let status = service.status();
+        let connectors = status["connectors"].as_array().unwrap();
+        connectors.iter().any(|one| one["id"] == "payroll" && one["provisioning_failed"] == 1)
+    };
+    until(failed);
+    assert_eq!(members(&stage, "payroll", "Payers"), 0);
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn rules_that_name_an_unknown_connector_are_refused() {
+    let stage = Stage::new();
+    let settings = settings(&stage);
+    std::fs::write(stage.path().join("sod.toml"), RULES.replace("{ payroll =", "{ payrol =")).unwrap();
+    let file = stage.settings(&settings);
+    let said = crate::run::provisioner(&["check", "--config", file.to_str().unwrap()], &[], "");
+    assert!(said.out.contains("unknown connector `payrol`"), "{said:?}");
+}
