@@ -90,13 +90,9 @@ pub(crate) fn line(out: &mut String, cells: impl IntoIterator<Item = String>) {
             out.push(',');
         }
         out.push('"');
-        for char in defused(&cell).chars() {
-            match char {
-                '"' => out.push_str("\"\""),
-                char if char.is_control() => out.push(' '),
-                char => out.push(char),
-            }
-        }
+        // Controls first: what follows one would stand at the beginning.
+        let plain: String = cell.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+        out.push_str(&defused(&plain).replace('"', "\"\""));
         out.push('"');
     }
     out.push_str("\r\n");

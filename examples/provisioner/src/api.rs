@@ -171,8 +171,10 @@ pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>
             Err(error) => error.is_transient(),
         };
         match answer {
-            Ok(done) if done.refused.is_empty() => taken.push(done),
-            Ok(done) => refused.push(json!({"line": number + 1, "message": done.refused.join("; ")})),
+            Ok(done) => match done.not_done() {
+                None => taken.push(done),
+                Some(why) => refused.push(json!({"line": number + 1, "message": why})),
+            },
             Err(TakeError::Mistake(mistake)) => {
                 refused.push(json!({"line": number + 1, "message": mistake.to_string()}));
             }

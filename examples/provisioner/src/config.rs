@@ -19,7 +19,7 @@ use connector_health::lifecycle::FeedGuard;
 use connector_health::monitor::Thresholds;
 use connector_health::outbox::MassLeaverGuard;
 use connector_health::sod::SodRules;
-use connector_health::{ConnectorId, PersonId};
+use connector_health::{ConnectorId, PersonId, Right};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
@@ -307,7 +307,8 @@ impl Reader<'_> {
         let (mut tokens, mut probe_every, mut thresholds) = (None, None, Some(Thresholds::default()));
         let (mut guard, mut alerts) = (Some(GuardToml::default()), alerts::Alerts::default());
         let (mut connectors, mut reviews) = (None, Vec::new());
-        let (mut csv, mut webhook_secret, mut stdin, mut sod) = (None, None, false, None);
+        let (mut csv, mut webhook_secret, mut stdin) = (None, None, false);
+        let (mut sod, mut sod_at) = (None, 0);
         for (key, value) in document {
             let at = key.span().start;
             match key.get_ref().as_ref() {
@@ -342,7 +343,7 @@ impl Reader<'_> {
                         }
                     }
                 }
-                "sod" => sod = self.sod(value),
+                "sod" => (sod_at, sod) = (at, self.sod(value)),
                 "review" => reviews = self.reviews(value),
                 name => {
                     let known = "`data_dir`, `listen`, `probe_every_s`, `tls`, `api`, `thresholds`, `guard`, \
@@ -387,6 +388,14 @@ impl Reader<'_> {
         let guard = guard?;
         let connectors = connectors?;
         let reviews = self.known_reviews(reviews, &connectors.connectors);
+        for function in sod.iter().flat_map(SodRules::functions) {
+            let known = |right: &Right| connectors.connectors.iter().any(|(id, _)| *id == right.connector);
+            if let Some(right) = function.all.union(&function.any).find(|right| !known(right)) {
+                let why =
+                    format!("function `{}` names the unknown connector `{}`", function.id, right.connector);
+                self.mistake(sod_at, format!("separation of duty: {why}"));
+            }
+        }
         Some(Config {
             data_dir: self.path(&data_dir?),
             listen,

@@ -257,8 +257,22 @@ impl ScimConnector {
 
     async fn find_group(&self, entitlement: &EntitlementId) -> Result<Option<ResourceId>, Failure> {
         let named = group::display_name().eq(entitlement.as_str());
-        let found = self.client.groups().filter(named).one().await.map_err(failure)?;
-        Ok(found.and_then(|group| group.id().cloned()))
+        let found = self.client.groups().filter(named).all().await.map_err(failure)?;
+        let name = |group: &Group| group.display_name.value().cloned().unwrap_or_default();
+        let mut exact = found.iter().filter(|group| name(group) == entitlement.as_str());
+        match (exact.next(), exact.next(), found.first()) {
+            (Some(group), None, _) => Ok(group.id().cloned()),
+            (None, _, None) => Ok(None),
+            (Some(_), Some(_), _) => Err(Failure::new(
+                FailureKind::Ambiguous,
+                format!("several groups are called `{entitlement}`"),
+            )),
+            // Services do not tell the case of names apart, and rules about rights do.
+            (None, _, Some(other)) => {
+                let said = format!("the group is called `{}` there, not `{entitlement}`", name(other));
+                Err(Failure::new(FailureKind::Ambiguous, said))
+            }
+        }
     }
 
     async fn make_group(&self, entitlement: &EntitlementId) -> Result<ResourceId, Failure> {

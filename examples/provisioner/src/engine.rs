@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use audit_log::{AppendError, AuditLog, Entry, FileKeys, FileStore};
+use audit_log::{AppendError, AuditLog, Entry, EntryError, FileKeys, FileStore};
 use chrono::{DateTime, TimeDelta, Utc};
 use connector_health::alert::{AlertDesk, AlertRules, AlertSink, AlertStoreError};
 use connector_health::connector::Connectors;
@@ -28,9 +28,11 @@ use connector_health::outbox::{MassLeaverGuard, Options, OutboxError};
 use connector_health::sod::SodRules;
 use connector_health::store::StoreError;
 use connector_health::{ConnectorId, Fleet, Observation, Outbox, PersonId, RedbStore};
+use data_encoding::HEXLOWER;
 use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 
 use crate::files;
@@ -47,6 +49,11 @@ const WAITED_LONG: TimeDelta = TimeDelta::seconds(1);
 const KEEP_EVERY: TimeDelta = TimeDelta::seconds(1);
 /// Longest time between two looks at what is due, whatever is known of it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Most bytes of one list in the audit trail; of a longer one its beginning and its hash are kept.
+const LIST_BYTES_MAX: usize = 16 * 1024;
+/// Most characters of what an entry is called that was too long.
+const NAMED_CHARS_MAX: usize = 200;
 
 /// How it works.
 pub(crate) struct Settings {
@@ -321,7 +328,7 @@ impl Engine {
                 .outcome("success")
                 .field("effective_at", offboarding.effective_at.map(rfc3339))
                 .field("completed_at", offboarding.completed_at.map(rfc3339))
-                .field("systems", systems);
+                .field("systems", capped(&systems));
             entries.push(entry.timestamp(now));
             over.push(person);
         }
@@ -396,7 +403,19 @@ impl Engine {
     }
 
     async fn record(&self, entry: Entry) -> Result<(), EngineError> {
-        let Err(error) = self.audit.append(entry).await else { return Ok(()) };
+        let named = format!("{entry:?}");
+        let error = match self.audit.append(entry).await {
+            Ok(_) => return Ok(()),
+            // That something happened is on record, however much there was to say of it.
+            Err(AppendError::Entry(EntryError::TooLong(bytes))) => {
+                crate::say(&format!("an audit entry is too long to be kept whole: {named}"));
+                let short = Entry::new("entry.too_long").outcome("failure").field("bytes", bytes);
+                let short = short.field("message", named.chars().take(NAMED_CHARS_MAX).collect::<String>());
+                let Err(error) = self.audit.append(short).await else { return Ok(()) };
+                error
+            }
+            Err(error) => error,
+        };
         // What cannot be taken as it is, is one request's affair.
         let is_broken = matches!(error, AppendError::Poisoned { .. } | AppendError::Closed);
         let error = EngineError::Audit(error.to_string());
@@ -429,6 +448,34 @@ async fn open_audit(dir: &Path) -> Result<AuditLog, EngineError> {
     AuditLog::open(store, keys).await.map_err(|error| failed(&error))
 }
 
+/// A list or map as an audit entry has room for it: whole, or how many there are, the first of them, and the SHA-256 of all as JSON.
+fn capped(list: &impl Serialize) -> Value {
+    let list = serde_json::to_value(list).unwrap_or_default();
+    let text = list.to_string();
+    if text.len() <= LIST_BYTES_MAX {
+        return list;
+    }
+    let mut room = LIST_BYTES_MAX / 2;
+    let mut fits = |bytes: usize| {
+        let left = room.checked_sub(bytes);
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    let (count, first) = match list {
+        Value::Array(all) => {
+            let count = all.len();
+            (count, all.into_iter().take_while(|one| fits(one.to_string().len())).collect())
+        }
+        Value::Object(all) => {
+            let first = all.iter().take_while(|(name, one)| fits(name.len() + one.to_string().len()));
+            let first = first.map(|(name, one)| (name.clone(), one.clone())).collect();
+            (all.len(), Value::Object(first))
+        }
+        _ => (1, Value::Null),
+    };
+    json!({"count": count, "first": first, "sha256": HEXLOWER.encode(&Sha256::digest(text.as_bytes()))})
+}
+
 pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
@@ -436,6 +483,7 @@ pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use connector_health::MemoryConnector;
+    use futures::TryStreamExt as _;
 
     use super::*;
     use crate::people::{Happening, Kind, Person};
@@ -463,5 +511,37 @@ mod tests {
         assert_eq!(engine.outbox.counts(&crm).await.unwrap().provisioning_queued, 0);
         let why = engine.run().await.unwrap_err().to_string();
         assert!(why.contains("audit log"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_too_long_is_recorded_in_short_and_stops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            data_dir: dir.path().to_owned(),
+            thresholds: Thresholds::default(),
+            rules: AlertRules::default(),
+            probe_every: TimeDelta::hours(1),
+            chart_step: TimeDelta::minutes(1),
+            guard: MassLeaverGuard::off(),
+            sinks: Vec::new(),
+        };
+        let engine = Engine::open(settings, Connectors::new()).await.unwrap();
+        let many: Vec<String> = (0..10_000).map(|n| format!("right-{n}")).collect();
+        engine.record(Entry::new("x.y").outcome("success").field("all", &many)).await.unwrap();
+        engine.record(Entry::new("x.z").outcome("success").field("all", capped(&many))).await.unwrap();
+        engine.audit.clone().close().await.unwrap();
+        let shown = capped(&many);
+        assert_eq!((&shown["count"], &shown["first"][0]), (&json!(10_000), &json!("right-0")));
+        assert!(shown.to_string().len() < LIST_BYTES_MAX);
+        assert_eq!(capped(&["one"]), json!(["one"]));
+        let log = open_audit(dir.path()).await.unwrap();
+        let mut hits = log.read(..);
+        let mut types = Vec::new();
+        while let Some(hit) = hits.try_next().await.unwrap() {
+            if !hit.event_type.starts_with("log.") {
+                types.push(hit.event_type.clone());
+            }
+        }
+        assert_eq!(types, ["entry.too_long", "x.z"]);
     }
 }

@@ -28,6 +28,11 @@ const PAGE: usize = 1_000;
 /// Most grants that wait for a decision. One more is refused.
 const HELD_MAX: usize = 10_000;
 
+/// Where what applications listed is kept, beside the rest.
+const LISTED: &str = "duty-listed.json";
+/// Most characters of what a violation says of itself in the audit trail.
+const MESSAGE_CHARS_MAX: usize = 4_000;
+
 /// What is known of it.
 pub(super) struct Duty {
     rules: Option<RwLock<SodRules>>,
@@ -35,11 +40,12 @@ pub(super) struct Duty {
     relevant: BTreeSet<Right>,
     file: PathBuf,
     kept: Mutex<Kept>,
-    /// Rights that applications listed, of those that rules speak of: by the last reconciliation since the start.
+    /// Rights that applications listed, of those that rules speak of: by the last reconciliation. They outlive a restart, too.
     listed: Mutex<BTreeMap<ConnectorId, Listing>>,
     violations: Mutex<BTreeMap<PersonId, Vec<Violation>>>,
 }
 
+#[derive(Deserialize, Serialize)]
 struct Listing {
     at: DateTime<Utc>,
     rights: BTreeMap<PersonId, BTreeSet<EntitlementId>>,
@@ -60,7 +66,7 @@ struct Kept {
 pub(super) struct Left {
     pub(super) events: Vec<Event>,
     /// Why grants are not made.
-    pub(super) refused: Vec<String>,
+    pub(super) denied: Vec<String>,
     /// What grants wait for.
     pub(super) waiting: Vec<String>,
     held: Vec<HeldGrant>,
@@ -74,9 +80,9 @@ impl Duty {
         Ok(Self {
             rules: None,
             relevant: BTreeSet::new(),
+            listed: Mutex::new(files::kept(&file.with_file_name(LISTED))?.unwrap_or_default()),
             file,
             kept: Mutex::new(kept),
-            listed: Mutex::default(),
             violations: Mutex::default(),
         })
     }
@@ -152,13 +158,19 @@ impl Engine {
             })
             .collect();
         // Who is given nothing is taken out, whatever can be read of them.
-        let mut holdings = match events.iter().any(|event| matches!(event.intent(), Intent::Grant(_))) {
-            true => self.holdings(person, now).await?,
-            false => Vec::new(),
-        };
+        let mut intended = BTreeSet::new();
+        let mut holdings = Vec::new();
+        if events.iter().any(|event| matches!(event.intent(), Intent::Grant(_))) {
+            holdings = self.holdings(person, now).await?;
+            for record in self.outbox.lanes_of(person).await?.readable {
+                let of = |entitlement| Right { connector: record.lane.connector.clone(), entitlement };
+                intended.extend(record.intended.entitlements().into_iter().map(of));
+            }
+        }
         holdings.retain(|holding| !revoked.contains(&holding.right));
-        let Some(rules) = self.duty.rules() else { return Ok(Left { events, ..Left::default() }) };
+        // One lock after the other: never both.
         let waits = self.duty.kept().held.clone();
+        let Some(rules) = self.duty.rules() else { return Ok(Left { events, ..Left::default() }) };
         let mut left = Left { withdrawn: held::withdrawn(&waits, happening, &revoked), ..Left::default() };
         for event in events {
             let Intent::Grant(entitlement) = event.intent() else {
@@ -166,7 +178,8 @@ impl Engine {
                 continue;
             };
             let right = of(&event, entitlement);
-            if holdings.iter().any(|holding| holding.right == right) {
+            // What is only still there is granted anew, and looked at like anything else.
+            if intended.contains(&right) {
                 left.events.push(event);
                 continue;
             }
@@ -182,19 +195,19 @@ impl Engine {
             if let Some(before) = waits.get(event.id().as_str())
                 && let Some(rejected) = &before.rejected
             {
-                left.refused.push(format!("{right} is not granted ({named}): {} rejected it", rejected.by));
+                left.denied.push(format!("{right} is not granted ({named}): {} rejected it", rejected.by));
                 continue;
             }
             let needs = match &verdict {
                 Verdict::Ask(_) => held::Needs::Decision,
                 Verdict::MitigateFirst(_) => held::Needs::Control,
                 _ => {
-                    left.refused.push(format!("{right} is not granted ({named}): nobody may have both"));
+                    left.denied.push(format!("{right} is not granted ({named}): nobody may have both"));
                     continue;
                 }
             };
             if waits.len().saturating_add(left.held.len()) >= HELD_MAX {
-                left.refused.push(format!("{right} is not granted ({named}): {HELD_MAX} others wait"));
+                left.denied.push(format!("{right} is not granted ({named}): {HELD_MAX} others wait"));
                 continue;
             }
             left.waiting.push(format!("{right} waits ({named}): {}", needs.told()));
@@ -332,7 +345,12 @@ impl Engine {
         }
         rights.retain(|_, theirs| !theirs.is_empty());
         let mut people: BTreeSet<PersonId> = rights.keys().cloned().collect();
-        let before = self.duty.listed().insert(connector.clone(), Listing { at, rights });
+        let before = {
+            let mut listed = self.duty.listed();
+            let before = listed.insert(connector.clone(), Listing { at, rights });
+            files::keep(&self.duty.file.with_file_name(LISTED), &*listed)?;
+            before
+        };
         people.extend(before.into_iter().flat_map(|before| before.rights.into_keys()));
         self.check_people(&people).await
     }
@@ -394,7 +412,11 @@ impl Engine {
             for violation in violations.iter().filter(|violation| !before.contains(&violation.risk)) {
                 let entry = Entry::new("sod.violated").target(person.as_str()).outcome("failure");
                 let entry = entry.field("risk", &violation.risk).field("level", violation.level);
-                self.record(entry.field("message", violation.to_string())).await?;
+                self.record(entry.field(
+                    "message",
+                    violation.to_string().chars().take(MESSAGE_CHARS_MAX).collect::<String>(),
+                ))
+                .await?;
             }
             for risk in before.difference(&risks) {
                 let entry = Entry::new("sod.resolved").target(person.as_str()).outcome("success");
@@ -419,7 +441,7 @@ impl Engine {
 
     /// Who violates what, and what waits for a decision.
     pub(crate) fn duty(&self) -> Value {
-        let kept = self.duty.kept();
+        let kept = self.duty.kept().clone();
         let held: Vec<Value> = kept.held.values().map(HeldGrant::shown).collect();
         let mitigations = &kept.mitigations;
         let rules = self.duty.rules();

@@ -10,7 +10,7 @@ use connector_health::{ConnectorId, PersonId};
 use futures::future::try_join_all;
 use serde::Serialize;
 
-use super::{Engine, EngineError, rfc3339};
+use super::{Engine, EngineError, capped, rfc3339};
 use crate::people::{Happening, Kind, Mistake};
 
 /// Lines that are taken in together.
@@ -31,12 +31,23 @@ pub(crate) struct Taken {
     /// Grants that would make a violation, and what they wait for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) waiting: Vec<String>,
+    /// Grants that rules deny, and why: the rest of the line was taken, and the same line is denied them again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) denied: Vec<String>,
     /// Why something of it was not accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) refused: Vec<String>,
     /// Whether something of that is no fault of what was said: it is to be said again.
     #[serde(skip)]
     pub(crate) is_stuck: bool,
+}
+
+impl Taken {
+    /// Why something of it is not done, where anything is not.
+    pub(crate) fn not_done(&self) -> Option<String> {
+        let why: Vec<&str> = self.denied.iter().chain(&self.refused).map(String::as_str).collect();
+        (!why.is_empty()).then(|| why.join("; "))
+    }
 }
 
 /// Why a line of a source was not taken.
@@ -106,7 +117,7 @@ impl Engine {
             };
             let mut left = self.within_duty(happening, meant, now).await?;
             let meant = std::mem::take(&mut left.events);
-            let (refused, waiting) = (left.refused.clone(), left.waiting.clone());
+            let (denied, waiting) = (left.denied.clone(), left.waiting.clone());
             lefts.push(left);
             let at = happening.at.unwrap_or(now);
             let entry = Entry::new(happening.kind.event_type())
@@ -115,8 +126,12 @@ impl Engine {
                 .field("correlation_id", happening.correlation(at))
                 .field("occurred_at", rfc3339(at))
                 .field("changes", meant.len());
-            let violations: Vec<&String> = refused.iter().chain(&waiting).collect();
-            entries.push(if violations.is_empty() { entry } else { entry.field("violations", violations) });
+            let violations: Vec<&String> = denied.iter().chain(&waiting).collect();
+            entries.push(if violations.is_empty() {
+                entry
+            } else {
+                entry.field("violations", capped(&violations))
+            });
             if happening.kind == Kind::Leaver {
                 leavers.push(happening.person.id.clone());
             }
@@ -128,7 +143,8 @@ impl Engine {
                 already: 0,
                 held: 0,
                 waiting,
-                refused,
+                denied,
+                refused: Vec::new(),
                 is_stuck: false,
             }));
         }

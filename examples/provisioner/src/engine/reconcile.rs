@@ -18,7 +18,7 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, capped};
 use crate::connector::USER_NAME;
 use crate::people::PLAIN;
 
@@ -167,7 +167,7 @@ impl Engine {
             .outcome(if report.incomplete.is_none() { "success" } else { "failure" })
             .field("counts", report.counts)
             .field("incomplete", &report.incomplete)
-            .field("leavers_active", &left);
+            .field("leavers_active", capped(&left));
         self.record(ended).await?;
         if concerns_duty && report.incomplete.is_none() {
             self.listed_for_duty(id, rights, listed_at).await?;

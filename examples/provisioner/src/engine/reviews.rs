@@ -138,10 +138,19 @@ pub(crate) enum Form {
 impl Reviews {
     pub(super) fn open(dir: PathBuf) -> Result<Self, EngineError> {
         files::private_dir(&dir)?;
+        let journal::All { campaigns, unreadable } = journal::all(&dir)?;
+        let mut beginning = BTreeMap::new();
+        for (name, why) in unreadable {
+            crate::say(&format!("review {name} cannot be used, and the others go on: {why}"));
+            if let Ok(id) = CampaignId::new(name) {
+                let failed = Mutex::new(Some((Utc::now(), why)));
+                beginning.insert(id, Arc::new(Beginning { failed, ..Beginning::default() }));
+            }
+        }
         Ok(Self {
-            campaigns: tokio::sync::Mutex::new(journal::all(&dir)?),
+            campaigns: tokio::sync::Mutex::new(campaigns),
             dir,
-            beginning: Mutex::default(),
+            beginning: Mutex::new(beginning),
             owners: BTreeMap::new(),
             recurring: Vec::new(),
         })
@@ -306,7 +315,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn follow_reviews(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
+    async fn follow_reviews(self: &Arc<Self>, now: DateTime<Utc>) -> Result<(), EngineError> {
         let unfinished: Vec<CampaignId> = {
             let campaigns = self.reviews.campaigns.lock().await;
             let unfinished =
@@ -339,8 +348,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Does something with a campaign: recorded first, then written down; taken back where either fails.
-    async fn step(&self, id: &CampaignId, step: Step, now: DateTime<Utc>) -> Result<(), Refused> {
+    /// Does something with a campaign: to its end, also where whoever asked for it goes away.
+    async fn step(self: &Arc<Self>, id: &CampaignId, step: Step, now: DateTime<Utc>) -> Result<(), Refused> {
+        let (engine, id) = (Arc::clone(self), id.clone());
+        let done = tokio::spawn(async move { engine.take_step(&id, step, now).await });
+        done.await.unwrap_or_else(|error| {
+            let why = format!("a step of a review: {error}");
+            self.broke(&why);
+            Err(EngineError::Broken(why).into())
+        })
+    }
+
+    /// Recorded first, then written down; taken back where either fails. Must not be dropped halfway.
+    async fn take_step(&self, id: &CampaignId, step: Step, now: DateTime<Utc>) -> Result<(), Refused> {
         let mut campaigns = self.reviews.campaigns.lock().await;
         let Some(on_disk) = campaigns.get_mut(id) else {
             return Err(match self.reviews.beginning().get(id) {
@@ -352,17 +372,16 @@ impl Engine {
             });
         };
         let campaign = &mut on_disk.kept.campaign;
-        if let Step::Fail { item, why } = &step {
-            // Said once.
-            let known = campaign.item(item).map(|item| &item.state);
-            if let Some(connector_health::review::ItemState::Revoking { failure: Some(known), .. }) = known
-                && known == why
-            {
-                return Ok(());
-            }
-        }
-        let was = campaign.phase();
+        let state = |campaign: &Campaign| match &step {
+            Step::Fail { item, .. } => campaign.item(item).map(|item| item.state.clone()),
+            _ => None,
+        };
+        let (was, before) = (campaign.phase(), state(campaign));
         let followed = step.apply(campaign, now)?;
+        // Said once, as it is kept.
+        if before.is_some() && before == state(campaign) {
+            return Ok(());
+        }
         let mut entries: Vec<Entry> = followed.record.iter().map(entry).collect();
         entries.extend(followed.notices.iter().map(|notice| noticed(id, notice)));
         match &step {
@@ -481,7 +500,7 @@ impl Engine {
 
     /// A reviewer's decision. Durable on return.
     pub(crate) async fn decide(
-        &self,
+        self: &Arc<Self>,
         id: &CampaignId,
         by: &PersonId,
         item: ItemKey,
@@ -493,7 +512,7 @@ impl Engine {
 
     /// The campaign's owner names a reviewer. Durable on return.
     pub(crate) async fn assign(
-        &self,
+        self: &Arc<Self>,
         id: &CampaignId,
         by: &PersonId,
         item: ItemKey,
@@ -504,12 +523,17 @@ impl Engine {
     }
 
     /// A reviewer states that all decisions are made and meant.
-    pub(crate) async fn sign(&self, id: &CampaignId, by: &PersonId) -> Result<(), Refused> {
+    pub(crate) async fn sign(self: &Arc<Self>, id: &CampaignId, by: &PersonId) -> Result<(), Refused> {
         self.step(id, Step::Sign { by: by.clone() }, Utc::now()).await
     }
 
     /// The campaign's owner calls it off.
-    pub(crate) async fn cancel(&self, id: &CampaignId, by: &PersonId, reason: String) -> Result<(), Refused> {
+    pub(crate) async fn cancel(
+        self: &Arc<Self>,
+        id: &CampaignId,
+        by: &PersonId,
+        reason: String,
+    ) -> Result<(), Refused> {
         self.step(id, Step::Cancel { by: by.clone(), reason }, Utc::now()).await
     }
 

@@ -1,5 +1,6 @@
 //! A file in which HR says who works here: what changed from one version to the next is what happened.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +50,20 @@ struct Kept {
     snapshot: Snapshot,
     /// The version that is being taken. What follows from it keeps its time over a crash, and so its names.
     taking: Option<Taking>,
+    /// Who joined and could not be taken in everywhere: tried again with the next version. They are in the snapshot, so that they can leave.
+    #[serde(default)]
+    again: BTreeSet<PersonId>,
+}
+
+/// What did not follow from a version, and why.
+#[derive(Default)]
+struct NotFollowed {
+    /// The lines that are to be read again as if they were new.
+    refused: Vec<(PersonId, String)>,
+    /// Of lines that were taken.
+    partly: Vec<(PersonId, String)>,
+    /// Who joined, and not everywhere.
+    again: BTreeSet<PersonId>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -131,9 +146,12 @@ impl CsvFeed {
                 now
             }
         };
-        let Difference { facts, held, next } = diff(&self.kept.snapshot, snapshot, self.source.guard);
-        let refused = self.follow(&facts, &next, &hash, at, now).await?;
+        let Difference { mut facts, held, next } = diff(&self.kept.snapshot, snapshot, self.source.guard);
+        let again = self.kept.again.iter().filter_map(|person| next.entry(person));
+        facts.extend(again.filter(|entry| entry.works_here).cloned().map(Fact::Joiner));
+        let NotFollowed { refused, partly, again } = self.follow(&facts, &next, &hash, at, now).await?;
         self.kept.snapshot = self.without(next, &refused);
+        self.kept.again = again;
         files::keep(&self.file, &self.kept)?;
         let count = |wanted: fn(&Fact) -> bool| facts.iter().filter(|fact| wanted(fact)).count();
         crate::say(&format!(
@@ -152,10 +170,12 @@ impl CsvFeed {
             }
             None => self.engine.settled(CSV),
         }
-        if !refused.is_empty() {
-            let more = refused.len().saturating_sub(REFUSED_SHOWN_MAX);
+        let not_followed = refused.len().saturating_add(partly.len());
+        if not_followed > 0 {
+            let more = not_followed.saturating_sub(REFUSED_SHOWN_MAX);
             let mut shown: Vec<String> = refused
                 .iter()
+                .chain(&partly)
                 .take(REFUSED_SHOWN_MAX)
                 .map(|(person, why)| format!("{person}: {why}"))
                 .collect();
@@ -169,7 +189,7 @@ impl CsvFeed {
         Ok(())
     }
 
-    /// Takes what happened; gives whom it could not be taken of, and why.
+    /// Takes what happened; gives what of it could not be taken.
     async fn follow(
         &self,
         facts: &[Fact],
@@ -177,8 +197,8 @@ impl CsvFeed {
         hash: &str,
         at: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<Vec<(PersonId, String)>, EngineError> {
-        let mut refused = Vec::new();
+    ) -> Result<NotFollowed, EngineError> {
+        let mut not_followed = NotFollowed::default();
         let mut ends = Vec::new();
         for fact in facts {
             let happening = match fact {
@@ -208,8 +228,21 @@ impl CsvFeed {
                 Ok(Some(happening)) => {
                     let happening = Happening { at: Some(at), ..happening };
                     let outcome = match self.engine.take(&happening).await {
-                        Ok(taken) if taken.refused.is_empty() => Ok(()),
-                        Ok(taken) => Err(taken.refused.join("; ")),
+                        Ok(taken) => {
+                            let person = taken.person;
+                            // What a rule denies is answered: asking again changes nothing.
+                            let denied = taken.denied.into_iter().map(|why| (person.clone(), why));
+                            not_followed.partly.extend(denied);
+                            match (taken.refused.is_empty(), taken.kind) {
+                                (true, _) => Ok(()),
+                                (false, Kind::Joiner) => {
+                                    not_followed.partly.push((person.clone(), taken.refused.join("; ")));
+                                    not_followed.again.insert(person);
+                                    Ok(())
+                                }
+                                (false, _) => Err(taken.refused.join("; ")),
+                            }
+                        }
                         Err(TakeError::Mistake(why)) => Err(why.to_string()),
                         Err(TakeError::Failed(why)) => return Err(EngineError::Broken(why)),
                     };
@@ -219,13 +252,13 @@ impl CsvFeed {
                 Err((person, why)) => (person, Err(why)),
             };
             if let Err(why) = outcome {
-                refused.push((person, why));
+                not_followed.refused.push((person, why));
             }
         }
         for error in self.ends.apply(ends, now).await? {
             crate::say(&format!("an end date is not followed: {error}"));
         }
-        Ok(refused)
+        Ok(not_followed)
     }
 
     fn is_over(&self, entry: &lifecycle::Entry, now: DateTime<Utc>) -> bool {
@@ -248,7 +281,7 @@ impl CsvFeed {
         let now = Utc::now();
         let (facts, snapshot) = std::mem::take(&mut self.kept.snapshot).approve(held);
         let hash = format!("approved {}", rfc3339(now));
-        let refused = self.follow(&facts, &snapshot, &hash, now, now).await?;
+        let NotFollowed { refused, .. } = self.follow(&facts, &snapshot, &hash, now, now).await?;
         for (person, why) in &refused {
             crate::say(&format!("{person} is not taken as a leaver: {why}"));
         }

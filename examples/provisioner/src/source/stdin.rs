@@ -39,9 +39,10 @@ pub(crate) async fn read(engine: &Engine) -> Result<(), EngineError> {
             Ok(happenings) => {
                 for happening in &happenings {
                     match engine.take(happening).await {
-                        Ok(taken) if taken.refused.is_empty() => {}
                         Ok(taken) => {
-                            say(&format!("standard input, line {number}: {}", taken.refused.join("; ")))
+                            if let Some(why) = taken.not_done() {
+                                say(&format!("standard input, line {number}: {why}"));
+                            }
                         }
                         Err(TakeError::Mistake(why)) => say(&format!("standard input, line {number}: {why}")),
                         Err(TakeError::Failed(why)) => return Err(EngineError::Broken(why)),

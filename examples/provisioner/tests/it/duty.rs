@@ -141,12 +141,16 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
         &service.ask_as("ciso", &["sod", "approve", &grant, "--reason", "fine"]),
         "a control must watch it first",
     );
-    let mitigate = |owner| {
-        let control = ["--control", "monthly look at vendors", "--owner", owner, "--until", "30"];
-        service.ask_as("ciso", &[&["sod", "mitigate", "R2", "emp-1"][..], &control].concat())
+    let mitigate = |by, owner, days| {
+        let control = ["--control", "monthly look at vendors", "--owner", owner, "--until", days];
+        service.ask_as(by, &[&["sod", "mitigate", "R2", "emp-1"][..], &control].concat())
     };
-    refused(&mitigate("emp-1"), "cannot answer for the control of their own violation");
-    let said = mitigate("emp-8");
+    refused(&mitigate("ciso", "emp-1", "30"), "cannot answer for the control of their own violation");
+    // Not with somebody else's name on it, either; not by nobody, and not for ever.
+    refused(&mitigate("ann", "emp-7", "30"), "cannot answer for the control of their own violation");
+    refused(&mitigate("ciso", "emp-8", "30"), "nobody who is known here");
+    refused(&mitigate("ciso", "emp-7", "3000"), "more than 366 days away");
+    let said = mitigate("ciso", "emp-7", "30");
     assert_eq!(said.status, 0, "{said:?}");
     service.drained();
     assert_eq!(members(&stage, "wiki", "signers"), 1);
@@ -178,7 +182,8 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
 #[test]
 fn what_was_granted_behind_the_rules_is_found_and_taken_away() {
     let stage = Stage::new();
-    let service = stage.serve(&settings(&stage));
+    let settings = settings(&stage);
+    let service = stage.serve(&settings);
     assert_eq!(event(&service, "msg-1", "joiner", &["vendors"]).0, 202);
     service.drained();
     let user = scim(&stage, "wiki", "GET", "/Users", "")["Resources"][0]["id"].as_str().unwrap().to_owned();
@@ -199,6 +204,10 @@ fn what_was_granted_behind_the_rules_is_found_and_taken_away() {
     let page = page.to_str().unwrap();
     assert_eq!(service.ask(&["sod", "export", "--format", "html", "--out", page]).status, 0);
     assert!(std::fs::read_to_string(page).unwrap().contains("editors on wiki"));
+    // A restart ends no violation.
+    service.kill();
+    let service = stage.serve(&settings);
+    until(|| duty(&service)["violations"][0]["violation"]["risk"] == "R3");
     // Looking changes nothing.
     assert_eq!(members(&stage, "wiki", "editors"), 1);
 
@@ -229,4 +238,61 @@ fn what_was_granted_behind_the_rules_is_found_and_taken_away() {
     assert_eq!((members(&stage, "wiki", "editors"), members(&stage, "crm", "vendors")), (1, 0));
     until(|| duty(&service)["violations"] == json!([]));
     assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn who_was_denied_a_right_in_a_file_still_leaves_with_their_line() {
+    let stage = Stage::new();
+    std::fs::write(stage.path().join("sod.toml"), RULES).unwrap();
+    let put = |text: &str| {
+        let fresh = stage.path().join("people.new");
+        std::fs::write(&fresh, format!("id,user_name,display_name,email,groups,end_date\n{text}")).unwrap();
+        std::fs::rename(&fresh, stage.path().join("people.csv")).unwrap();
+    };
+    let ann = "emp-1,ann,Ann,ann@x.example,vendors;editors,\n";
+    let bo = |group: &str| format!("emp-2,bo,Bo,bo@x.example,{group},\n");
+    put(&format!("{ann}{}", bo("staff")));
+    let service = stage.serve(
+        "[guard]\nalways_allowed = 1000\nleavers_max = 1000\n[source.csv]\npath = \"people.csv\"\n\
+         [sod]\nrules = \"sod.toml\"\n",
+    );
+    service.heard("csv: 2 persons; 2 joined, 0 moved, 0 left");
+    service.drained();
+    let shown = service.status();
+    assert!(shown["sources"].to_string().contains("nobody may have both"), "{shown}");
+    // Another version says nothing new of who was denied something.
+    put(&format!("{ann}{}", bo("wiki")));
+    service.heard("csv: 2 persons; 0 joined, 1 moved, 0 left");
+    put(&bo("wiki"));
+    service.heard("csv: 1 persons; 0 joined, 0 moved, 1 left");
+    service.drained();
+    assert_eq!(service.ask(&["--json", "report", "emp-1"]).json()[0]["state"], "complete");
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn a_group_whose_name_has_another_case_is_another_right() {
+    let stage = Stage::new();
+    let pay = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "Payers"});
+    scim(&stage, "payroll", "POST", "/Groups", &pay.to_string());
+    let service = stage.serve(&settings(&stage));
+    assert_eq!(event(&service, "msg-1", "joiner", &["vendors", "PAYERS"]).0, 202);
+    let failed = || {
+        let status = service.status();
+        let connectors = status["connectors"].as_array().unwrap();
+        connectors.iter().any(|one| one["id"] == "payroll" && one["provisioning_failed"] == 1)
+    };
+    until(failed);
+    assert_eq!(members(&stage, "payroll", "Payers"), 0);
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn rules_that_name_an_unknown_connector_are_refused() {
+    let stage = Stage::new();
+    let settings = settings(&stage);
+    std::fs::write(stage.path().join("sod.toml"), RULES.replace("{ payroll =", "{ payrol =")).unwrap();
+    let file = stage.settings(&settings);
+    let said = crate::run::provisioner(&["check", "--config", file.to_str().unwrap()], &[], "");
+    assert!(said.out.contains("unknown connector `payrol`"), "{said:?}");
 }

@@ -6,6 +6,7 @@ use audit_log::Entry;
 use chrono::{DateTime, TimeDelta, Utc};
 use connector_health::outbox::AcceptError;
 use connector_health::sod::{Mitigation, MitigationError, Standing, Verdict};
+use connector_health::store::OutboxStore as _;
 use connector_health::{Event, EventId, PersonId, Right, RiskId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +16,8 @@ use crate::people::{Happening, Kind};
 
 /// How long an approval holds unless it says so.
 const APPROVED_FOR: TimeDelta = TimeDelta::days(90);
+/// How long an approval or a control holds at most: then somebody looks again.
+const EXPIRES_WITHIN: TimeDelta = TimeDelta::days(366);
 /// Most bytes of a reason or a control.
 const REASON_BYTES_MAX: usize = 2_048;
 
@@ -136,6 +139,12 @@ impl Engine {
         if expires <= now {
             return Err(Refused::Plan("`until` is past".to_owned()));
         }
+        if expires > now + EXPIRES_WITHIN {
+            return Err(Refused::Plan(format!(
+                "`until` is more than {} days away",
+                EXPIRES_WITHIN.num_days()
+            )));
+        }
         let violations = match self.judged(&held, now).await? {
             Verdict::Allow(_) => Vec::new(),
             Verdict::Ask(violations) => violations,
@@ -184,6 +193,20 @@ impl Engine {
         let now = Utc::now();
         if mitigation.expires <= now {
             return Err(Refused::Plan("`expires` is past".to_owned()));
+        }
+        if mitigation.expires > now + EXPIRES_WITHIN {
+            return Err(Refused::Plan(format!(
+                "`expires` is more than {} days away",
+                EXPIRES_WITHIN.num_days()
+            )));
+        }
+        if *by == mitigation.person {
+            return Err(Refused::Plan(MitigationError::OwnViolation(by.clone()).to_string()));
+        }
+        let owner = &mitigation.owner;
+        let lanes = self.outbox.store().lanes_of(owner).await.map_err(EngineError::from)?;
+        if owner != by && lanes.is_empty() {
+            return Err(Refused::Plan(format!("`{owner}` is nobody who is known here")));
         }
         // Tried on a copy: what is refused is not recorded as done.
         let tried = self.duty.rules().map(|rules| rules.clone().mitigate(mitigation.clone()));

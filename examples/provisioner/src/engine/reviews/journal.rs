@@ -190,18 +190,53 @@ impl OnDisk {
     }
 }
 
-/// All campaigns of a directory.
-pub(super) fn all(dir: &Path) -> Result<BTreeMap<CampaignId, OnDisk>, EngineError> {
+/// The campaigns of a directory.
+#[derive(Default)]
+pub(super) struct All {
+    pub(super) campaigns: BTreeMap<CampaignId, OnDisk>,
+    /// Names of those whose files make no sense, and why.
+    pub(super) unreadable: Vec<(String, String)>,
+}
+
+/// Where a campaign is put that cannot be read: nothing is written over it, and each start tells of it.
+const UNREADABLE: &str = "unreadable";
+
+/// Those of a directory. One that makes no sense is put aside: the others go on.
+pub(super) fn all(dir: &Path) -> Result<All, EngineError> {
     let entries = std::fs::read_dir(dir).map_err(failed("cannot read", dir))?;
-    let mut campaigns = BTreeMap::new();
+    let mut all = All::default();
     for entry in entries {
         let path = entry.map_err(failed("cannot read", dir))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let campaign = OnDisk::open(path)?;
-            campaigns.insert(campaign.kept.campaign.id().clone(), campaign);
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => match OnDisk::open(path.clone()) {
+                Ok(campaign) => drop(all.campaigns.insert(campaign.kept.campaign.id().clone(), campaign)),
+                Err(EngineError::File { source, .. }) if is_nonsense(&source) => {
+                    let aside = path.with_extension(UNREADABLE);
+                    std::fs::rename(&path, &aside).map_err(failed("cannot put aside", &path))?;
+                    let steps = path.with_extension("steps");
+                    if steps.exists() {
+                        std::fs::rename(&steps, path.with_extension("unreadable-steps"))
+                            .map_err(failed("cannot put aside", &steps))?;
+                    }
+                    all.unreadable.push((name, format!("`{}`: {source}", aside.display())));
+                }
+                Err(error) => return Err(error),
+            },
+            Some(UNREADABLE) => {
+                all.unreadable.push((name, format!("`{}` was put aside earlier", path.display())));
+            }
+            _ => {}
         }
     }
-    Ok(campaigns)
+    all.unreadable.sort();
+    all.unreadable.dedup_by(|later, first| later.0 == first.0);
+    Ok(all)
+}
+
+/// Whether it is what was read that is wrong, rather than that it could not be read.
+fn is_nonsense(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
 }
 
 #[cfg(test)]
@@ -264,7 +299,7 @@ mod tests {
             let copy = tempfile::tempdir().unwrap();
             std::fs::copy(dir.path().join("q1.json"), copy.path().join("q1.json")).unwrap();
             std::fs::write(copy.path().join("q1.steps"), &whole[..cut]).unwrap();
-            let mut campaigns = all(copy.path()).unwrap();
+            let mut campaigns = all(copy.path()).unwrap().campaigns;
             let (_, on_disk) = campaigns.pop_first().unwrap();
             let campaign = &on_disk.kept.campaign;
             let steps = [second, whole.len()].iter().filter(|end| cut >= **end).count();
@@ -274,16 +309,34 @@ mod tests {
             assert_eq!(std::fs::metadata(copy.path().join("q1.steps")).unwrap().len(), 0);
             // The folded form is read again, and a crash between folding and emptying does no harm.
             std::fs::write(copy.path().join("q1.steps"), &whole[..cut]).unwrap();
-            let (_, again) = all(copy.path()).unwrap().pop_first().unwrap();
+            let (_, again) = all(copy.path()).unwrap().campaigns.pop_first().unwrap();
             assert_eq!(again.kept.campaign.progress(Utc::now()).decisions_made, steps as u64);
         }
         drop(on_disk);
-        let (_, mut again) = all(dir.path()).unwrap().pop_first().unwrap();
+        let (_, mut again) = all(dir.path()).unwrap().campaigns.pop_first().unwrap();
         let key = again.kept.campaign.items().nth(1).unwrap().access.key();
         let (step, now) = (Step::Confirm { item: key.clone() }, Utc::now());
         step.apply(&mut again.kept.campaign, now).unwrap();
         // Not written down: taken back.
         again.again().unwrap();
         assert!(matches!(again.kept.campaign.item(&key).unwrap().state, ItemState::Revoking { .. }));
+    }
+    #[test]
+    fn a_campaign_that_makes_no_sense_is_put_aside_and_told_at_each_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut on_disk = OnDisk::create(dir.path(), campaign(), BTreeMap::new(), None).unwrap();
+        decide(&mut on_disk, 0, Decision::Approve { reason: None });
+        drop(on_disk);
+        // A step that cannot follow from the one before.
+        let steps = dir.path().join("q1.steps");
+        let line = std::fs::read_to_string(&steps).unwrap();
+        std::fs::write(&steps, format!("{line}{}", line.replace("\"number\":1", "\"number\":2"))).unwrap();
+        std::fs::write(dir.path().join("torn.json"), b"{").unwrap();
+        for _ in 0..2 {
+            let all = all(dir.path()).unwrap();
+            let names: Vec<&str> = all.unreadable.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!((names, all.campaigns.len()), (vec!["q1", "torn"], 0));
+        }
+        assert!(dir.path().join("q1.unreadable-steps").exists());
     }
 }
