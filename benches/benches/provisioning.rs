@@ -4,7 +4,14 @@
 //!
 //! Each figure comes from a process of its own. A replay from a file begins with a file that another process has filled, so that
 //! its memory is the replay's alone; a replay from memory holds its queue, too.
-#![allow(missing_docs, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, reason = "a bench")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench"
+)]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
