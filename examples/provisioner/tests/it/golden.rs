@@ -18,9 +18,9 @@ pub fn check(name: &str, text: &str) {
 fn masked(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
-        match line.split_once(" requests;") {
+        match line.split_once(" requests") {
             Some((count, rest)) if count.bytes().all(|byte| byte.is_ascii_digit()) => {
-                out.push_str("N requests;");
+                out.push_str("N requests");
                 out.push_str(rest);
             }
             _ => out.push_str(mask_words(line).trim_end()),
