@@ -47,6 +47,8 @@ pub use id::{
 };
 pub use monitor::{Monitor, Observation, Thresholds, Tier};
 pub use outbox::{Options, Outbox};
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "redb")]
 pub use store::RedbStore;
 pub use store::{MemoryStore, OutboxStore};

@@ -160,12 +160,22 @@ pub enum OutboxError {
     /// Too many wrote at the same time.
     #[error("`{0}` is being written by others all the time")]
     Contended(Lane),
+    /// Another worker has taken the lane over.
+    #[error("`{0}` is another worker's by now")]
+    LeaseLost(Lane),
     /// No event has that name, or it is not in a state for this.
     #[error("no event `{0}` is in a state for this")]
     NoSuchEvent(EventId),
     /// An exception needs an owner, a reason, and an end in the future.
     #[error("an exception needs an owner, a reason, and an end in the future")]
     Exception,
+}
+
+impl OutboxError {
+    /// Whether the same may go well later, without anybody doing something: the store cannot be reached now.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_retryable())
+    }
 }
 
 /// Why an event was not accepted. Nothing of it is kept.
@@ -233,7 +243,7 @@ impl OutboxError {
     pub fn is_of_lane(&self) -> bool {
         match self {
             Self::Store(error) => error.is_of_record(),
-            Self::Contended(_) => true,
+            Self::Contended(_) | Self::LeaseLost(_) => true,
             Self::NoSuchEvent(_) | Self::Exception => false,
         }
     }
@@ -394,8 +404,11 @@ impl<S: OutboxStore> Outbox<S> {
             let loaded =
                 loaded.unwrap_or_else(|| Loaded { record: LaneRecord::new(lane.clone()), open: Vec::new() });
             let (batch, made) = make(loaded)?;
-            if self.together.commit(batch).await? == Committed::Done {
-                return Ok(made);
+            match self.together.commit(batch).await? {
+                Committed::Done => return Ok(made),
+                Committed::LeaseLost => return Err(OutboxError::LeaseLost(lane.clone())),
+                // The rest is tried again; what cannot be read is an error already.
+                Committed::Conflict | Committed::Unreadable => {}
             }
         }
         Err(OutboxError::Contended(lane.clone()))

@@ -10,11 +10,15 @@ use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, Class, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
 mod rows;
 
 pub use memory::{Cut, MemoryStore};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresSettingsError, PostgresStore};
 #[cfg(feature = "redb")]
 pub use redb::RedbStore;
 
@@ -27,8 +31,9 @@ pub use redb::RedbStore;
 /// * **Isolation** – a batch is refused with [`Committed::Conflict`] where a record in it is not of the version that is stored, or
 ///   where an event's name belongs to another place already. A wrong answer here overwrites what another worker wrote. A batch with
 ///   a record whose stored form cannot be read is refused with [`Committed::Unreadable`], and the others are written.
-/// * **Leases** – [`claim`](Self::claim) gives a lane to one worker at a time, until its lease is released or runs out. In a table that
-///   is `SELECT … FOR UPDATE SKIP LOCKED`; where only one process opens the store, leases may lie in memory. A wrong answer here sends
+/// * **Leases** – [`claim`](Self::claim) gives a lane to one worker at a time, until its lease is released or runs out. A batch that is
+///   written under a lease is refused with [`Committed::LeaseLost`] once another lease took its place. In a table that is
+///   `SELECT … FOR UPDATE SKIP LOCKED`; where only one process opens the store, leases may lie in memory. A wrong answer here sends
 ///   an operation twice, which is harmless, and sends operations of one lane side by side, which is not.
 /// * **Cost** – opening reads nothing that grows with the number of events, and no call reads more than it answers (sums included).
 /// * **Cancellation** – a commit whose future is dropped may or may not happen, and happens whole if it does.
@@ -44,7 +49,7 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Lanes that are due and not leased, ordered by [`Place`](crate::lane::Place): class, then time. Does not read the lanes
     /// themselves: one that cannot be read must not keep the others from their turn.
-    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Vec<Lane>, StoreError>> + Send;
+    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Vec<Lease>, StoreError>> + Send;
 
     /// Gives back all leases of a worker, which no longer works on any.
     fn release(&self, worker: u128) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -134,7 +139,8 @@ pub trait OutboxStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<EventRecord>, StoreError>> + Send;
 
-    /// When a lane of this connector is next due: a time that may be past, or `None` where nothing is queued.
+    /// When a lane of this connector is next due: a time that may be past, or `None` where nothing is queued. Where another process
+    /// may have leased a lane, that is not before its lease ends.
     fn next_due(
         &self,
         connector: &ConnectorId,
@@ -152,8 +158,10 @@ pub struct Batch {
     pub attempts: Vec<(u64, Attempt)>,
     /// What intake knows, as read with its changes made.
     pub connectors: Vec<ConnectorRecord>,
-    /// Leases to give back, unless the batch is refused.
-    pub released: Vec<Lane>,
+    /// The lease under which the worker writes: where its place was taken since, nothing is written.
+    pub under: Option<Lease>,
+    /// Leases to give back, as far as they are there still, unless the batch is refused.
+    pub released: Vec<Lease>,
 }
 
 /// What became of a batch.
@@ -165,6 +173,19 @@ pub enum Committed {
     Conflict,
     /// Nothing of it was written: what is stored of it cannot be read.
     Unreadable,
+    /// Nothing of it was written: the worker came too late, and the lane is no longer its own.
+    LeaseLost,
+}
+
+/// A lane that one worker has for a while.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lease {
+    /// Which.
+    pub lane: Lane,
+    /// No other lease of this lane has or had it.
+    pub token: u64,
+    /// Nobody else gets the lane before, unless it is given back.
+    pub until: DateTime<Utc>,
 }
 
 /// Asks for lanes to work on.
@@ -180,7 +201,7 @@ pub struct Claim {
     pub due: DateTime<Utc>,
     /// Due after this time, too: nothing is ever made to wait for longer, unless by a clock that was wrong.
     pub due_latest: DateTime<Utc>,
-    /// Now, for leases that ran out.
+    /// Now, for leases that ran out: clocks of workers may differ by a small part of a lease.
     pub now: DateTime<Utc>,
     /// How long the lease lasts.
     pub until: DateTime<Utc>,
@@ -210,6 +231,9 @@ pub enum StoreError {
     /// It was written by a newer version.
     #[error("the outbox has format version {0}, which is newer than this program")]
     NewerFormat(u64),
+    /// The way to it is broken, or it does not answer. It may answer again.
+    #[error("the database of the outbox cannot be reached")]
+    Unreachable(#[source] Box<dyn Error + Send + Sync>),
     /// Storage failed.
     #[error("the outbox cannot be stored")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
@@ -227,7 +251,9 @@ impl StoreError {
         match self {
             Self::Unreadable(_) => true,
             Self::Together(error) => error.is_of_record(),
-            Self::Locked | Self::NewerFormat(_) | Self::Failed(_) | Self::Stopped => false,
+            Self::Locked | Self::NewerFormat(_) | Self::Unreachable(_) | Self::Failed(_) | Self::Stopped => {
+                false
+            }
         }
     }
 
@@ -235,7 +261,18 @@ impl StoreError {
         Self::Unreadable(error.into())
     }
 
-    #[cfg(feature = "redb")]
+    /// Whether the same may go well later, without anybody doing something.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Together(error) => error.is_retryable(),
+            Self::Locked | Self::Unreadable(_) | Self::NewerFormat(_) | Self::Failed(_) | Self::Stopped => {
+                false
+            }
+        }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "redb"))]
     pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
     }

@@ -23,16 +23,18 @@
 //!
 //! [`ScimServer`] starts real SCIM servers out of environments that `cargo xtask test` makes from lock files ([`Toolbox`]);
 //! [`fault::FaultProxy`] stands before any HTTP server, fails as its script says and knows what really happened. [`Slapd`] is a
-//! real directory; [`TcpRelay`] loses the answers of any server.
+//! real directory, [`Postgres`] a real database; [`TcpRelay`] loses the answers of any server.
 //!
 //! A test that needs an installed program is `#[ignore = "needs sshd: cargo xtask test"]`; without the program the
 //! constructors return [`Error::Needs`], which names the Debian package.
 
+mod authority;
 mod error;
 pub mod fault;
 pub mod http;
 mod listener;
 mod port;
+mod postgres;
 mod process;
 mod program;
 mod scim;
@@ -47,6 +49,7 @@ mod toolbox;
 
 pub use error::{Error, Needs};
 pub use port::free_port;
+pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Output, Running};
 pub use program::{Program, run};
 pub use scim::ScimServer;

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::authority::{CA_CERT, CERT, KEY_FILE, make_certificates};
 use crate::process::{kill_group, poll_until, read_text};
-use crate::program::{Program, run};
+use crate::program::Program;
 use crate::{Error, Running, free_port};
 
 /// What a test may change about a [`Slapd`].
@@ -210,39 +211,6 @@ fn runnable(slapd: &Program, dir: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-fn make_certificates(dir: &Path) -> Result<(), Error> {
-    let path = |name: &str| dir.join(name).display().to_string();
-    let openssl = |args: &[&str]| run("openssl", "openssl", args).map(drop);
-    const KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let extensions = path("leaf.cnf");
-    fs::write(&extensions, "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        .map_err(Error::io("write", &extensions))?;
-    let (ca, ca_key) = (path(CA_CERT), path("ca.key"));
-    let (request, cert, key) = (path("leaf.csr"), path(CERT), path(KEY_FILE));
-    let subject = ["-subj", "/CN=testbed authority", "-days", "2", "-keyout", &ca_key, "-out", &ca];
-    openssl(&[&["req", "-x509"], &KEY[..], &subject[..]].concat())?;
-    let subject = ["-subj", "/CN=localhost", "-keyout", &key, "-out", &request];
-    openssl(&[&["req", "-new"], &KEY[..], &subject[..]].concat())?;
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        &request,
-        "-CA",
-        &ca,
-        "-CAkey",
-        &ca_key,
-        "-set_serial",
-        "2",
-        "-days",
-        "2",
-        "-extfile",
-        &extensions,
-        "-out",
-        &cert,
-    ])
-}
-
 fn write_config(dir: &Path, options: &SlapdOptions) -> Result<(), Error> {
     let schema = dir.join("testbed.schema");
     fs::write(&schema, SCHEMA).map_err(Error::io("write", &schema))?;
@@ -331,8 +299,5 @@ const SCHEMA: &str = include_str!("../ldap/testbed.schema");
 const BASE_LDIF: &str = include_str!("../ldap/base.ldif");
 const CONFIG: &str = "slapd.conf";
 const LOG: &str = "log";
-const CA_CERT: &str = "ca.crt";
-const CERT: &str = "leaf.crt";
-const KEY_FILE: &str = "leaf.key";
 const PORT_TRIES: usize = 5;
 const START_LIMIT: Duration = Duration::from_secs(30);

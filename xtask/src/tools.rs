@@ -20,6 +20,8 @@ enum Check {
     Program,
     /// A module of Debian's own Python, which tests call by its full path so that no other Python gets in the way.
     PythonModule(&'static str),
+    /// A program in a directory for each version, below this one.
+    Versioned(&'static str),
     /// A header that C is compiled with.
     Header(&'static str),
 }
@@ -53,6 +55,8 @@ fn missing(workspace: &Workspace) -> Vec<&'static Tool> {
 fn is_there(workspace: &Workspace, tool: &Tool) -> bool {
     match tool.check {
         Check::Header(path) => Path::new(path).is_file(),
+        Check::Versioned(versions) => std::fs::read_dir(versions)
+            .is_ok_and(|dirs| dirs.flatten().any(|dir| dir.path().join("bin").join(tool.name).is_file())),
         Check::Program => find_program(tool.name).is_some(),
         Check::PythonModule(module) => {
             Invocation::program(workspace, DEBIAN_PYTHON).args(["-c", &format!("import {module}")]).succeeds()
@@ -111,8 +115,11 @@ const fn program(name: &'static str, package: &'static str) -> Tool {
 }
 
 /// Packages that start a service when they are installed, its units, and where it listens.
-const SERVICES: &[(&str, &[&str], u16)] =
-    &[("openssh-server", &["ssh.service", "ssh.socket"], 22), ("slapd", &["slapd.service"], 389)];
+const SERVICES: &[(&str, &[&str], u16)] = &[
+    ("openssh-server", &["ssh.service", "ssh.socket"], 22),
+    ("postgresql", &["postgresql.service"], 5432),
+    ("slapd", &["slapd.service"], 389),
+];
 
 pub(crate) const DEBIAN_PYTHON: &str = "/usr/bin/python3";
 
@@ -151,6 +158,8 @@ const TOOLS: &[Tool] = &[
     program("slapd", "slapd"),
     program("ldapsearch", "ldap-utils"),
     program("ldapmodify", "ldap-utils"),
+    // The database that outboxes are shared in.
+    Tool { name: "postgres", package: "postgresql", check: Check::Versioned("/usr/lib/postgresql") },
     // What SCIM servers, judges and peers are written in, and what installs them.
     Tool {
         name: "venv for Debian's Python",

@@ -6,7 +6,7 @@ use crate::id::{ConnectorId, EntitlementId, EventId, PersonId};
 use crate::lane::{Class, LaneRecord, Place};
 use crate::offboarding::State;
 use crate::outbox::{MassLeaverGuard, Options, Outbox};
-use crate::store::{Batch, Claim, Committed, OutboxStore};
+use crate::store::{Batch, Claim, Committed, Lease, OutboxStore};
 
 /// Runs every check of a store. `open` makes handles on one and the same store, which is empty at first; at most one at a time is used.
 /// Needs a tokio runtime.
@@ -16,6 +16,7 @@ pub async fn store<S: OutboxStore>(mut open: impl AsyncFnMut() -> S) {
     versions(&store).await;
     let seq = names_of_events(&store).await;
     claims(&store).await;
+    late_workers(&store).await;
     drop(store);
     survives_closing(open().await, seq).await;
     holds_an_outbox(&mut open).await;
@@ -93,8 +94,8 @@ async fn names_of_events(store: &impl OutboxStore) -> u64 {
     seq
 }
 
-async fn claims(store: &impl OutboxStore) {
-    let claim = |worker, now: i64, limit| Claim {
+fn claim(worker: u128, now: i64, limit: usize) -> Claim {
+    Claim {
         connector: connector(),
         worker,
         class: Class::Other,
@@ -103,10 +104,19 @@ async fn claims(store: &impl OutboxStore) {
         now: at(now),
         until: at(now + 60),
         limit,
-    };
-    let place = |class, second, due_at| {
-        Some(Place { class, order: crate::event::Order { occurred_at: at(second), seq: 1 }, due_at })
-    };
+    }
+}
+
+fn place(class: Class, second: i64, due_at: Option<DateTime<Utc>>) -> Option<Place> {
+    Some(Place { class, order: crate::event::Order { occurred_at: at(second), seq: 1 }, due_at })
+}
+
+fn of(leases: &[Lease]) -> Vec<Lane> {
+    leases.iter().map(|lease| lease.lane.clone()).collect()
+}
+
+async fn claims(store: &impl OutboxStore) {
+    let claimed = async |worker, now, limit| of(&store.claim(claim(worker, now, limit)).await.unwrap());
     let places = [
         (10, place(Class::Other, 1, None)),
         (11, place(Class::Leaver, 9, None)),
@@ -118,37 +128,31 @@ async fn claims(store: &impl OutboxStore) {
     let lanes = places.map(|(number, place)| LaneRecord { place, ..LaneRecord::new(lane(number)) });
     assert_eq!(commit(store, Batch { lanes: lanes.to_vec(), ..Batch::default() }).await, Committed::Done);
     let first = store.claim(claim(1, 50, 2)).await.unwrap();
-    assert_eq!(first, [lane(12), lane(11)], "leavers first, in the order of time, as far as they are due");
     assert_eq!(
-        store.claim(claim(2, 50, 9)).await.unwrap(),
-        [lane(15), lane(10)],
-        "what is leased is passed over"
-    );
-    assert_eq!(store.claim(claim(2, 50, 9)).await.unwrap(), [], "to its own worker, too");
-    assert_eq!(store.claim(claim(2, 100, 9)).await.unwrap(), [lane(13)], "what became due is found");
-    store.release(1).await.unwrap();
-    assert_eq!(
-        store.claim(claim(3, 100, 9)).await.unwrap(),
+        of(&first),
         [lane(12), lane(11)],
-        "a worker's leases end together"
+        "leavers first, in the order of time, as far as they are due"
     );
-    let released = Batch { released: vec![lane(11)], ..Batch::default() };
+    assert_eq!(claimed(2, 50, 9).await, [lane(15), lane(10)], "what is leased is passed over");
+    assert_eq!(claimed(2, 50, 9).await, [], "to its own worker, too");
+    assert_eq!(claimed(2, 100, 9).await, [lane(13)], "what became due is found");
+    store.release(1).await.unwrap();
+    let mut third = store.claim(claim(3, 100, 9)).await.unwrap();
+    assert_eq!(of(&third), [lane(12), lane(11)], "a worker's leases end together");
+    let released = Batch { released: third.split_off(1), ..Batch::default() };
     let refused = Batch { lanes: vec![LaneRecord::new(lane(11))], ..released.clone() };
     assert_eq!(commit(store, refused).await, Committed::Conflict);
-    assert_eq!(store.claim(claim(1, 100, 9)).await.unwrap(), [], "a batch that is refused ends no lease");
+    assert_eq!(claimed(1, 100, 9).await, [], "a batch that is refused ends no lease");
     assert_eq!(commit(store, released).await, Committed::Done);
-    assert_eq!(store.claim(claim(1, 100, 9)).await.unwrap(), [lane(11)], "or one by one");
-    assert_eq!(store.claim(claim(4, 1000, 9)).await.unwrap().len(), 5, "or by running out");
+    assert_eq!(claimed(1, 100, 9).await, [lane(11)], "or one by one");
+    assert_eq!(claimed(4, 1000, 9).await.len(), 5, "or by running out");
     for (number, _) in places {
         let record = store.load(&lane(number)).await.unwrap().unwrap().record;
-        let done = Batch {
-            lanes: vec![LaneRecord { place: None, ..record }],
-            released: vec![lane(number)],
-            ..Batch::default()
-        };
+        let done = Batch { lanes: vec![LaneRecord { place: None, ..record }], ..Batch::default() };
         assert_eq!(commit(store, done).await, Committed::Done);
     }
-    assert_eq!(store.claim(claim(5, 9999, 9)).await.unwrap(), [], "a lane without a place is not claimed");
+    store.release(4).await.unwrap();
+    assert_eq!(claimed(5, 9999, 9).await, [], "a lane without a place is not claimed");
     assert_eq!(store.next_due(&connector()).await.unwrap(), None);
     let waits = |number, until| LaneRecord {
         place: place(Class::Other, 1, Some(at(until))),
@@ -158,12 +162,12 @@ async fn claims(store: &impl OutboxStore) {
     assert_eq!(commit(store, waiting).await, Committed::Done);
     assert_eq!(store.next_due(&connector()).await.unwrap(), Some(at(900)));
     assert_eq!(
-        store.claim(claim(1, 0, 9)).await.unwrap(),
+        of(&store.claim(claim(1, 0, 9)).await.unwrap()),
         [lane(17)],
         "what waits for longer than anything does is due: a clock was wrong"
     );
     store.release(1).await.unwrap();
-    assert_eq!(store.claim(claim(1, 900, 9)).await.unwrap(), [lane(16), lane(17)]);
+    assert_eq!(of(&store.claim(claim(1, 900, 9)).await.unwrap()), [lane(16), lane(17)]);
     for number in [16, 17] {
         let record = store.load(&lane(number)).await.unwrap().unwrap().record;
         let done = Batch { lanes: vec![LaneRecord { place: None, ..record }], ..Batch::default() };
@@ -174,6 +178,36 @@ async fn claims(store: &impl OutboxStore) {
     let found: Vec<_> =
         loaded.into_iter().map(|loaded| loaded.unwrap().map(|loaded| loaded.record.lane)).collect();
     assert_eq!(found, [Some(lane(17)), None, Some(lane(16))], "several are read as one is");
+}
+
+/// Somebody is paused for longer than the lease lasts.
+async fn late_workers(store: &impl OutboxStore) {
+    let fresh = LaneRecord { place: place(Class::Other, 1, None), ..LaneRecord::new(lane(20)) };
+    assert_eq!(commit(store, Batch { lanes: vec![fresh], ..Batch::default() }).await, Committed::Done);
+    let under = async |lease: &Lease, released: &[Lease]| Batch {
+        lanes: vec![store.load(&lane(20)).await.unwrap().unwrap().record],
+        under: Some(lease.clone()),
+        released: released.to_vec(),
+        ..Batch::default()
+    };
+    let late = store.claim(claim(1, 2000, 9)).await.unwrap().remove(0);
+    assert_eq!(commit(store, under(&late, &[]).await).await, Committed::Done, "who has the lane may write");
+    let owner = store.claim(claim(2, 3000, 9)).await.unwrap().remove(0);
+    assert_ne!(late.token, owner.token);
+    let version = store.load(&lane(20)).await.unwrap().unwrap().record.version;
+    let done = commit(store, under(&late, std::slice::from_ref(&late)).await).await;
+    assert_eq!(done, Committed::LeaseLost, "a late worker is refused, although it has read anew");
+    let released = Batch { released: vec![late.clone()], ..Batch::default() };
+    assert_eq!(commit(store, released).await, Committed::Done);
+    assert_eq!(store.load(&lane(20)).await.unwrap().unwrap().record.version, version, "nothing was written");
+    assert_eq!(store.claim(claim(3, 3001, 9)).await.unwrap(), [], "and it gives no lease back but its own");
+    // The same worker, paused with an earlier pass, is no better.
+    let again = store.claim(claim(2, 4000, 9)).await.unwrap().remove(0);
+    assert_eq!(commit(store, under(&owner, &[]).await).await, Committed::LeaseLost);
+    let mut last = under(&again, std::slice::from_ref(&again)).await;
+    last.lanes.iter_mut().for_each(|lane| lane.place = None);
+    assert_eq!(commit(store, last).await, Committed::Done);
+    assert_eq!(commit(store, under(&again, &[]).await).await, Committed::LeaseLost, "nor who gave it back");
 }
 
 async fn survives_closing(store: impl OutboxStore, seq: u64) {

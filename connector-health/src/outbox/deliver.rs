@@ -20,7 +20,7 @@ use crate::lane::{
 };
 use crate::observe::Attempted;
 use crate::replay::{self, Need, Open, Plan, Step};
-use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
+use crate::store::{Batch, Committed, Lease, Loaded, OutboxStore, StoreError};
 
 const UNSETTLED: &str =
     "nobody has access, and a create or return that was not answered may still be carried out";
@@ -71,12 +71,18 @@ impl<S: OutboxStore> Outbox<S> {
     /// Has a claimed lane do what is next, if anything is due.
     pub(super) async fn step(
         &self,
-        lane: &Lane,
+        lease: &Lease,
         connector: &dyn Connector,
         clock: Clock,
     ) -> Result<Ended, OutboxError> {
         let mut ended = Ended::default();
-        let Some(prepared) = self.prepare(lane, clock, &mut ended).await? else { return Ok(ended) };
+        let lane = &lease.lane;
+        let Some(prepared) = self.prepare(lease, clock, &mut ended).await? else { return Ok(ended) };
+        let timeout = TimeDelta::from_std(self.options.operation_timeout).unwrap_or(TimeDelta::MAX);
+        if clock.now().checked_add_signed(timeout).unwrap_or(DateTime::<Utc>::MAX_UTC) > lease.until {
+            // This worker was paused. Another may have the lane before the operation ends; whoever has it next finds it interrupted.
+            return Ok(ended);
+        }
         let started = Instant::now();
         let answer = self.send(connector, &prepared.step.operation).await;
         self.options.observer.attempted(&Attempted {
@@ -86,7 +92,7 @@ impl<S: OutboxStore> Outbox<S> {
             duration: started.elapsed(),
             failure: answer.as_ref().err(),
         });
-        if self.finish(lane, prepared, &answer, clock.now()).await? {
+        if self.finish(lease, prepared, &answer, clock.now()).await? {
             ended.delivered = 1;
             self.options.observer.settled(lane);
         }
@@ -108,16 +114,17 @@ impl<S: OutboxStore> Outbox<S> {
     /// Decides what is next and writes it down before it is sent.
     async fn prepare(
         &self,
-        lane: &Lane,
+        lease: &Lease,
         clock: Clock,
         ended: &mut Ended,
     ) -> Result<Option<Prepared>, OutboxError> {
+        let lane = &lease.lane;
         for _ in 0..CONFLICTS_MAX {
             let Some(Loaded { mut record, mut open }) = self.together.load(lane).await? else {
                 return Ok(None);
             };
             let now = clock.now();
-            let mut batch = Batch::default();
+            let mut batch = Batch { under: Some(lease.clone()), ..Batch::default() };
             record.waits_for = None;
             self.recover(&mut record, &mut open, &mut batch, now).await?;
             self.wake(&mut record, &mut batch).await?;
@@ -140,17 +147,21 @@ impl<S: OutboxStore> Outbox<S> {
                 if record.waits_for.is_none() {
                     record.place = self.next_place(&record, &open, now);
                 }
-                batch.released.push(lane.clone());
+                batch.released.push(lease.clone());
             }
             batch.lanes.push(record.clone());
-            if self.together.commit(batch).await? == Committed::Done {
-                ended.superseded = ended.superseded.saturating_add(count);
-                if count > 0 {
-                    self.options.observer.settled(lane);
+            match self.together.commit(batch).await? {
+                Committed::Done => {
+                    ended.superseded = ended.superseded.saturating_add(count);
+                    if count > 0 {
+                        self.options.observer.settled(lane);
+                    }
+                    record.version = record.version.saturating_add(1);
+                    let written = Loaded { record, open };
+                    return Ok(begun.map(|(step, attempt)| Prepared { step, attempt, written }));
                 }
-                record.version = record.version.saturating_add(1);
-                let written = Loaded { record, open };
-                return Ok(begun.map(|(step, attempt)| Prepared { step, attempt, written }));
+                Committed::LeaseLost => return Ok(None),
+                Committed::Conflict | Committed::Unreadable => {}
             }
         }
         Err(OutboxError::Contended(lane.clone()))
@@ -345,15 +356,16 @@ impl<S: OutboxStore> Outbox<S> {
     /// Writes down how it ended, and answers whether the event is confirmed. Not so where another worker has taken the lane over.
     async fn finish(
         &self,
-        lane: &Lane,
+        lease: &Lease,
         Prepared { step, attempt, written }: Prepared,
         answer: &Result<Confirmation, Failure>,
         now: DateTime<Utc>,
     ) -> Result<bool, OutboxError> {
         let order = step.order;
         let mine = InFlight { order, attempt: attempt.number };
-        self.change(lane, Some(written), |Loaded { mut record, mut open }| {
-            let mut batch = Batch { released: vec![lane.clone()], ..Batch::default() };
+        let finished = self.change(&lease.lane, Some(written), |Loaded { mut record, mut open }| {
+            let mut batch =
+                Batch { under: Some(lease.clone()), released: vec![lease.clone()], ..Batch::default() };
             let at = open.iter().position(|event| event.order == order);
             let (Some(at), true) = (at, record.in_flight == Some(mine)) else {
                 // The lease is another's, too.
@@ -414,8 +426,11 @@ impl<S: OutboxStore> Outbox<S> {
             batch.attempts.push((order.seq, attempt));
             batch.lanes.push(record);
             Ok((batch, is_confirmed))
-        })
-        .await
+        });
+        match finished.await {
+            Err(OutboxError::LeaseLost(_)) => Ok(false),
+            finished => finished,
+        }
     }
 
     /// When a create that is not answered by now is taken to have been carried out, or not.

@@ -17,7 +17,7 @@ use crate::event::Lane;
 use crate::id::ConnectorId;
 use crate::lane::Class;
 use crate::observe::{Admission, Attempted, Cycle, Left, Stuck};
-use crate::store::{Claim, OutboxStore, StoreError};
+use crate::store::{Claim, Lease, OutboxStore, StoreError};
 
 /// After so long a connector that failed as a whole is tried again.
 const SUSPECT_RETRY: TimeDelta = TimeDelta::seconds(5);
@@ -42,7 +42,7 @@ pub struct Worked {
 struct Pass {
     connector: Arc<dyn Connector>,
     phase: Phase,
-    claimed: VecDeque<Lane>,
+    claimed: VecDeque<Lease>,
     running: usize,
     leavers: usize,
     failures_in_row: u32,
@@ -99,7 +99,7 @@ impl<S: OutboxStore> Outbox<S> {
         let mut passes = BTreeMap::new();
         let mut running: Running<'_> = FuturesUnordered::new();
         for (id, connector) in connectors.iter() {
-            let pass = self.begin(id, connector, clock, &running).await?;
+            let pass = self.begin(id, connector, clock, &mut running).await?;
             passes.extend(pass.map(|pass| (id.clone(), pass)));
         }
         for (id, pass) in &mut passes {
@@ -113,7 +113,7 @@ impl<S: OutboxStore> Outbox<S> {
                     for (id, connector) in connectors.iter() {
                         // Theirs may be a connector that had nothing to do until now.
                         if !passes.contains_key(id) {
-                            let pass = self.begin(id, connector, clock, &running).await?;
+                            let pass = self.begin(id, connector, clock, &mut running).await?;
                             passes.extend(pass.map(|pass| (id.clone(), pass)));
                         }
                         let Some(pass) = passes.get_mut(id) else { continue };
@@ -162,7 +162,7 @@ impl<S: OutboxStore> Outbox<S> {
         id: &ConnectorId,
         connector: &Arc<dyn Connector>,
         clock: Clock,
-        running: &Running<'a>,
+        running: &mut Running<'a>,
     ) -> Result<Option<Pass>, OutboxError> {
         let admission = self.options.gate.admission(id, clock.now());
         if admission == Admission::Stop {
@@ -231,15 +231,15 @@ impl<S: OutboxStore> Outbox<S> {
         {
             if pass.claimed.is_empty() && pass.phase == Phase::Open {
                 let limit = options.connector_concurrency;
-                let lanes = self.claim(id, Class::Other, limit, pass, clock).await?;
-                if lanes.len() < limit {
+                let leases = self.claim(id, Class::Other, limit, pass, clock).await?;
+                if leases.len() < limit {
                     pass.phase = Phase::Drained;
                 }
-                pass.claimed.extend(lanes);
+                pass.claimed.extend(leases);
             }
-            let Some(lane) = pass.claimed.pop_front() else { break };
+            let Some(lease) = pass.claimed.pop_front() else { break };
             pass.running = pass.running.saturating_add(1);
-            running.push(self.start(id.clone(), lane, Slot::Any, pass, clock));
+            running.push(self.start(id.clone(), lease, Slot::Any, pass, clock));
         }
         Ok(())
     }
@@ -254,9 +254,9 @@ impl<S: OutboxStore> Outbox<S> {
     ) -> Result<(), OutboxError> {
         let free = self.options.leaver_reserve.saturating_sub(pass.leavers);
         if matches!(pass.phase, Phase::Open | Phase::Drained) && free > 0 {
-            for lane in self.claim(id, Class::Leaver, free, pass, clock).await? {
+            for lease in self.claim(id, Class::Leaver, free, pass, clock).await? {
                 pass.leavers = pass.leavers.saturating_add(1);
-                running.push(self.start(id.clone(), lane, Slot::Reserve, pass, clock));
+                running.push(self.start(id.clone(), lease, Slot::Reserve, pass, clock));
             }
         }
         Ok(())
@@ -269,7 +269,7 @@ impl<S: OutboxStore> Outbox<S> {
         limit: usize,
         pass: &mut Pass,
         clock: Clock,
-    ) -> Result<Vec<Lane>, OutboxError> {
+    ) -> Result<Vec<Lease>, OutboxError> {
         let now = clock.now();
         // Longer than the operation can last, with the wait for a slot and what is written around it.
         let lease = TimeDelta::from_std(self.options.operation_timeout.saturating_mul(4));
@@ -314,15 +314,15 @@ impl<S: OutboxStore> Outbox<S> {
     fn start<'a>(
         &'a self,
         id: ConnectorId,
-        lane: Lane,
+        lease: Lease,
         slot: Slot,
         pass: &Pass,
         clock: Clock,
     ) -> BoxFuture<'a, (ConnectorId, Done)> {
         let connector = Arc::clone(&pass.connector);
         async move {
-            let ended = self.step(&lane, connector.as_ref(), clock).await;
-            (id, Done::Step(slot, lane, ended))
+            let ended = self.step(&lease, connector.as_ref(), clock).await;
+            (id, Done::Step(slot, lease.lane, ended))
         }
         .boxed()
     }

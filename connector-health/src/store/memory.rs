@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 
 use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
-use super::{Batch, Claim, Committed, Loaded, OutboxStore, StoreError};
+use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
@@ -122,16 +122,15 @@ impl OutboxStore for MemoryStore {
         if content.is_dead {
             return Err(StoreError::Stopped);
         }
-        let done = rows::commit(&mut content.rows, &batches)?;
-        for lane in rows::released(&batches, &done) {
-            content.leases.release(lane);
-        }
+        let Content { rows, leases, .. } = &mut *content;
+        let done = rows::commit(rows, &batches, &|under| leases.stands(under))?;
+        rows::released(&batches, &done).for_each(|lease| leases.release(lease));
         content.is_dead = content.cut == Some(Cut::After(content.commits));
         content.commits = content.commits.saturating_add(1);
         if content.is_dead { Err(StoreError::Stopped) } else { Ok(done) }
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lane>, StoreError> {
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
         let mut content = self.content();
         if content.is_dead {
             return Err(StoreError::Stopped);

@@ -12,7 +12,7 @@ use redb::{
 use tokio::sync::Semaphore;
 
 use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
-use super::{Batch, Claim, Committed, Loaded, OutboxStore, StoreError};
+use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
@@ -184,17 +184,20 @@ impl OutboxStore for RedbStore {
             let transaction = begin(&shared.database, Durability::Immediate)?;
             let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
             // An error takes the whole transaction with it.
-            let done = rows::commit(&mut table, &batches)?;
+            let stands = |under: Option<&Lease>| {
+                shared.leases.lock().unwrap_or_else(PoisonError::into_inner).stands(under)
+            };
+            let done = rows::commit(&mut table, &batches, &stands)?;
             drop(table);
             transaction.commit().map_err(StoreError::failed)?;
             let mut leases = shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
-            rows::released(&batches, &done).for_each(|lane| leases.release(lane));
+            rows::released(&batches, &done).for_each(|lease| leases.release(lease));
             Ok(done)
         })
         .await
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lane>, StoreError> {
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
         self.blocking(move |shared| {
             if rows::is_promotion_due(&reading(&shared.database)?, &claim)? {
                 let transaction = begin(&shared.database, Durability::None)?;

@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use key::{Key, Table, lane_at, time_at};
+pub(super) use key::time_at;
+use key::{Key, Table, lane_at};
 
-use super::{Batch, Claim, Committed, Loaded, StoreError};
+use super::{Batch, Claim, Committed, Lease, Loaded, StoreError};
 use crate::event::{Lane, Order, Subject};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, Class, ConnectorRecord, EventRecord, EventState, LaneRecord, Place, QueueCounts};
@@ -39,20 +40,51 @@ pub(super) trait RowsMut: Rows {
 
 /// Leases of a store that only this process opens.
 #[derive(Debug, Default)]
-pub(super) struct Leases(HashMap<Lane, (u128, DateTime<Utc>)>);
+pub(super) struct Leases {
+    of: HashMap<Lane, (u128, Lease)>,
+    given: u64,
+}
 
 impl Leases {
     fn holds(&self, lane: &Lane, now: DateTime<Utc>) -> bool {
-        self.0.get(lane).is_some_and(|(_, until)| *until > now)
+        self.of.get(lane).is_some_and(|(_, lease)| lease.until > now)
+    }
+
+    fn give(&mut self, lane: Lane, claim: &Claim) -> Lease {
+        self.given = self.given.saturating_add(1);
+        let lease = Lease { lane: lane.clone(), token: self.given, until: claim.until };
+        self.of.insert(lane, (claim.worker, lease.clone()));
+        lease
+    }
+
+    /// Whether nobody else took its place. What is written under a lease that ran out meanwhile counts as written before: whoever
+    /// has the lane then reads it, or is refused for its version.
+    pub(super) fn stands(&self, under: Option<&Lease>) -> bool {
+        under
+            .is_none_or(|lease| self.of.get(&lease.lane).is_some_and(|(_, known)| known.token == lease.token))
     }
 
     pub(super) fn release_all(&mut self, worker: u128) {
-        self.0.retain(|_, (of, _)| *of != worker);
+        self.of.retain(|_, (of, _)| *of != worker);
     }
 
-    pub(super) fn release(&mut self, lane: &Lane) {
-        self.0.remove(lane);
+    pub(super) fn release(&mut self, lease: &Lease) {
+        if self.stands(Some(lease)) {
+            self.of.remove(&lease.lane);
+        }
     }
+}
+
+/// Times as bytes that are in the order of time.
+#[cfg(feature = "postgres")]
+pub(super) fn time_key(at: DateTime<Utc>) -> Vec<u8> {
+    Key(Vec::new()).time(at).0
+}
+
+/// Places as bytes that are in their order.
+#[cfg(feature = "postgres")]
+pub(super) fn order_key(order: Order) -> Vec<u8> {
+    Key(Vec::new()).order(order).0
 }
 
 /// Where the record of a lane lies.
@@ -109,10 +141,18 @@ struct Sums {
 }
 
 /// Writes batches, each by itself whole or not at all. After an error, nothing of them may stay.
-pub(super) fn commit(rows: &mut dyn RowsMut, batches: &[Batch]) -> Result<Vec<Committed>, StoreError> {
+pub(super) fn commit(
+    rows: &mut dyn RowsMut,
+    batches: &[Batch],
+    stands: &dyn Fn(Option<&Lease>) -> bool,
+) -> Result<Vec<Committed>, StoreError> {
     let mut sums = Sums::default();
     let mut done = Vec::with_capacity(batches.len());
     for batch in batches {
+        if !stands(batch.under.as_ref()) {
+            done.push(Committed::LeaseLost);
+            continue;
+        }
         done.push(match read_stored(rows, &mut sums, batch) {
             Ok(Some(stored)) => {
                 put_batch(rows, &mut sums, batch, stored)?;
@@ -363,7 +403,7 @@ fn sum(rows: &dyn Rows, connector: &ConnectorId) -> Result<QueueCounts, StoreErr
 }
 
 /// Leases that end: whose batch was refused goes on with its lane.
-pub(super) fn released<'a>(batches: &'a [Batch], done: &'a [Committed]) -> impl Iterator<Item = &'a Lane> {
+pub(super) fn released<'a>(batches: &'a [Batch], done: &'a [Committed]) -> impl Iterator<Item = &'a Lease> {
     let written = batches.iter().zip(done).filter(|(_, done)| **done == Committed::Done);
     written.flat_map(|(batch, _)| &batch.released)
 }
@@ -409,7 +449,7 @@ pub(super) fn promote(rows: &mut dyn RowsMut, claim: &Claim) -> Result<(), Store
     Ok(())
 }
 
-pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Result<Vec<Lane>, StoreError> {
+pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
     let prefix = Key::new(Table::Ready).text(claim.connector.as_str());
     let lane_from = prefix.0.len().saturating_add(1 + ORDER_BYTES);
     let mut found = Vec::new();
@@ -425,10 +465,7 @@ pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Resu
             Ok(if found.len() < claim.limit { Go::On } else { Go::Stop })
         })?;
     }
-    for lane in &found {
-        leases.0.insert(lane.clone(), (claim.worker, claim.until));
-    }
-    Ok(found)
+    Ok(found.into_iter().map(|lane| leases.give(lane, claim)).collect())
 }
 
 pub(super) fn load(rows: &dyn Rows, lane: &Lane) -> Result<Option<Loaded>, StoreError> {

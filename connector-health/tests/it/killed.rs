@@ -20,7 +20,7 @@ fn rounds() -> usize {
 }
 
 /// Three events about each person, the last of them a leaver for every other one.
-fn event(number: usize) -> Event {
+pub(crate) fn event(number: usize) -> Event {
     let who = person(number / 3);
     let draft = match number % 3 {
         0 => Event::provision(&crm(), &who, named(&format!("name{}", number / 3))),

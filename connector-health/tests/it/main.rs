@@ -27,6 +27,9 @@ mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod monitor;
+mod mortal;
+#[cfg(all(feature = "conformance", feature = "postgres"))]
+mod postgres;
 mod reconcile;
 mod replay;
 mod review;
@@ -35,3 +38,5 @@ mod sap;
 mod sod;
 mod standstill;
 mod unsettled;
+mod watched;
+mod workers;

@@ -3,6 +3,7 @@
 mod alerts;
 mod connectors;
 mod reviews;
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 use crate::access::{Access, Role};
 use crate::engine::Recurring;
 use crate::secrets::{self, StoredSecret};
+use crate::store::{OUTBOX, Place};
 
 /// Longest settings file.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -45,6 +47,8 @@ pub(crate) const LISTEN: &str = "127.0.0.1:7766";
 /// A file that was read and found to be good. Nothing was started or sent.
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
+    /// Where the outbox lies.
+    pub(crate) store: Place,
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Option<Tls>,
     pub(crate) access: Access,
@@ -306,7 +310,7 @@ impl Reader<'_> {
         let (mut data_dir, mut listen, mut tls) = (None, None, None);
         let (mut tokens, mut probe_every, mut thresholds) = (None, None, Some(Thresholds::default()));
         let (mut guard, mut alerts) = (Some(GuardToml::default()), alerts::Alerts::default());
-        let (mut connectors, mut reviews) = (None, Vec::new());
+        let (mut connectors, mut reviews, mut store) = (None, Vec::new(), None);
         let (mut csv, mut webhook_secret, mut stdin) = (None, None, false);
         let (mut sod, mut sod_at) = (None, 0);
         for (key, value) in document {
@@ -343,11 +347,12 @@ impl Reader<'_> {
                         }
                     }
                 }
+                "store" => store = self.store(value),
                 "sod" => (sod_at, sod) = (at, self.sod(value)),
                 "review" => reviews = self.reviews(value),
                 name => {
                     let known = "`data_dir`, `listen`, `probe_every_s`, `tls`, `api`, `thresholds`, `guard`, \
-                                 `connector`, `alert`, `source`, `sod`, `review`";
+                                 `connector`, `alert`, `source`, `sod`, `review`, `store`";
                     self.mistake(at, format!("unknown field `{name}`, expected one of {known}"));
                 }
             }
@@ -385,6 +390,7 @@ impl Reader<'_> {
             self.mistake(listen_at, format!("{listen} {why}"));
         }
         let csv = csv.map(|csv| self.csv(csv));
+        let data_dir = self.path(&data_dir?);
         let guard = guard?;
         let connectors = connectors?;
         let reviews = self.known_reviews(reviews, &connectors.connectors);
@@ -397,7 +403,8 @@ impl Reader<'_> {
             }
         }
         Some(Config {
-            data_dir: self.path(&data_dir?),
+            store: store.unwrap_or_else(|| Place::File(data_dir.join(OUTBOX))),
+            data_dir,
             listen,
             tls,
             access: tokens?,

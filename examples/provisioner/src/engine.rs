@@ -24,10 +24,10 @@ use connector_health::fleet::FleetState;
 use connector_health::monitor::Thresholds;
 use connector_health::observe::{Attempted, Cycle, Gate, Observer, Stuck};
 use connector_health::offboarding::{Offboarding, State, Status, System};
-use connector_health::outbox::{MassLeaverGuard, Options, OutboxError};
+use connector_health::outbox::{MassLeaverGuard, Options, OutboxError, Worked};
 use connector_health::sod::SodRules;
 use connector_health::store::StoreError;
-use connector_health::{ConnectorId, Fleet, Observation, Outbox, PersonId, RedbStore};
+use connector_health::{ConnectorId, Fleet, Observation, Outbox, PersonId};
 use data_encoding::HEXLOWER;
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -36,6 +36,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 
 use crate::files;
+use crate::store::{OUTBOX, Place, Store, causes};
 use charts::Charts;
 pub(crate) use intake::TakeError;
 use ledger::{AlertHistory, FileAlerts, OpenLeavers};
@@ -47,6 +48,8 @@ pub(crate) use reviews::{Form, Plan, Recurring, Refused, Which, waits};
 const WAITED_LONG: TimeDelta = TimeDelta::seconds(1);
 /// How often health is written down where no alert asks for it.
 const KEEP_EVERY: TimeDelta = TimeDelta::seconds(1);
+/// Time between two looks at all leavers, where other services share the outbox.
+const LOOK_AT_ALL_EVERY: TimeDelta = TimeDelta::seconds(30);
 /// Longest time between two looks at what is due, whatever is known of it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -68,10 +71,12 @@ pub(crate) struct Settings {
 
 /// The provisioner.
 pub(crate) struct Engine {
-    outbox: Outbox<RedbStore>,
+    outbox: Outbox<Store>,
     fleet: Arc<Fleet>,
     charts: Arc<Charts>,
     settled: Settled,
+    /// When all open leavers were looked at, where others may settle them as well.
+    looked_at: Option<Mutex<DateTime<Utc>>>,
     connectors: Connectors,
     desk: AlertDesk<FileAlerts>,
     history: Mutex<AlertHistory>,
@@ -95,9 +100,9 @@ pub(crate) struct Engine {
 /// Why the provisioner cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
-    #[error("the outbox: {0}")]
+    #[error("the outbox: {}", causes(.0))]
     Outbox(#[from] OutboxError),
-    #[error("the outbox: {0}")]
+    #[error("the outbox: {}", causes(.0))]
     Store(#[from] StoreError),
     #[error("what is known of {0} cannot be read")]
     Unreadable(Lane),
@@ -113,6 +118,23 @@ pub(crate) enum EngineError {
     Review(String),
     #[error("{what} `{path}`: {source}", path = path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+impl EngineError {
+    /// Whether the same may go well later, without anybody doing something.
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Outbox(error) => error.is_retryable(),
+            Self::Store(error) => error.is_retryable(),
+            Self::Unreadable(_)
+            | Self::Audit(_)
+            | Self::Alerts(_)
+            | Self::Broken(_)
+            | Self::Reconcile(_)
+            | Self::Review(_)
+            | Self::File { .. } => false,
+        }
+    }
 }
 
 /// People whose offboarding may be over since it was last looked at.
@@ -151,8 +173,18 @@ impl Observer for Told {
 }
 
 impl Engine {
-    /// Opens everything; what an earlier run left goes on.
+    /// Opens everything, the outbox in its data directory; what an earlier run left goes on.
     pub(crate) async fn open(settings: Settings, connectors: Connectors) -> Result<Self, EngineError> {
+        let place = Place::File(settings.data_dir.join(OUTBOX));
+        Self::open_with(place, settings, connectors).await
+    }
+
+    /// Opens everything, the outbox elsewhere.
+    pub(crate) async fn open_with(
+        place: Place,
+        settings: Settings,
+        connectors: Connectors,
+    ) -> Result<Self, EngineError> {
         let dir = &settings.data_dir;
         let now = Utc::now();
         let audit = open_audit(dir).await?;
@@ -172,7 +204,8 @@ impl Engine {
                 charts: Arc::clone(&charts),
                 settled: Arc::clone(&settled),
             });
-        let outbox = Outbox::open_with(RedbStore::open(dir.join("outbox.redb"))?, options).await?;
+        let looked_at = matches!(place, Place::Postgres(_)).then(|| Mutex::new(now));
+        let outbox = Outbox::open_with(place.open().await?, options).await?;
         let desk =
             AlertDesk::open(FileAlerts::open(dir.join("alerts-pending.json"))?, settings.sinks, now).await?;
         Ok(Self {
@@ -180,6 +213,7 @@ impl Engine {
             fleet,
             charts,
             settled,
+            looked_at,
             connectors,
             desk,
             history: Mutex::new(AlertHistory::open(dir.join("alerts.json"))?),
@@ -234,16 +268,19 @@ impl Engine {
     }
 
     async fn work(&self) -> Result<(), EngineError> {
-        // What was confirmed just before an earlier run ended.
         // Whatever an earlier run did not come to.
         self.close_offboardings(self.leavers.all(), Utc::now()).await?;
         while !self.stopping.load(Ordering::Acquire) {
-            let now = Utc::now();
-            let worked = self.outbox.work(&self.connectors, now).await?;
-            let now = Utc::now();
-            self.tell(now).await?;
-            let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
-            self.close_offboardings(self.leavers.among(settled), now).await?;
+            let (worked, now) = match self.pass().await {
+                Ok(worked) => (worked, Utc::now()),
+                // Nothing is lost: the database comes back, or the next one answers. Who is not served meanwhile is told of.
+                Err(error) if error.is_retryable() => {
+                    crate::say(&format!("{error}; it is tried again"));
+                    self.tell(Utc::now()).await?;
+                    (Worked::default(), Utc::now())
+                }
+                Err(error) => return Err(error),
+            };
             let deadline = self.fleet.next_deadline(now);
             let due = worked.next_at.map_or(deadline, |next| next.min(deadline));
             let wait = due.signed_duration_since(Utc::now()).to_std().unwrap_or_default();
@@ -255,6 +292,32 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    async fn pass(&self) -> Result<Worked, EngineError> {
+        let worked = self.outbox.work(&self.connectors, Utc::now()).await?;
+        let now = Utc::now();
+        self.tell(now).await?;
+        let lock = || self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = std::mem::take(&mut *lock());
+        let closed = self.close_offboardings(self.to_close(&settled, now), now).await;
+        if closed.is_err() {
+            // They are looked at again when the database is back.
+            lock().extend(settled);
+        }
+        closed.map(|()| worked)
+    }
+
+    /// Whose offboarding may be over. What a service with the same database has settled is not told here: now and then, all are looked
+    /// at.
+    fn to_close(&self, settled: &BTreeSet<PersonId>, now: DateTime<Utc>) -> BTreeSet<PersonId> {
+        let Some(looked_at) = &self.looked_at else { return self.leavers.among(settled.clone()) };
+        let mut looked_at = looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.signed_duration_since(*looked_at) < LOOK_AT_ALL_EVERY {
+            return self.leavers.among(settled.clone());
+        }
+        *looked_at = now;
+        self.leavers.all()
     }
 
     /// Delivers alerts until dropped: apart from the work, which must not wait for a webhook.

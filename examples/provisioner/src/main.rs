@@ -24,6 +24,7 @@ mod scim;
 mod secrets;
 mod serve;
 mod source;
+mod store;
 mod table;
 mod terminal;
 mod tls;

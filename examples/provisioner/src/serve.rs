@@ -69,7 +69,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
     for warning in &config.warnings {
         say(&format!("warning: {warning}"));
     }
-    let Config { data_dir, access, connectors, tls, webhook_secret, csv, secrets, .. } = config;
+    let Config { data_dir, store, access, connectors, tls, webhook_secret, csv, secrets, .. } = config;
     files::private_dir(&data_dir).map_err(Failure::stopped)?;
     let settings = Settings {
         data_dir: data_dir.clone(),
@@ -80,7 +80,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
         guard: config.guard,
         sinks: config.sinks,
     };
-    let engine = Engine::open(settings, connectors).await.map_err(Failure::stopped)?;
+    let engine = Engine::open_with(store, settings, connectors).await.map_err(Failure::stopped)?;
     let engine = engine.with_rules(config.compared, config.sod).with_reviews(config.owners, config.reviews);
     let engine = Arc::new(engine);
     for (connector, ends) in &config.credential_ends {

@@ -95,7 +95,7 @@ pub(super) fn lane_at(key: &[u8], at: usize) -> Result<Lane, StoreError> {
 }
 
 /// A time within a key.
-pub(super) fn time_at(key: &[u8], at: usize) -> Result<DateTime<Utc>, StoreError> {
+pub(in crate::store) fn time_at(key: &[u8], at: usize) -> Result<DateTime<Utc>, StoreError> {
     let bad = || StoreError::unreadable("a key names no time");
     let (seconds, rest) = key.get(at..).and_then(<[u8]>::split_first_chunk).ok_or_else(bad)?;
     let (nanos, _) = rest.split_first_chunk().ok_or_else(bad)?;

@@ -277,14 +277,29 @@ impl Engine {
 
     /// Works until dropped: begins reviews that recur, lets time pass, follows what was decided, and looks who violates what.
     pub(crate) async fn watch_access(self: &Arc<Self>) -> Result<Infallible, EngineError> {
-        self.survey_duty().await?;
+        let mut is_surveyed = false;
         loop {
-            let now = Utc::now();
-            self.look_at_duty().await?;
-            self.recur(now).await?;
-            self.follow_reviews(now).await?;
+            match self.look_at_access(is_surveyed, Utc::now()).await {
+                Ok(()) => is_surveyed = true,
+                // The work says so.
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    async fn look_at_access(
+        self: &Arc<Self>,
+        is_surveyed: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), EngineError> {
+        if !is_surveyed {
+            self.survey_duty().await?;
+        }
+        self.look_at_duty().await?;
+        self.recur(now).await?;
+        self.follow_reviews(now).await
     }
 
     async fn recur(self: &Arc<Self>, now: DateTime<Utc>) -> Result<(), EngineError> {

@@ -14,20 +14,20 @@ pub fn secret(dir: &Path, name: &str, text: &str) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn directory() -> TempDir {
+pub fn directory() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     secret(dir.path(), "ops.token", "0123456789abcdef0123456789abcdef\n");
     secret(dir.path(), "crm.token", "crm-token\n");
     dir
 }
 
-fn check(dir: &Path, text: &str, arguments: &[&str]) -> Said {
+pub fn check(dir: &Path, text: &str, arguments: &[&str]) -> Said {
     let file = dir.join("provisioner.toml");
     std::fs::write(&file, text).unwrap();
     provisioner(&[arguments, &["check", "--config", file.to_str().unwrap()]].concat(), &[], "")
 }
 
-const GOOD: &str = r#"
+pub const GOOD: &str = r#"
 data_dir = "data"
 
 [[api.token]]
@@ -322,6 +322,7 @@ fn the_example_is_good_and_shows_every_setting() {
         "ops.token",
         "desk.token",
         "crm.token",
+        "db.password",
         "hr.password",
         "wiki.secret",
         "pager.secret",
@@ -338,6 +339,7 @@ fn the_example_is_good_and_shows_every_setting() {
     }
     let made = rcgen::generate_simple_self_signed(vec!["provisioner.example.com".to_owned()]).unwrap();
     std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("db-ca.pem"), made.cert.pem()).unwrap();
     secret(dir.path(), "key.pem", &made.signing_key.serialize_pem());
     std::fs::write(dir.path().join("sod.toml"), include_str!("../../sod.example.toml")).unwrap();
     let tickets = include_str!("../../tickets.example.toml");

@@ -33,3 +33,4 @@ mod serve;
 mod settings;
 mod sources;
 mod stage;
+mod store;

@@ -1,0 +1,100 @@
+//! The outbox in a database.
+
+use serde_json::json;
+use testbed::{Postgres, PostgresOptions};
+
+use crate::config::{GOOD, check, directory, secret};
+use crate::stage::Stage;
+
+const ANN: &str = r#"{"type":"joiner","person":{"id":"emp-1","user_name":"ann","display_name":"Ann Lee","email":"ann@x.example","groups":["staff"]}}"#;
+const LEAVES: &str = r#"{"type":"leaver","person":{"id":"emp-1"}}"#;
+const HOOK: &str = "[source.webhook]\nsecret_file = \"hook\"\n";
+
+#[test]
+fn a_store_is_checked_without_a_server_and_no_secret_is_repeated() {
+    let dir = directory();
+    secret(dir.path(), "db.password", "hunter2-of-the-database\n");
+    let said = |store: &str| check(dir.path(), &format!("{GOOD}\n[store]\n{store}\n"), &[]);
+    for good in [
+        "path = \"elsewhere.redb\"",
+        "url = \"postgres://provisioner@db.example.com/iam\"\npassword_file = \"db.password\"\nschema = \"outbox\"",
+        "url = \"postgres://provisioner@%2Frun%2Fpostgresql/iam\"",
+        "url = \"postgres://provisioner@db/iam?sslmode=disable\"\ndangerous_cleartext = true",
+    ] {
+        let said = said(good);
+        assert_eq!((said.status, said.err.as_str()), (0, ""), "{good}: {said:?}");
+    }
+    for (wrong, why) in [
+        ("", "either `path`"),
+        ("path = \"a\"\nurl = \"postgres://h/db\"", "either `path`"),
+        ("path = \"a\"\npassword_file = \"db.password\"", "is for a database"),
+        ("url = \"postgres://me:hunter2@h/db\"", "`password_file` or `password_env`"),
+        ("url = \"mysql://me:hunter2@h/db\"", "cannot be read"),
+        ("url = \"postgres://me@h/db\"\npassword_file = \"nowhere\"", "nowhere"),
+        ("url = \"postgres://me@h/db\"\npassword_env = \"NO_SUCH_VARIABLE_HERE\"", "NO_SUCH_VARIABLE_HERE"),
+        ("url = \"postgres://me@h/db?sslmode=disable\"", "in the clear"),
+        ("url = \"postgres://me@h/db\"\nschema = \"Robert'); DROP\"", "no name for a schema"),
+        ("url = \"postgres://me@h/db\"\nca = \"ops.token\"", "authority's certificates"),
+        ("url = \"postgres://me@h/db\"\npasswort = \"x\"", "unknown field"),
+    ] {
+        let said = said(wrong);
+        assert_eq!(said.status, 2, "{wrong}: {said:?}");
+        assert!(said.out.contains(why), "{wrong}: {said:?}");
+        assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: cargo xtask test"]
+fn leavers_wait_in_a_database_and_outlast_the_service_and_the_database() {
+    let stage = Stage::new();
+    let mut server = Postgres::start(PostgresOptions::new().tls().durable()).unwrap();
+    let database = server.create_database().unwrap();
+    secret(stage.path(), "db.password", Postgres::PASSWORD);
+    std::fs::write(stage.path().join("db-ca.pem"), server.ca_pem().unwrap()).unwrap();
+    let settings = format!(
+        "{HOOK}[store]\nurl = \"postgres://{}@{}/{database}?sslmode=verify-full\"\npassword_file = \"db.password\"\n\
+         ca = \"db-ca.pem\"\nschema = \"provisioning\"\n",
+        Postgres::USER,
+        server.addr(),
+    );
+    let service = stage.serve(&settings);
+    assert_eq!(service.signed("msg-1", ANN).status, 202);
+    service.drained();
+    assert!(!stage.path().join("data/outbox.redb").exists());
+    let lanes = "SELECT count(*) FROM provisioning.lanes";
+    assert!(server.sql(&database, lanes).unwrap().trim().parse::<u32>().unwrap() >= 3);
+
+    // The database goes away and comes back: the service waits for it, and takes nothing meanwhile.
+    server.kill();
+    service.heard("it is tried again");
+    assert_ne!(service.signed("msg-2", LEAVES).status, 202);
+    server.restart().unwrap();
+    assert_eq!(service.signed("msg-3", LEAVES).status, 202);
+    service.drained();
+    let said = service.ask(&["report", "emp-1"]);
+    assert_eq!(said.json()[0]["state"], json!("complete"), "{said:?}");
+    let err = String::from_utf8(service.running.stderr()).unwrap();
+    assert!(!err.contains(Postgres::PASSWORD), "{err}");
+    assert_eq!(service.end(), 0);
+
+    // What it knew is there for the next one.
+    let service = stage.serve(&settings);
+    let said = service.ask(&["report", "emp-1"]);
+    assert_eq!(said.json()[0]["state"], json!("complete"), "{said:?}");
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: cargo xtask test"]
+fn a_database_that_refuses_is_named_and_the_password_is_not() {
+    let stage = Stage::new();
+    let server = Postgres::start(PostgresOptions::new()).unwrap();
+    let url = format!("postgres://{}@{}/postgres", Postgres::USER, server.addr());
+    secret(stage.path(), "db.password", "hunter2-hunter2");
+    let file = stage.settings(&format!("[store]\nurl = \"{url}\"\npassword_file = \"db.password\"\n"));
+    let said = crate::run::provisioner(&["serve", "--config", file.to_str().unwrap()], &[], "");
+    assert_ne!(said.status, 0, "{said:?}");
+    assert!(said.err.contains("password authentication failed"), "{said:?}");
+    assert!(!format!("{said:?}").contains("hunter2"), "{said:?}");
+}
