@@ -73,6 +73,7 @@ mod managed;
 mod menu;
 mod notice;
 mod proxy;
+mod read_ahead;
 mod relay;
 mod scp;
 mod server;

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::gate::SessionRequest;
 use crate::identity::Target;
+use crate::ssh::read_ahead::ReadAhead;
 
 /// Where a target is and which host keys prove that it is the one.
 #[derive(Debug, Clone)]
@@ -223,7 +224,7 @@ impl Dialer for TcpDialer {
     async fn dial(&self, destination: &Destination) -> std::io::Result<Box<dyn Connection>> {
         let stream = tokio::net::TcpStream::connect((destination.host.as_str(), destination.port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Box::new(stream))
+        Ok(Box::new(ReadAhead::new(stream)))
     }
 }
 
