@@ -2,14 +2,14 @@ use std::fs::OpenOptions;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use chrono::{DateTime, Utc};
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
     StorageError, Table, TableDefinition, WriteTransaction,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
 use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
@@ -20,8 +20,6 @@ use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("outbox");
 /// Pages beyond it are in the cache of the operating system still.
 const CACHE_BYTES: usize = 16 << 20;
-/// Most reads at a time: each takes a thread, and threads take memory that they do not give back.
-const READS_MAX: usize = 2;
 
 /// A store in one file of a local disk, which one process opens at a time. Attributes lie in it in the clear; the file is made
 /// readable by its owner alone.
@@ -35,8 +33,26 @@ struct Shared {
     database: Database,
     next: Mutex<u64>,
     leases: Mutex<Leases>,
-    reads: Semaphore,
+    reader: Thread,
+    writer: Thread,
     has_stopped: AtomicBool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Does one thing after the other, in the order in which it was told. It ends with the store, or with a job that panics.
+///
+/// Threads of the runtime would do as well, but each has memory of its own that it does not give back: with them a long replay takes
+/// three times as much.
+struct Thread(mpsc::Sender<Job>);
+
+impl Thread {
+    fn start(name: &str) -> Result<Self, StoreError> {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let run = move || jobs.into_iter().for_each(|job| job());
+        std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StoreError::failed)?;
+        Ok(Self(sender))
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -68,36 +84,52 @@ impl RedbStore {
             database,
             next: Mutex::new(next),
             leases: Mutex::default(),
-            reads: Semaphore::new(READS_MAX),
+            reader: Thread::start("outbox-reader")?,
+            writer: Thread::start("outbox-writer")?,
             has_stopped: AtomicBool::new(false),
         })))
     }
 
-    /// Runs on a thread that may block.
-    async fn blocking<T: Send + 'static>(
+    /// Runs on a thread that may block. What nobody waits for any more when its turn comes is left out.
+    async fn on<T: Send + 'static>(
         &self,
+        thread: &Thread,
         run: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || {
-            if shared.has_stopped.load(Ordering::Acquire) {
-                return Err(StoreError::Stopped);
+        let (sender, answer) = oneshot::channel();
+        let job = move || {
+            if sender.is_closed() {
+                return;
             }
-            let done = run(&shared);
+            let done = if shared.has_stopped.load(Ordering::Acquire) {
+                Err(StoreError::Stopped)
+            } else {
+                run(&shared)
+            };
             if matches!(done, Err(StoreError::Failed(_))) {
                 shared.has_stopped.store(true, Ordering::Release);
             }
-            done
-        });
-        done.await.unwrap_or_else(|error| Err(StoreError::failed(error)))
+            // The file is closed before whoever waits learns of it, where this was the last to have it open.
+            drop(shared);
+            drop(sender.send(done));
+        };
+        thread.0.send(Box::new(job)).map_err(|_| StoreError::Stopped)?;
+        answer.await.unwrap_or(Err(StoreError::Stopped))
     }
 
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Rows) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _permit = self.0.reads.acquire().await.map_err(|_| StoreError::Stopped)?;
-        self.blocking(|shared| read(&reading(&shared.database)?)).await
+        self.on(&self.0.reader, |shared| read(&reading(&shared.database)?)).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on(&self.0.writer, write).await
     }
 }
 
@@ -180,7 +212,7 @@ impl OutboxStore for RedbStore {
     }
 
     async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Committed>, StoreError> {
-        self.blocking(move |shared| {
+        self.write(move |shared| {
             let transaction = begin(&shared.database, Durability::Immediate)?;
             let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
             // An error takes the whole transaction with it.
@@ -198,14 +230,21 @@ impl OutboxStore for RedbStore {
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
-        self.blocking(move |shared| {
-            if rows::is_promotion_due(&reading(&shared.database)?, &claim)? {
+        let claim = Arc::new(claim);
+        let asked = Arc::clone(&claim);
+        if self.read(move |rows| rows::is_promotion_due(rows, &asked)).await? {
+            let due = Arc::clone(&claim);
+            self.write(move |shared| {
                 let transaction = begin(&shared.database, Durability::None)?;
                 let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
-                rows::promote(&mut table, &claim)?;
+                rows::promote(&mut table, &due)?;
                 drop(table);
-                transaction.commit().map_err(StoreError::failed)?;
-            }
+                transaction.commit().map_err(StoreError::failed)
+            })
+            .await?;
+        }
+        // Beside the writer, which may be waiting for the disk.
+        self.on(&self.0.reader, move |shared| {
             let mut leases = shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
             rows::claim(&reading(&shared.database)?, &mut leases, &claim)
         })
