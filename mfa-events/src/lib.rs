@@ -8,6 +8,7 @@ pub mod conformance;
 #[cfg(feature = "http")]
 pub mod cursor;
 pub mod event;
+pub mod follow;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod id;
@@ -22,9 +23,10 @@ pub use event::{
     AccountLocked, AccountUnlocked, Detail, Event, EventType, LoginFailure, LoginSuccess, MfaFailure,
     Outcome, RecoveryAttempted,
 };
+pub use follow::Follow;
 pub use id::{ActorId, TenantId};
 pub use log::EventLog;
-pub use metrics::LoginMetrics;
+pub use metrics::{CurrentMetrics, LoginMetrics};
 #[cfg(feature = "redb")]
 pub use store::RedbStore;
 pub use store::{Appended, EventStore, MemoryStore, Offset};

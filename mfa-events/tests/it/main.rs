@@ -5,8 +5,15 @@ mod batch;
 mod event;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod http_limits;
+#[cfg(feature = "http")]
+mod http_reads;
 mod log;
 mod metrics;
+mod metrics_current;
+#[cfg(feature = "http")]
+mod openapi;
 #[cfg(feature = "redb")]
 mod redb;
 mod schema;
