@@ -115,19 +115,20 @@ const showMetrics = (metrics) => {
 };
 
 const showAlerts = (found) => {
-  const open = found ? found.alerts.filter((alert) => (alert.state ?? "open") !== "closed") : [];
+  const open = found ? found.alerts.filter((alert) => (alert.state ?? "opened") !== "closed") : [];
   byId("no-alerts").hidden = open.length > 0;
   byId("no-alerts").textContent = found ? "None." : "This service does not look for attacks: there are no alerts to show.";
   byId("no-alerts").className = found ? "good" : "warn";
   byId("alerts").replaceChildren(...open.slice(0, ALERTS_MAX).map((alert) => {
     const made = element("li");
-    made.append(element("strong", String(alert.title ?? alert.rule ?? alert.alert_id ?? "alert")));
-    if (alert.message) made.append(" ", element("span", String(alert.message)));
-    const actors = (Array.isArray(alert.actors) ? alert.actors : []).map((actor) => String(actor?.actor_id ?? actor));
+    made.append(element("strong", String(alert.name ?? alert.rule ?? "alert")));
+    if (alert.opened_at) made.append(` since ${clock(alert.opened_at)}`);
+    const actors = (alert.actor_ids ?? []).map(String);
     if (actors.length > 0) {
       const who = element("small", "Actors: ");
       actors.slice(0, ACTORS_MAX).forEach((actor, at) => who.append(at ? ", " : "", name(actor)));
-      if (actors.length > ACTORS_MAX) who.append(` and ${actors.length - ACTORS_MAX} more`);
+      const more = Math.max(actors.length, Number(alert.actors) || 0) - Math.min(actors.length, ACTORS_MAX);
+      if (more > 0) who.append(` and ${more} more`);
       made.append(who);
     }
     return made;

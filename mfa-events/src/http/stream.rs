@@ -85,7 +85,10 @@ pub(super) async fn tail<S: EventStore>(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let which = parameters(asked)?.which()?;
+    let asked = parameters(asked)?;
+    let which = asked.which()?;
+    // A cursor that does not hold is told as it would be to a GET.
+    start(&api, &caller.tenant, &which, asked.offset.as_deref()).await?;
     let next = api.log.bounds(&caller.tenant).await?.last;
     let page = Page { records: Vec::new(), next, is_up_to_date: true };
     Ok(answer(&api, &caller.tenant, &which, &page, &headers, StatusCode::OK))

@@ -185,6 +185,7 @@ async fn requests(gone: &str) -> Vec<(&'static str, &'static str, u16, Request<B
         ("get", "/v1/stream", 204, asked("GET", "/v1/stream?live=long-poll&offset=now", KEY, Body::empty())),
         ("get", "/v1/stream", 400, asked("GET", "/v1/stream?offset=0", KEY, Body::empty())),
         ("get", "/v1/stream", 410, asked("GET", &format!("/v1/stream?offset={gone}"), KEY, Body::empty())),
+        ("head", "/v1/stream", 410, asked("HEAD", &format!("/v1/stream?offset={gone}"), KEY, Body::empty())),
         ("head", "/v1/stream", 400, asked("HEAD", "/v1/stream?limit=x", KEY, Body::empty())),
         (
             "get",
