@@ -8,6 +8,7 @@
 //! | `GET /v1/events?from=…&to=…` | events by the time when they happened |
 //! | `GET /v1/metrics` | the last 24 hours, as a dashboard draws them |
 //! | `GET /v1/alerts` | what detection has found, where there is any |
+//! | `POST /v1/set/poll` | Security Event Tokens after RFC 8936, with the feature `set` |
 //! | `GET /openapi.json` | all of this as OpenAPI 3.1 |
 //!
 //! Whoever asks shows a key as `Authorization: Bearer …`; whose events it is about follows from the key, and from nothing else.
@@ -19,6 +20,8 @@ mod keys;
 mod limits;
 mod metrics;
 mod query;
+#[cfg(feature = "set")]
+mod set;
 mod stream;
 
 use std::error::Error;
@@ -45,6 +48,8 @@ pub use body::BODY_TIME_MAX;
 pub use keys::{HashedKeys, KEY_BYTES_MAX, KEY_BYTES_MIN, KeyError, Keys, Right, Scope};
 pub use limits::{Limits, REMEMBERED_MAX, TENANT_BYTES_IN_FLIGHT_MAX, TENANT_EVENTS_IN_FLIGHT_MAX};
 pub use query::ACTORS_BODY_BYTES_MAX;
+#[cfg(feature = "set")]
+pub use set::POLL_BODY_BYTES_MAX;
 
 /// How long a long-poll waits for an event.
 pub const LONG_POLL: Duration = Duration::from_secs(20);
@@ -99,6 +104,8 @@ struct Shared<S> {
     metrics: Arc<CurrentMetrics<S>>,
     alerts: Option<Arc<dyn Alerts>>,
     journal: Option<Arc<dyn Journal>>,
+    #[cfg(feature = "set")]
+    sets: Option<Arc<set::Sets>>,
 }
 
 impl<S> Clone for Shared<S> {
@@ -111,6 +118,8 @@ impl<S> Clone for Shared<S> {
             metrics: Arc::clone(&self.metrics),
             alerts: self.alerts.clone(),
             journal: self.journal.clone(),
+            #[cfg(feature = "set")]
+            sets: self.sets.clone(),
         }
     }
 }
@@ -132,6 +141,8 @@ impl<S: EventStore> Api<S> {
             metrics,
             alerts: None,
             journal: None,
+            #[cfg(feature = "set")]
+            sets: None,
         })
     }
 
@@ -153,18 +164,27 @@ impl<S: EventStore> Api<S> {
         self
     }
 
+    /// With Security Event Tokens for receivers that poll for them (RFC 8936). Each key is one receiver, which gets what comes from its
+    /// first request on.
+    #[cfg(feature = "set")]
+    pub fn sets(mut self, issuer: crate::set::Issuer, positions: impl crate::set::Positions) -> Self {
+        self.0.sets = Some(Arc::new(set::Sets::new(issuer, positions)));
+        self
+    }
+
     /// The router.
     pub fn router(self) -> Router {
-        Router::new()
+        let router = Router::new()
             .route("/v1/events", post(ingest::events).get(query::of_time))
             .route("/v1/stream", get(stream::stream).head(stream::tail))
             .route("/v1/actors/{actor}/events", get(query::of_actor))
             .route("/v1/actors/events", post(query::of_actors))
             .route("/v1/metrics", get(metrics::metrics))
             .route("/v1/alerts", get(metrics::alerts))
-            .route("/openapi.json", get(openapi))
-            .layer(axum::middleware::map_response(harden))
-            .with_state(self.0)
+            .route("/openapi.json", get(openapi));
+        #[cfg(feature = "set")]
+        let router = router.route("/v1/set/poll", post(set::poll));
+        router.layer(axum::middleware::map_response(harden)).with_state(self.0)
     }
 }
 

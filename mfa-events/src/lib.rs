@@ -16,6 +16,8 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod schema;
+#[cfg(feature = "set")]
+pub mod set;
 pub mod store;
 
 pub use batch::Batch;

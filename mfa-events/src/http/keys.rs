@@ -111,6 +111,8 @@ impl Keys for HashedKeys {
 pub(super) struct Caller {
     pub(super) tenant: TenantId,
     pub(super) limits: Limits,
+    #[cfg(feature = "set")]
+    hash: [u8; 32],
     key: Arc<KeyUsage>,
     pub(super) tenant_usage: Arc<TenantUsage>,
 }
@@ -151,7 +153,8 @@ impl Caller {
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
         };
         let now = Instant::now();
-        let usage = shared.usage.of_key(&Sha256::digest(key.as_bytes()).into(), now);
+        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let usage = shared.usage.of_key(&hash, now);
         usage.request(&limits, now)?;
         if !rights.contains(&right) {
             let detail = match right {
@@ -161,7 +164,20 @@ impl Caller {
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
         }
         let tenant_usage = shared.usage.of_tenant(&tenant);
-        Ok(Self { tenant, limits, key: usage, tenant_usage })
+        Ok(Self {
+            tenant,
+            limits,
+            #[cfg(feature = "set")]
+            hash,
+            key: usage,
+            tenant_usage,
+        })
+    }
+
+    /// What tells keys of a tenant apart, and does not show them.
+    #[cfg(feature = "set")]
+    pub(super) fn name(&self) -> String {
+        self.hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// So many events are sent.

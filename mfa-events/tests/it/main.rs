@@ -12,8 +12,12 @@ mod http_reads;
 mod log;
 mod metrics;
 mod metrics_current;
-#[cfg(feature = "http")]
+#[cfg(all(feature = "http", feature = "set"))]
 mod openapi;
 #[cfg(feature = "redb")]
 mod redb;
 mod schema;
+#[cfg(feature = "set")]
+mod set;
+#[cfg(all(feature = "http", feature = "set"))]
+mod set_poll;

@@ -10,8 +10,11 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use mfa_events::cursor::CursorKey;
-use mfa_events::http::{ACTORS_BODY_BYTES_MAX, Alerts, Api, HashedKeys, Limits, Right, Scope};
+use mfa_events::http::{
+    ACTORS_BODY_BYTES_MAX, Alerts, Api, HashedKeys, Limits, POLL_BODY_BYTES_MAX, Right, Scope,
+};
 use mfa_events::limits::BATCH_BYTES_MAX;
+use mfa_events::set::{Issuer, Unsigned};
 use mfa_events::store::{Bounds, Entry, Moment, Record, StoreError, Take};
 use mfa_events::{ActorId, Appended, EventLog, EventStore, MemoryStore, Offset, TenantId, schema};
 use serde_json::{Value, json};
@@ -123,7 +126,9 @@ async fn served(fails: bool, detects: bool) -> (Router, String) {
     let cursors = CursorKey::new([7; 32]);
     let gone = cursors.cursor(&tenant, &mfa_events::log::Which::All, Offset::START);
     let api = Api::new(log, keys, cursors);
-    let api = if detects { api.alerts(Found(fails)) } else { api };
+    let issuer = Issuer::new("https://events.example.com", Unsigned);
+    let positions = crate::set_poll::InMemory::default();
+    let api = if detects { api.alerts(Found(fails)).sets(issuer, positions) } else { api };
     (api.router(), gone)
 }
 
@@ -151,10 +156,12 @@ async fn requests(gone: &str) -> Vec<(&'static str, &'static str, u16, Request<B
         ("post", "/v1/actors/events", "/v1/actors/events", SENDER),
         ("get", "/v1/metrics", "/v1/metrics", SENDER),
         ("get", "/v1/alerts", "/v1/alerts", SENDER),
+        ("post", "/v1/set/poll", "/v1/set/poll", SENDER),
     ] {
         let name = method.to_uppercase();
         let body = || match path {
             "/v1/actors/events" => Body::from(r#"{"actors":["p1"]}"#),
+            "/v1/set/poll" => Body::from(r#"{"returnImmediately":true}"#),
             _ if method == "post" => Body::from(Value::from(failure()).to_string()),
             _ => Body::empty(),
         };
@@ -213,6 +220,15 @@ async fn requests(gone: &str) -> Vec<(&'static str, &'static str, u16, Request<B
             413,
             asked("POST", "/v1/actors/events", KEY, vec![b' '; ACTORS_BODY_BYTES_MAX + 1].into()),
         ),
+        ("post", "/v1/set/poll", 400, asked("POST", "/v1/set/poll", KEY, "[]".into())),
+        ("post", "/v1/set/poll", 408, asked("POST", "/v1/set/poll", KEY, endless())),
+        (
+            "post",
+            "/v1/set/poll",
+            413,
+            asked("POST", "/v1/set/poll", KEY, vec![b' '; POLL_BODY_BYTES_MAX + 1].into()),
+        ),
+        ("post", "/v1/set/poll", 501, asked("POST", "/v1/set/poll", KEY, "{}".into())),
         ("get", "/v1/alerts", 501, asked("GET", "/v1/alerts", KEY, Body::empty())),
         ("get", "/openapi.json", 200, asked("GET", "/openapi.json", "", Body::empty())),
     ]);
