@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use audit_log::{AppendError, AuditLog, Entry, EntryError, FileKeys, FileStore};
 use chrono::{DateTime, TimeDelta, Utc};
-use connector_health::alert::{AlertDesk, AlertRules, AlertSink, AlertStoreError};
+use connector_health::alert::{Alert, AlertDesk, AlertRules, AlertSink, AlertStoreError};
 use connector_health::connector::Connectors;
 use connector_health::event::{Lane, Subject};
 use connector_health::fleet::FleetState;
@@ -80,6 +80,7 @@ pub(crate) struct Engine {
     connectors: Connectors,
     desk: AlertDesk<FileAlerts>,
     history: Mutex<AlertHistory>,
+    untold: tokio::sync::Mutex<Untold>,
     leavers: OpenLeavers,
     audit: AuditLog,
     fleet_file: PathBuf,
@@ -122,19 +123,28 @@ pub(crate) enum EngineError {
 
 impl EngineError {
     /// Whether the same may go well later, without anybody doing something.
-    fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Outbox(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
-            Self::Unreadable(_)
-            | Self::Audit(_)
-            | Self::Alerts(_)
-            | Self::Broken(_)
-            | Self::Reconcile(_)
-            | Self::Review(_)
-            | Self::File { .. } => false,
+            // Others have all file descriptors, and will give some back.
+            Self::File { source, .. } => files::is_scarce(source),
+            Self::Alerts(error) => std::error::Error::source(error)
+                .and_then(|source| source.downcast_ref::<Self>())
+                .is_some_and(Self::is_retryable),
+            Self::Unreadable(_) | Self::Audit(_) | Self::Broken(_) | Self::Reconcile(_) | Self::Review(_) => {
+                false
+            }
         }
     }
+}
+
+/// What came up and could not be told yet: it is told by the next pass.
+#[derive(Default)]
+struct Untold {
+    alerts: Vec<Alert>,
+    /// How many of them are in the audit trail.
+    recorded: usize,
 }
 
 /// People whose offboarding may be over since it was last looked at.
@@ -217,6 +227,7 @@ impl Engine {
             connectors,
             desk,
             history: Mutex::new(AlertHistory::open(dir.join("alerts.json"))?),
+            untold: tokio::sync::Mutex::default(),
             leavers: OpenLeavers::open(dir.join("leavers.jsonl"))?,
             audit,
             fleet_file,
@@ -276,8 +287,10 @@ impl Engine {
                 // Nothing is lost: the database comes back, or the next one answers. Who is not served meanwhile is told of.
                 Err(error) if error.is_retryable() => {
                     crate::say(&format!("{error}; it is tried again"));
-                    self.tell(Utc::now()).await?;
-                    (Worked::default(), Utc::now())
+                    match self.tell(Utc::now()).await {
+                        Err(error) if !error.is_retryable() => return Err(error),
+                        _ => (Worked::default(), Utc::now()),
+                    }
                 }
                 Err(error) => return Err(error),
             };
@@ -329,14 +342,18 @@ impl Engine {
     }
 
     async fn tell(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
-        let alerts = self.fleet.advance(now);
-        if !alerts.is_empty() {
-            for alert in &alerts {
-                self.record_event(alert).await?;
-            }
-            self.history().add(&alerts)?;
-            self.desk.accept(&alerts, now).await?;
+        let mut untold = self.untold.lock().await;
+        untold.alerts.extend(self.fleet.advance(now));
+        let Untold { alerts, recorded } = &mut *untold;
+        while let Some(alert) = alerts.get(*recorded) {
+            self.record_event(alert).await?;
+            *recorded += 1;
         }
+        if !alerts.is_empty() {
+            self.history().add(alerts)?;
+            self.desk.accept(alerts, now).await?;
+        }
+        let Untold { alerts, .. } = std::mem::take(&mut *untold);
         // After the alerts: what was not told is told again after a crash. What a second adds to latencies may be lost.
         let mut kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
         if !alerts.is_empty() || kept_at.is_none_or(|at| now.signed_duration_since(at) >= KEEP_EVERY) {
