@@ -8,6 +8,7 @@ mod notices;
 mod reconcile;
 mod reviews;
 mod status;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -70,6 +71,13 @@ pub(crate) struct Settings {
 }
 
 /// The provisioner.
+///
+/// INVARIANT: whoever holds several of its locks took them in this order, so that nobody waits for somebody who waits: `turns` (of all
+/// people of a request, see there), `reviews.campaigns`, `untold`. These are held while something is waited for, and nothing that holds
+/// one asks for one before it: a step of a review takes nobody's turn, since a decision grants nothing, and alerts are told by the work
+/// alone. All others (`duty`'s, `history`, `notices`, `settled`, `kept_at`, …) are held for as long as it takes to look or to write a
+/// file, never while something else is waited for, and two of those at once nowhere but `duty.rules` (taken to read) around
+/// `duty.violations` in what shows them.
 pub(crate) struct Engine {
     outbox: Outbox<Store>,
     fleet: Arc<Fleet>,
@@ -88,6 +96,7 @@ pub(crate) struct Engine {
     wake: Notify,
     /// Attributes that a connector's accounts show by the names that events use; those of [`PLAIN`] where nothing is said.
     compared: BTreeMap<ConnectorId, BTreeSet<String>>,
+    turns: turns::Turns,
     duty: duty::Duty,
     reviews: reviews::Reviews,
     /// What sources wait for, or cannot follow.
@@ -234,6 +243,7 @@ impl Engine {
             kept_at: Mutex::new(None),
             wake: Notify::new(),
             compared: BTreeMap::new(),
+            turns: turns::Turns::default(),
             duty: duty::Duty::open(dir.join("duty.json"))?,
             reviews: reviews::Reviews::open(dir.join("reviews"))?,
             notices: Mutex::default(),

@@ -54,7 +54,9 @@ impl IntoResponse for No {
             Self::Refused(no @ (Refused::NoSuch | Refused::NoSuchGrant | Refused::NoSuchViolation)) => {
                 said(StatusCode::NOT_FOUND, no.to_string())
             }
-            Self::Refused(no @ Refused::Beginning) => said(StatusCode::CONFLICT, no.to_string()),
+            Self::Refused(no @ (Refused::Beginning | Refused::NotTaken(_))) => {
+                said(StatusCode::CONFLICT, no.to_string())
+            }
             Self::Refused(no) => said(StatusCode::UNPROCESSABLE_ENTITY, no.to_string()),
             Self::Unreadable(why) => said(StatusCode::BAD_REQUEST, why),
             Self::Nobodys => said(

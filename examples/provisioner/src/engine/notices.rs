@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use audit_log::Entry;
+use connector_health::event::Lane;
 
 use super::{Engine, EngineError};
+
+/// By which word lanes are known of which nothing can be read.
+const UNREADABLE: &str = "lane.unreadable";
 
 /// Something that a source has to say until it is settled.
 pub(super) struct Notice {
@@ -37,6 +41,11 @@ impl Engine {
             }
             notices.insert(source.to_owned(), Notice { text, asks: false, approved: false });
         }
+    }
+
+    /// What is stored of a lane cannot be read: nothing is judged of it, and whoever looks is told so.
+    pub(super) fn unreadable(&self, lane: &Lane) {
+        self.trouble(&lane.to_string(), format!("{UNREADABLE}: what is stored of it cannot be read"));
     }
 
     /// Nothing is to be said of a source any more.

@@ -109,6 +109,8 @@ pub(crate) enum Refused {
     Beginning,
     #[error("{0}")]
     Plan(String),
+    #[error("it may be, and is not granted yet, since the outbox does not take it: {0}; it is tried again")]
+    NotTaken(String),
     #[error(transparent)]
     Review(#[from] ReviewError),
     #[error(transparent)]
@@ -297,7 +299,7 @@ impl Engine {
         if !is_surveyed {
             self.survey_duty().await?;
         }
-        self.look_at_duty().await?;
+        self.look_at_duty(now).await?;
         self.recur(now).await?;
         self.follow_reviews(now).await
     }
