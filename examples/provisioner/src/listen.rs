@@ -245,6 +245,7 @@ fn within(body: Body, longest: Duration, is_late: Arc<AtomicBool>) -> Body {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::io::{Read as _, Write as _};
     use std::net::SocketAddr;
 
@@ -257,10 +258,9 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
-        let router = Router::new()
-            .route("/", get(|| async { "here" }))
-            .route("/never", get(std::future::pending::<String>))
-            .route("/body", post(|body: axum::body::Bytes| async move { body.len().to_string() }));
+        let body = post(|body: axum::body::Bytes| async move { body.len().to_string() });
+        let routes = [("/", get(|| async { "here" })), ("/never", get(pending::<String>)), ("/body", body)];
+        let router = routes.into_iter().fold(Router::new(), |router, (path, of)| router.route(path, of));
         let (end, ended) = tokio::sync::oneshot::channel();
         let served = serve(listener, None, router, limits, async {
             let _ = ended.await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use connector_health::connector::Connectors;
-use connector_health::review::{Escalation, Recurrence, ReviewerRule, Undecided};
+use connector_health::review::{Escalation, Recurrence, ReviewerRule, RevokeGuard, Undecided};
 use connector_health::{ConnectorId, PersonId};
 use serde::Deserialize;
 use toml::Spanned;
@@ -30,6 +30,8 @@ struct ReviewToml {
     escalations: Vec<Escalation>,
     #[serde(default = "waits")]
     undecided: Undecided,
+    #[serde(default)]
+    guard: RevokeGuard,
 }
 
 impl Reader<'_> {
@@ -82,6 +84,7 @@ impl Reader<'_> {
                 remind_days: table.remind_days,
                 escalations: table.escalations,
                 undecided: table.undecided,
+                guard: table.guard,
             };
             reviews.push((at, Recurring { owner: table.owner, when, plan }));
         }
