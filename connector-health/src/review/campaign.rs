@@ -258,7 +258,7 @@ impl Campaign {
         if !was_undecided {
             self.undecided = self.undecided.saturating_add(1);
         }
-        Observed::PresentedAgain(self.observed(&key, "presented_again", None, None, None, now))
+        Observed::PresentedAgain(Box::new(self.observed(&key, "presented_again", None, None, None, now)))
     }
 
     /// A read found that the right is gone. What was under way is confirmed by that.

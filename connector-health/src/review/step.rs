@@ -176,7 +176,7 @@ pub enum Observed {
     /// Nothing of note.
     Same,
     /// It is another grant than was shown: it is presented again.
-    PresentedAgain(Record),
+    PresentedAgain(Box<Record>),
     /// It changed, and is on its way out: that goes on.
     Revoking,
     /// It is not part of this campaign; the next one has it.

@@ -240,7 +240,7 @@ impl Config {
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, Vec<Mistake>> {
-        let mut reader = Reader { text, base, mistakes: Vec::new(), warnings: Vec::new() };
+        let mut reader = Reader { text, base, mistakes: Vec::new(), warnings: Vec::new(), named: Vec::new() };
         let (document, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             for error in &errors {
@@ -262,14 +262,44 @@ struct Reader<'a> {
     base: &'a Path,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
+    named: Vec<Named>,
+}
+
+/// Somebody who is to decide about something.
+struct Named {
+    place: usize,
+    person: PersonId,
+    /// Whether that takes an operator.
+    runs: bool,
 }
 
 impl Reader<'_> {
     fn mistake(&mut self, offset: usize, message: impl Into<String>) {
+        let mistake = self.at(offset, message);
+        self.mistakes.push(mistake);
+    }
+
+    fn at(&self, offset: usize, message: impl Into<String>) -> Mistake {
         let before = self.text.get(..offset.min(self.text.len())).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        self.mistakes.push(Mistake { line, column, message: message.into() });
+        Mistake { line, column, message: message.into() }
+    }
+
+    /// Whoever is to decide and has no token to do it with is told of: what waits for them waits for ever.
+    fn without_token(&mut self, access: &Access) {
+        let mut named = std::mem::take(&mut self.named);
+        named.retain(|named| !access.decides(&named.person, named.runs));
+        named.sort_by(|one, other| (one.place, &one.person).cmp(&(other.place, &other.person)));
+        named.dedup_by(|later, first| (later.place, &later.person) == (first.place, &first.person));
+        for Named { place, person, runs } in named {
+            let role = if runs { "operator" } else { "reviewer" };
+            let why = format!(
+                "`{person}` is to decide, and no `[[api.token]]` of an {role} has `person = \"{person}\"`"
+            );
+            self.warnings
+                .push(self.at(place, why.replace("an reviewer", "a reviewer or operator")).to_string());
+        }
     }
 
     fn ended(mut self) -> Vec<Mistake> {
@@ -451,13 +481,15 @@ impl Reader<'_> {
                 self.mistake(sod_at, format!("separation of duty: {why}"));
             }
         }
+        let access = tokens?;
+        self.without_token(&access);
         Some(Config {
             store: store.unwrap_or_else(|| Place::File(data_dir.join(OUTBOX))),
             data_dir,
             listen,
             tls,
             limits: limits.into_inner().into(),
-            access: tokens?,
+            access,
             thresholds: thresholds?,
             rules: alerts.rules,
             probe_every: probe_every
@@ -546,6 +578,12 @@ impl Reader<'_> {
                     .iter()
                     .map(|warning| format!("{}: {warning}", rules.get_ref().display()));
                 self.warnings.extend(warnings);
+                let controls = parsed.expiring(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+                self.named.extend(controls.into_iter().map(|control| Named {
+                    place: rules.span().start,
+                    person: control.owner.clone(),
+                    runs: false,
+                }));
                 Some(parsed)
             }
             Err(error) => {

@@ -131,6 +131,16 @@ pub(crate) enum EngineError {
 }
 
 impl EngineError {
+    /// Whether it is about what is stored of somebody, which cannot be read: others go on.
+    fn is_of_record(&self) -> bool {
+        match self {
+            Self::Unreadable(_) => true,
+            Self::Store(error) => error.is_of_record(),
+            Self::Outbox(error) => error.is_of_lane(),
+            _ => false,
+        }
+    }
+
     /// Whether the same may go well later, without anybody doing something.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {

@@ -85,6 +85,20 @@ pub(super) struct Left {
     withdrawn: Vec<String>,
 }
 
+impl Left {
+    fn without_grants(events: Vec<Event>, why: &EngineError) -> Self {
+        let is_grant = |event: &Event| matches!(event.intent(), Intent::Grant(_));
+        let (grants, events): (Vec<Event>, Vec<Event>) = events.into_iter().partition(is_grant);
+        let denied = grants.iter().filter_map(|event| match event.intent() {
+            Intent::Grant(right) => {
+                Some(format!("{right} on {} is not granted: {why}", event.lane().connector))
+            }
+            _ => None,
+        });
+        Self { denied: denied.collect(), events, ..Self::default() }
+    }
+}
+
 impl Duty {
     pub(super) fn open(file: PathBuf) -> Result<Self, EngineError> {
         let kept = files::kept(&file)?.unwrap_or_default();
@@ -185,7 +199,11 @@ impl Engine {
         // On their way out, and there until that is confirmed.
         let mut leaving = revoked.clone();
         if events.iter().any(|event| matches!(event.intent(), Intent::Grant(_))) {
-            holdings = self.holdings(person, now).await?;
+            holdings = match self.holdings(person, now).await {
+                // What cannot be seen is not judged to be allowed.
+                Err(error) if error.is_of_record() => return Ok(Left::without_grants(events, &error)),
+                holdings => holdings?,
+            };
             for record in self.outbox.lanes_of(person).await?.readable {
                 let of = |entitlement| Right { connector: record.lane.connector.clone(), entitlement };
                 leaving.extend(record.delivered.entitlements().into_iter().map(of));
@@ -382,9 +400,20 @@ impl Engine {
             self.duty.relevant.iter().map(|right| &right.connector).collect();
         let mut people: BTreeSet<PersonId> = self.duty.kept().violated.keys().cloned().collect();
         for id in connectors {
-            let mut after = None;
+            let (mut after, mut page) = (None, PAGE);
             loop {
-                let lanes = self.outbox.store().lanes(id, after.as_ref(), PAGE).await?;
+                let lanes = match self.outbox.store().lanes(id, after.as_ref(), page).await {
+                    // Those before it are known one by one; those after it when something is said of them.
+                    Err(error) if error.is_of_record() && page > 1 => {
+                        page = 1;
+                        continue;
+                    }
+                    Err(error) if error.is_of_record() => {
+                        self.unreadable(id, &error.into()).await?;
+                        break;
+                    }
+                    lanes => lanes?,
+                };
                 let Some(last) = lanes.last() else { break };
                 after = Some(last.lane.clone());
                 for record in lanes {
@@ -428,14 +457,14 @@ impl Engine {
         }
         for person in people {
             let holdings = match self.holdings(person, now).await {
-                Ok(holdings) => holdings,
                 // What was known of their violations stays.
-                Err(EngineError::Unreadable(lane)) => {
-                    self.unreadable(&lane);
+                Err(error) if error.is_of_record() => {
+                    self.unreadable(person, &error).await?;
                     continue;
                 }
-                Err(error) => return Err(error),
+                holdings => holdings?,
             };
+            self.readable(person);
             let Some(violations) = self.duty.rules().map(|rules| rules.check(person, &holdings, now)) else {
                 return Ok(());
             };

@@ -149,7 +149,7 @@ impl Engine {
     async fn forget_control(&self, control: &Mitigation, now: DateTime<Utc>) -> Result<(), EngineError> {
         // Of whom nothing can be read, nothing is known to be over.
         let holdings = match self.holdings(&control.person, now).await {
-            Err(EngineError::Unreadable(_)) => return Ok(()),
+            Err(error) if error.is_of_record() => return Ok(()),
             holdings => holdings?,
         };
         let violations = self.duty.rules().map(|rules| rules.check(&control.person, &holdings, now));

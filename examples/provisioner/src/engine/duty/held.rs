@@ -349,7 +349,9 @@ impl Engine {
             match self.judged(&held, now).await {
                 Ok(Verdict::Allow(_)) => drop(self.release(&held, None, now).await?),
                 Ok(verdict) => self.show_again(&held, &verdict)?,
-                Err(Refused::Engine(EngineError::Unreadable(lane))) => self.unreadable(&lane),
+                Err(Refused::Engine(error)) if error.is_of_record() => {
+                    self.unreadable(&person, &error).await?
+                }
                 Err(Refused::Engine(error)) => return Err(error),
                 Err(_) => {}
             }

@@ -55,7 +55,10 @@ struct Stage {
 
 impl Stage {
     async fn new(remedy: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), remedy).await
+    }
+
+    async fn within(dir: TempDir, remedy: &str) -> Self {
         let settings = Settings {
             data_dir: dir.path().to_owned(),
             thresholds: Thresholds::default(),
@@ -73,6 +76,25 @@ impl Stage {
         let rules = SodRules::parse(&RULES.replace("REMEDY", remedy)).unwrap();
         let engine = engine.with_rules(BTreeMap::new(), Some(rules));
         Self { dir, engine, crm, payroll }
+    }
+
+    /// Ends it, and makes what is stored of somebody's lane unreadable, as a bad disk may.
+    async fn spoiled(self, connector: &str, person: &str) -> TempDir {
+        let Self { dir, engine, .. } = self;
+        engine.close().await.unwrap();
+        let store = engine.outbox.into_store();
+        assert!(store.is_some(), "nothing is being written");
+        drop(store);
+        let file = dir.path().join(crate::store::OUTBOX);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let lane =
+            format!("{{\"lane\":{{\"connector\":\"{connector}\",\"subject\":{{\"person\":\"{person}\"}}}}");
+        let places: Vec<usize> =
+            (0..bytes.len()).filter(|at| bytes[*at..].starts_with(lane.as_bytes())).collect();
+        assert!(!places.is_empty(), "it is stored");
+        places.into_iter().for_each(|at| bytes[at] = b'?');
+        std::fs::write(&file, bytes).unwrap();
+        dir
     }
 
     async fn said(&self, kind: Kind, at: DateTime<Utc>, groups: &[&str]) -> Taken {
@@ -260,4 +282,49 @@ async fn a_violation_whose_control_has_ended_is_open_until_somebody_renews_it() 
     assert_eq!(stage.engine.duty_in_short()["violations"], serde_json::json!([]));
     let lane = Lane::person(&ConnectorId::new("payroll").unwrap(), &id("emp-1"));
     assert!(stage.engine.granted(&lane).await.unwrap().keys().any(|right| right.as_str() == "payers"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_somebody_is_told_and_stops_nobody_else() {
+    let stage = Stage::new("\"ask\"").await;
+    let now = Utc::now();
+    stage.said(Kind::Joiner, now, &["vendors"]).await;
+    let other = Person { user_name: Some("bo".to_owned()), ..Person::named(id("emp-2")) };
+    stage.engine.take(&Happening { kind: Kind::Joiner, at: Some(now), person: other }).await.unwrap();
+    stage.engine.pass().await.unwrap();
+    stage.crm.set(Mode::Down);
+    for person in ["emp-1", "emp-2"] {
+        let leaves = Happening { kind: Kind::Leaver, at: Some(now), person: Person::named(id(person)) };
+        stage.engine.take(&leaves).await.unwrap();
+    }
+    let dir = stage.spoiled("crm", "emp-1").await;
+    let stage = Stage::within(dir, "\"ask\"").await;
+    stage.crm.set(Mode::Down);
+    stage.engine.pass().await.unwrap();
+    stage.engine.survey_duty().await.unwrap();
+    stage.engine.look_at_duty(now).await.unwrap();
+    let status = stage.engine.status().await.unwrap();
+    assert_eq!(
+        status["unreadable"],
+        serde_json::json!([{"connector": "crm", "person": "emp-1"}]),
+        "{status}"
+    );
+    let leavers: Vec<&str> =
+        status["leavers"].as_array().unwrap().iter().map(|one| one["person"].as_str().unwrap()).collect();
+    assert!(leavers.contains(&"emp-1") && leavers.contains(&"emp-2"), "{status}");
+    assert!(told(&stage).contains("cannot be read"), "{}", told(&stage));
+    // The other goes out, and an alert says why the first does not.
+    stage.crm.set(Mode::Ok);
+    for later in 1..4 {
+        let later = now + TimeDelta::hours(later);
+        stage.engine.outbox.work(&stage.engine.connectors, later).await.unwrap();
+        stage.engine.tell(later).await.unwrap();
+    }
+    let alerts = stage.engine.alerts().await.unwrap();
+    let unreadable = |alert: &connector_health::alert::Alert| alert.failure_type.code() == "unreadable";
+    assert!(alerts.iter().any(unreadable), "{alerts:?}");
+    let status = stage.engine.status().await.unwrap();
+    assert_eq!(status["leavers"].as_array().unwrap().len(), 1, "{status}");
+    let trail = stage.trail().await;
+    assert!(count(&trail, "record.unreadable") > 0, "{trail:?}");
 }

@@ -80,7 +80,7 @@ impl Step {
             Self::Confirm { item } => Some(campaign.revoke_confirmed(item, at)?),
             Self::Fail { item, why } => Some(campaign.revoke_failed(item, why, at)?),
             Self::Observe { access } => match campaign.observe((**access).clone(), at) {
-                Observed::PresentedAgain(record) => Some(record),
+                Observed::PresentedAgain(record) => Some(*record),
                 _ => None,
             },
             Self::Gone { item } => Some(campaign.observe_gone(item, at)?),

@@ -58,7 +58,13 @@ impl Engine {
                 ),
             }
             for intent in revokes {
-                let step = match self.revocation(&intent, now).await? {
+                let stands = match self.revocation(&intent, now).await {
+                    Err(error) if error.is_of_record() => {
+                        Revocation::Failed(format!("what is stored of it cannot be read: {error}"))
+                    }
+                    stands => stands?,
+                };
+                let step = match stands {
                     Revocation::Waits => continue,
                     Revocation::Confirmed => Step::Confirm { item: intent.item.clone() },
                     Revocation::Failed(why) => Step::Fail { item: intent.item.clone(), why },
@@ -179,11 +185,8 @@ impl Engine {
         let (person, right) = (&intent.item.person, &intent.item.right);
         let lane = Lane::person(&right.connector, person);
         let known = match self.outbox.store().load(&lane).await {
-            Err(error) if error.is_of_record() => {
-                self.unreadable(&lane);
-                return Ok(Revocation::Failed(format!("what is stored of {lane} cannot be read")));
-            }
-            known => known?,
+            Err(error) => return Err(error.into()),
+            Ok(known) => known,
         };
         let provisioned = known.and_then(|known| known.record.account);
         if let (Some(reviewed), Some(provisioned)) = (&intent.item.account, provisioned)
