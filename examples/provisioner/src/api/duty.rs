@@ -83,7 +83,10 @@ async fn mitigate(
 ) -> Result<Response, No> {
     let by = person(&holder)?;
     let mitigation: Mitigation = body(&bytes)?;
-    engine.mitigate(mitigation, by).await?;
+    // To its end: grants go on that waited for it.
+    let by = by.clone();
+    let done = tokio::spawn(async move { engine.mitigate(mitigation, &by).await });
+    done.await.unwrap_or_else(|error| Err(EngineError::Broken(error.to_string()).into()))?;
     Ok(said(StatusCode::OK, "a control watches it"))
 }
 
