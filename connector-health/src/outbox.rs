@@ -22,7 +22,8 @@ mod room;
 mod together;
 mod work;
 
-pub use decide::Exception;
+pub use decide::{Approved, Exception};
+use deliver::of_record;
 pub use intake::{Accepted, MassLeaverGuard};
 use outage::Outages;
 use together::Together;
@@ -355,13 +356,26 @@ impl<S: OutboxStore> Outbox<S> {
     /// A lane, its last leaver event that was accepted or is held, and the attempts at it.
     async fn last_leaver(&self, record: LaneRecord) -> Result<(LaneRecord, Option<Leaver>), OutboxError> {
         let held = if record.held > 0 {
-            let mut found = None;
+            let (mut found, mut theirs, mut unreadable) = (None, 0, None);
             let mut after = 0;
             loop {
                 let page = self.store.held(&record.lane.connector, after, 256).await?;
-                let Some(last) = page.last() else { break };
-                after = last.order.seq;
-                found = page.into_iter().rfind(|event| *event.event.lane() == record.lane).or(found);
+                let Some((last, _)) = page.last() else { break };
+                after = *last;
+                for (_, held) in page {
+                    match held {
+                        Ok(event) if *event.event.lane() == record.lane => {
+                            theirs = record.held.min(theirs + 1);
+                            found = Some(event);
+                        }
+                        Ok(_) => {}
+                        Err(error) => unreadable = Some(error),
+                    }
+                }
+            }
+            // One that cannot be read is somebody's: theirs, where any of theirs is missing.
+            if let Some(error) = unreadable.filter(|_| theirs < record.held) {
+                return Err(error.into());
             }
             found
         } else {
@@ -374,7 +388,7 @@ impl<S: OutboxStore> Outbox<S> {
         };
         let Some(mut leaver) = leaver else { return Ok((record, None)) };
         if matches!(leaver.state, EventState::Pending)
-            && let Some(outage) = self.outage(&record.lane.connector).await?
+            && let Some(outage) = of_record(self.outage(&record.lane.connector).await)?
         {
             outage.explain(&mut leaver);
         }

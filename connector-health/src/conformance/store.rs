@@ -116,7 +116,8 @@ fn of(leases: &[Lease]) -> Vec<Lane> {
 }
 
 async fn claims(store: &impl OutboxStore) {
-    let claimed = async |worker, now, limit| of(&store.claim(claim(worker, now, limit)).await.unwrap());
+    let claimed =
+        async |worker, now, limit| of(&store.claim(claim(worker, now, limit)).await.unwrap().leases);
     let places = [
         (10, place(Class::Other, 1, None)),
         (11, place(Class::Leaver, 9, None)),
@@ -127,7 +128,7 @@ async fn claims(store: &impl OutboxStore) {
     ];
     let lanes = places.map(|(number, place)| LaneRecord { place, ..LaneRecord::new(lane(number)) });
     assert_eq!(commit(store, Batch { lanes: lanes.to_vec(), ..Batch::default() }).await, Committed::Done);
-    let first = store.claim(claim(1, 50, 2)).await.unwrap();
+    let first = store.claim(claim(1, 50, 2)).await.unwrap().leases;
     assert_eq!(
         of(&first),
         [lane(12), lane(11)],
@@ -137,7 +138,7 @@ async fn claims(store: &impl OutboxStore) {
     assert_eq!(claimed(2, 50, 9).await, [], "to its own worker, too");
     assert_eq!(claimed(2, 100, 9).await, [lane(13)], "what became due is found");
     store.release(1).await.unwrap();
-    let mut third = store.claim(claim(3, 100, 9)).await.unwrap();
+    let mut third = store.claim(claim(3, 100, 9)).await.unwrap().leases;
     assert_eq!(of(&third), [lane(12), lane(11)], "a worker's leases end together");
     let released = Batch { released: third.split_off(1), ..Batch::default() };
     let refused = Batch { lanes: vec![LaneRecord::new(lane(11))], ..released.clone() };
@@ -153,21 +154,21 @@ async fn claims(store: &impl OutboxStore) {
     }
     store.release(4).await.unwrap();
     assert_eq!(claimed(5, 9999, 9).await, [], "a lane without a place is not claimed");
-    assert_eq!(store.next_due(&connector()).await.unwrap(), None);
+    assert_eq!(store.next_due(&connector(), at(9999)).await.unwrap(), None);
     let waits = |number, until| LaneRecord {
         place: place(Class::Other, 1, Some(at(until))),
         ..LaneRecord::new(lane(number))
     };
     let waiting = Batch { lanes: vec![waits(16, 900), waits(17, 9999)], ..Batch::default() };
     assert_eq!(commit(store, waiting).await, Committed::Done);
-    assert_eq!(store.next_due(&connector()).await.unwrap(), Some(at(900)));
+    assert_eq!(store.next_due(&connector(), at(0)).await.unwrap(), Some(at(900)));
     assert_eq!(
-        of(&store.claim(claim(1, 0, 9)).await.unwrap()),
+        of(&store.claim(claim(1, 0, 9)).await.unwrap().leases),
         [lane(17)],
         "what waits for longer than anything does is due: a clock was wrong"
     );
     store.release(1).await.unwrap();
-    assert_eq!(of(&store.claim(claim(1, 900, 9)).await.unwrap()), [lane(16), lane(17)]);
+    assert_eq!(of(&store.claim(claim(1, 900, 9)).await.unwrap().leases), [lane(16), lane(17)]);
     for number in [16, 17] {
         let record = store.load(&lane(number)).await.unwrap().unwrap().record;
         let done = Batch { lanes: vec![LaneRecord { place: None, ..record }], ..Batch::default() };
@@ -190,9 +191,9 @@ async fn late_workers(store: &impl OutboxStore) {
         released: released.to_vec(),
         ..Batch::default()
     };
-    let late = store.claim(claim(1, 2000, 9)).await.unwrap().remove(0);
+    let late = store.claim(claim(1, 2000, 9)).await.unwrap().leases.remove(0);
     assert_eq!(commit(store, under(&late, &[]).await).await, Committed::Done, "who has the lane may write");
-    let owner = store.claim(claim(2, 3000, 9)).await.unwrap().remove(0);
+    let owner = store.claim(claim(2, 3000, 9)).await.unwrap().leases.remove(0);
     assert_ne!(late.token, owner.token);
     let version = store.load(&lane(20)).await.unwrap().unwrap().record.version;
     let done = commit(store, under(&late, std::slice::from_ref(&late)).await).await;
@@ -200,9 +201,13 @@ async fn late_workers(store: &impl OutboxStore) {
     let released = Batch { released: vec![late.clone()], ..Batch::default() };
     assert_eq!(commit(store, released).await, Committed::Done);
     assert_eq!(store.load(&lane(20)).await.unwrap().unwrap().record.version, version, "nothing was written");
-    assert_eq!(store.claim(claim(3, 3001, 9)).await.unwrap(), [], "and it gives no lease back but its own");
+    assert_eq!(
+        store.claim(claim(3, 3001, 9)).await.unwrap().leases,
+        [],
+        "and it gives no lease back but its own"
+    );
     // The same worker, paused with an earlier pass, is no better.
-    let again = store.claim(claim(2, 4000, 9)).await.unwrap().remove(0);
+    let again = store.claim(claim(2, 4000, 9)).await.unwrap().leases.remove(0);
     assert_eq!(commit(store, under(&owner, &[]).await).await, Committed::LeaseLost);
     let mut last = under(&again, std::slice::from_ref(&again)).await;
     last.lanes.iter_mut().for_each(|lane| lane.place = None);

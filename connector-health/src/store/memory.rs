@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 
 use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
-use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
+use super::{Batch, Claim, Claimed, Committed, HeldEvent, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
@@ -47,6 +47,11 @@ impl MemoryStore {
     /// Makes what is stored of a lane unreadable, as a bad disk may.
     pub fn spoil(&self, lane: &Lane) {
         self.content().rows.insert(rows::lane_key(lane), b"spoiled".to_vec());
+    }
+
+    /// The same of an event that is held.
+    pub fn spoil_held(&self, event: &EventRecord) {
+        self.content().rows.insert(rows::held_key(event), b"spoiled".to_vec());
     }
 
     /// How many commits there were.
@@ -130,7 +135,7 @@ impl OutboxStore for MemoryStore {
         if content.is_dead { Err(StoreError::Stopped) } else { Ok(done) }
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
         let mut content = self.content();
         if content.is_dead {
             return Err(StoreError::Stopped);
@@ -211,11 +216,15 @@ impl OutboxStore for MemoryStore {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, StoreError> {
+    ) -> Result<Vec<HeldEvent>, StoreError> {
         self.read(|rows| rows::held(rows, connector, after, limit))
     }
 
-    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
+    async fn next_due(
+        &self,
+        connector: &ConnectorId,
+        _: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         self.read(|rows| rows::next_due(rows, connector))
     }
 }

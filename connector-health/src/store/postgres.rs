@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::Client;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::rows::{time_at, time_key};
-use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
+use super::{Batch, Claim, Claimed, Committed, HeldEvent, Lease, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order, Subject};
 use crate::id::{ConnectorId, EntitlementId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, EventState, LaneRecord, QueueCounts};
@@ -24,7 +26,7 @@ mod session;
 
 use commit::{after, number};
 pub use options::{PostgresOptions, PostgresSettingsError};
-use schema::SchemaFault;
+use schema::FORMAT;
 use session::{Fault, Params, Sessions, Tries, give_back, params};
 
 /// Parts of a connector's sums: writers of different parts do not wait for each other.
@@ -33,13 +35,23 @@ const PARTS: i16 = 16;
 const PROMOTED_MAX: i64 = 4096;
 /// How often a claim is tried again for lanes that others had locked.
 const CLAIMS_MAX: usize = 64;
+/// How long a claim waits for what others are writing.
+const CLAIM_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Whoever had written for longer is not waited for again before: only what is free is claimed meanwhile.
+const CLAIM_LOCK_PAUSE: Duration = Duration::from_secs(5);
+/// Longest lease.
+const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A store in a PostgreSQL database, for any number of processes at a time. Clones share connections.
 ///
 /// Each process works on lanes of its own: a claim leases them (`FOR UPDATE SKIP LOCKED`), and what is written under a lease is refused
-/// once somebody else took the lane over. Lanes of a process that died are taken over when their leases end. Leases are by the time of
-/// [`Claim`], which is to be that of the machine's clock: a machine whose clock is further from the server's than
-/// [`PostgresOptions::clock_skew_max`] gets no connection.
+/// once somebody else took the lane over. Lanes of a process that died are taken over when their leases end. Leases are by the
+/// database's clock, whatever those of workers say. When something is due, and for how long a create may still be carried out, is by
+/// the clocks of workers: what one of them put off, another whose clock is ahead tries earlier by so much, and one whose clock is behind
+/// later. A machine whose clock is further from the server's than [`PostgresOptions::clock_skew_max`] gets no connection.
+///
+/// Only a primary is written to, also where several hosts are named. Once a newer version has changed the tables, this one writes
+/// nothing more: [`StoreError::NewerFormat`].
 ///
 /// Lost connections are made anew, and what collided with others is tried again, each a few times within some seconds. Whether a commit
 /// happened whose answer was lost is read back, so that it neither fails nor happens twice.
@@ -57,6 +69,9 @@ struct Shared {
     /// Number of the last transaction that was begun.
     commits: tokio::sync::Mutex<i64>,
     part: i16,
+    /// Until when a claim does not wait for what others are writing.
+    impatient: Mutex<HashMap<ConnectorId, Instant>>,
+    leases_are_callers: bool,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -95,14 +110,11 @@ impl PostgresStore {
         loop {
             let fault = match sessions.client().await {
                 Ok(client) => {
-                    let limit = options.statement_timeout.saturating_mul(2);
-                    let done = tokio::time::timeout(limit, migrate(client, &options.schema));
-                    match done.await {
+                    let done = migrate(client, &options.schema);
+                    match tokio::time::timeout(schema::MIGRATION_TIMEOUT, done).await {
                         Ok(Ok(())) => break,
-                        Ok(Err(SchemaFault::Fault(fault))) => fault,
-                        Ok(Err(SchemaFault::Newer(version))) => {
-                            return Err(StoreError::NewerFormat(version));
-                        }
+                        Ok(Err(Fault::Locked)) => Fault::Collided("others use the tables".to_owned()),
+                        Ok(Err(fault)) => fault,
                         Err(_) => Fault::Slow,
                     }
                 }
@@ -116,8 +128,14 @@ impl PostgresStore {
         sessions.rows(WRITER, params![writer]).await?;
         const GONE: &str = "DELETE FROM writers WHERE seen_at < now() - interval '30 days'";
         sessions.rows(GONE, params![]).await?;
-        let part = fastrand::i16(..PARTS);
-        Ok(Self(Arc::new(Shared { sessions, writer, commits: tokio::sync::Mutex::new(0), part })))
+        Ok(Self(Arc::new(Shared {
+            sessions,
+            writer,
+            commits: tokio::sync::Mutex::new(0),
+            part: fastrand::i16(..PARTS),
+            impatient: Mutex::default(),
+            leases_are_callers: options.leases_are_callers,
+        })))
     }
 
     async fn rows(&self, sql: &'static str, params: Params) -> Result<Vec<Row>, StoreError> {
@@ -133,97 +151,133 @@ impl PostgresStore {
         self.rows(sql, params).await?.iter().map(|row| parse(row, 0)).collect()
     }
 
-    /// Lanes in the first two columns.
+    /// Lanes in the first two columns. A row that names none is passed over.
     async fn named(&self, sql: &'static str, params: Params) -> Result<Vec<Lane>, StoreError> {
-        self.rows(sql, params).await?.iter().map(|row| lane_of(row, 0, 1)).collect()
+        Ok(self.rows(sql, params).await?.iter().filter_map(|row| lane_of(row, 0, 1).ok()).collect())
     }
 
-    /// Leases what is due, passing over what others have locked.
-    async fn claim_free(&self, claim: &Claim, limit: usize) -> Result<Vec<Lease>, StoreError> {
-        const PROMOTE: &str = "WITH late AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due <= $2
-                ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED),
-            wrong AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due > $4
-                ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED)
-            UPDATE lanes SET due = NULL WHERE (connector, subject) IN (
-                SELECT connector, subject FROM late UNION ALL SELECT connector, subject FROM wrong)";
-        const CLAIM: &str = "WITH free AS (
-                SELECT l.connector, l.subject, l.class, l.sort FROM lanes l
-                WHERE l.connector = $1 AND l.class IS NOT NULL AND l.class <= $2 AND l.due IS NULL
-                    AND NOT EXISTS (SELECT 1 FROM leases s
-                        WHERE s.connector = l.connector AND s.subject = l.subject AND s.until > $3)
-                ORDER BY l.connector, l.class, l.sort, l.subject LIMIT $4 FOR UPDATE OF l SKIP LOCKED),
-            given AS (
-                INSERT INTO leases AS s (connector, subject, worker, token, until)
-                SELECT connector, subject, $5, nextval('lease_tokens'), $6 FROM free
-                ON CONFLICT (connector, subject) DO UPDATE
-                SET worker = excluded.worker, token = excluded.token, until = excluded.until WHERE s.until <= $3
-                RETURNING connector, subject, token)
-            SELECT given.connector, given.subject, given.token FROM given JOIN free USING (connector, subject)
-            ORDER BY free.class, free.sort, free.subject";
-        self.claim_with(PROMOTE, CLAIM, PROMOTED_MAX, claim, limit).await
-    }
-
-    /// Leases one that is due and that somebody is writing, once that is written.
-    async fn claim_locked(&self, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
-        const PROMOTE: &str = "WITH late AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due <= $2
-                ORDER BY due LIMIT $3 FOR UPDATE),
-            wrong AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due > $4
-                ORDER BY due LIMIT $3 FOR UPDATE)
-            UPDATE lanes SET due = NULL WHERE (connector, subject) IN (
-                SELECT connector, subject FROM late UNION ALL SELECT connector, subject FROM wrong)";
-        const CLAIM: &str = "WITH free AS (
-                SELECT l.connector, l.subject FROM lanes l
-                WHERE l.connector = $1 AND l.class IS NOT NULL AND l.class <= $2 AND l.due IS NULL
-                    AND NOT EXISTS (SELECT 1 FROM leases s
-                        WHERE s.connector = l.connector AND s.subject = l.subject AND s.until > $3)
-                ORDER BY l.connector, l.class, l.sort, l.subject LIMIT $4 FOR UPDATE OF l)
-            INSERT INTO leases AS s (connector, subject, worker, token, until)
-            SELECT connector, subject, $5, nextval('lease_tokens'), $6 FROM free
-            ON CONFLICT (connector, subject) DO UPDATE
-            SET worker = excluded.worker, token = excluded.token, until = excluded.until WHERE s.until <= $3
-            RETURNING connector, subject, token";
-        // One at a time: who waits holds nothing that others wait for.
-        self.claim_with(PROMOTE, CLAIM, 1, claim, 1).await
-    }
-
+    /// Leases what is due; nothing where that is locked for longer than a claim waits.
     async fn claim_with(
         &self,
-        promote: &'static str,
-        lease: &'static str,
+        (promote, lease): (&'static str, &'static str),
         promoted_max: i64,
         claim: &Claim,
         limit: usize,
-    ) -> Result<Vec<Lease>, StoreError> {
+    ) -> Result<Option<Found>, StoreError> {
         let connector = claim.connector.as_str().to_owned();
+        let patience = CLAIM_LOCK_TIMEOUT.as_millis().to_string();
         let (due, latest) = (time_key(claim.due), time_key(claim.due_latest));
-        self.rows(promote, params![connector.clone(), due, promoted_max, latest]).await?;
-        let (class, now, until) = (claim.class as i16, time_key(claim.now), time_key(claim.until));
-        let (limit, worker) = (most(limit), Uuid::from_u128(claim.worker));
-        let rows = self.rows(lease, params![connector, class, now, limit, worker, until]).await?;
-        let leases = rows.iter().map(|row| {
-            let token: i64 = row.try_get(2).map_err(StoreError::unreadable)?;
-            Ok(Lease { lane: lane_of(row, 0, 1)?, token: token.unsigned_abs(), until: claim.until })
-        });
-        leases.collect()
+        let promote_params = params![FORMAT, patience.clone(), connector.clone(), due, promoted_max, latest];
+        let (class, limit, worker) = (claim.class as i16, most(limit), Uuid::from_u128(claim.worker));
+        let lasts = claim.until.signed_duration_since(claim.now).to_std().unwrap_or_default().min(LEASE_MAX);
+        let lasts_s = lasts.as_secs_f64();
+        let now = self.now_of(claim.now);
+        let lease_params = params![FORMAT, patience, connector, class, now, limit, worker, lasts_s];
+        let sessions = &self.0.sessions;
+        let rows = match sessions.try_rows(promote, promote_params).await {
+            Ok(_) => sessions.try_rows(lease, lease_params).await,
+            Err(fault) => Err(fault),
+        };
+        let rows = match rows {
+            Err(Fault::Locked) => return Ok(None),
+            rows => rows?,
+        };
+        let mut found = Found::default();
+        for row in &rows {
+            let token = row.try_get::<_, i64>(2).map_err(StoreError::unreadable);
+            match lane_of(row, 0, 1).and_then(|lane| Ok((lane, token?))) {
+                Ok((lane, token)) => {
+                    found.leases.push(Lease { lane, token: token.unsigned_abs(), until: claim.until });
+                }
+                Err(error) => found.unreadable = Some(error),
+            }
+        }
+        found.is_enough = rows.len() as u64 >= limit.unsigned_abs();
+        Ok(Some(found))
+    }
+
+    /// The time for leases, where it is not the database's.
+    fn now_of(&self, now: DateTime<Utc>) -> Option<SystemTime> {
+        self.0.leases_are_callers.then(|| now.into())
+    }
+
+    /// Whether a claim may wait for what others are writing.
+    fn is_patient(&self, connector: &ConnectorId) -> bool {
+        let mut impatient = self.0.impatient.lock().unwrap_or_else(PoisonError::into_inner);
+        impatient.retain(|_, until| *until > Instant::now());
+        !impatient.contains_key(connector)
+    }
+
+    fn lose_patience(&self, connector: &ConnectorId) {
+        let until = Instant::now() + CLAIM_LOCK_PAUSE;
+        self.0.impatient.lock().unwrap_or_else(PoisonError::into_inner).insert(connector.clone(), until);
     }
 }
 
-async fn migrate(mut client: Client, schema: &str) -> Result<(), SchemaFault> {
+/// What one statement claimed.
+#[derive(Default)]
+struct Found {
+    leases: Vec<Lease>,
+    /// Whether as many rows were found as were asked for.
+    is_enough: bool,
+    /// A row names no lane: it is leased like the others, and so out of their way.
+    unreadable: Option<StoreError>,
+}
+
+/// Statements of a claim: one moves what became due to what is ready, the other leases. With `SKIP LOCKED`, or waiting for what is
+/// locked for as long as `$2` says.
+macro_rules! claiming {
+    ($locked:literal) => {
+        (
+            concat!(
+                "WITH late AS (
+                    SELECT connector, subject FROM lanes
+                    WHERE (SELECT expect_format($1) AND set_config('lock_timeout', $2, true) IS NOT NULL)
+                        AND connector = $3 AND due <= $4 ORDER BY due LIMIT $5 FOR UPDATE ",
+                $locked,
+                "), wrong AS (
+                    SELECT connector, subject FROM lanes
+                    WHERE (SELECT set_config('lock_timeout', $2, true) IS NOT NULL)
+                        AND connector = $3 AND due > $6 ORDER BY due LIMIT $5 FOR UPDATE ",
+                $locked,
+                ") UPDATE lanes SET due = NULL WHERE (connector, subject) IN (
+                    SELECT connector, subject FROM late UNION ALL SELECT connector, subject FROM wrong)"
+            ),
+            concat!(
+                "WITH free AS (
+                    SELECT l.connector, l.subject, l.class, l.sort FROM lanes l
+                    WHERE (SELECT expect_format($1) AND set_config('lock_timeout', $2, true) IS NOT NULL)
+                        AND l.connector = $3 AND l.class IS NOT NULL AND l.class <= $4 AND l.due IS NULL
+                        AND NOT EXISTS (SELECT 1 FROM leases s WHERE s.connector = l.connector
+                            AND s.subject = l.subject AND s.until > coalesce($5, clock_timestamp()))
+                    ORDER BY l.connector, l.class, l.sort, l.subject LIMIT $6 FOR UPDATE OF l ",
+                $locked,
+                "), given AS (
+                    INSERT INTO leases AS s (connector, subject, worker, token, until)
+                    SELECT connector, subject, $7, nextval('lease_tokens'),
+                        coalesce($5, clock_timestamp()) + $8 * interval '1 second' FROM free
+                    ON CONFLICT (connector, subject) DO UPDATE
+                    SET worker = excluded.worker, token = excluded.token, until = excluded.until
+                    WHERE s.until <= coalesce($5, clock_timestamp())
+                    RETURNING connector, subject, token)
+                SELECT given.connector, given.subject, given.token FROM given JOIN free USING (connector, subject)
+                ORDER BY free.class, free.sort, free.subject"
+            ),
+        )
+    };
+}
+
+const CLAIM_FREE: (&str, &str) = claiming!("SKIP LOCKED");
+const CLAIM_LOCKED: (&str, &str) = claiming!("");
+
+async fn migrate(mut client: Client, schema: &str) -> Result<(), Fault> {
     let done = async {
         let transaction = client.transaction().await?;
         schema::migrate(&transaction, schema).await?;
         Ok(transaction.commit().await?)
     };
-    let done = done.await;
-    let fault = match &done {
-        Err(SchemaFault::Fault(fault)) => Some(fault),
-        Err(SchemaFault::Newer(_)) | Ok(()) => None,
-    };
-    give_back(client, fault);
+    let done: Result<(), Fault> = done.await;
+    give_back(client, done.as_ref().err());
     done
 }
 
@@ -282,8 +336,9 @@ fn only(rows: &[Row]) -> Result<&Row, StoreError> {
 
 impl OutboxStore for PostgresStore {
     async fn reserve(&self, count: u64) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE numbers SET next = next + $1 RETURNING next - $1";
-        figure(only(&self.rows(SQL, params![number(count)?]).await?)?, 0)
+        const SQL: &str =
+            "UPDATE numbers SET next = next + $2 WHERE (SELECT expect_format($1)) RETURNING next - $2";
+        figure(only(&self.rows(SQL, params![FORMAT, number(count)?]).await?)?, 0)
     }
 
     async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Committed>, StoreError> {
@@ -292,31 +347,49 @@ impl OutboxStore for PostgresStore {
         done.await.unwrap_or_else(|error| Err(StoreError::failed(error)))
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
-        let mut leases = Vec::new();
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        let mut claimed = Claimed { leases: Vec::new(), is_contended: true };
+        let mut unreadable = None;
         for _ in 0..CLAIMS_MAX {
-            let wanted = claim.limit.saturating_sub(leases.len());
+            let wanted = claim.limit.saturating_sub(claimed.leases.len());
             if wanted == 0 {
                 break;
             }
-            let free = self.claim_free(&claim, wanted).await?;
-            let is_enough = free.len() == wanted;
-            leases.extend(free);
-            if is_enough {
+            let Some(free) = self.claim_with(CLAIM_FREE, PROMOTED_MAX, &claim, wanted).await? else { break };
+            let is_whole = free.unreadable.is_none();
+            claimed.leases.extend(free.leases);
+            unreadable = unreadable.or(free.unreadable);
+            if free.is_enough && is_whole {
                 break;
             }
-            // Fewer than asked for may mean that others are writing what is left.
-            let locked = self.claim_locked(&claim).await?;
-            if locked.is_empty() {
+            if free.is_enough {
+                continue;
+            }
+            // Fewer than asked for may mean that others are writing what is left. One at a time: who waits holds nothing that others
+            // wait for.
+            if !self.is_patient(&claim.connector) {
                 break;
             }
-            leases.extend(locked);
+            let Some(locked) = self.claim_with(CLAIM_LOCKED, 1, &claim, 1).await? else {
+                self.lose_patience(&claim.connector);
+                break;
+            };
+            if locked.leases.is_empty() && locked.unreadable.is_none() {
+                claimed.is_contended = false;
+                break;
+            }
+            claimed.leases.extend(locked.leases);
+            unreadable = unreadable.or(locked.unreadable);
         }
-        Ok(leases)
+        match unreadable {
+            Some(error) if claimed.leases.is_empty() => Err(error),
+            _ => Ok(claimed),
+        }
     }
 
     async fn release(&self, worker: u128) -> Result<(), StoreError> {
-        self.rows("DELETE FROM leases WHERE worker = $1", params![Uuid::from_u128(worker)]).await.map(drop)
+        const SQL: &str = "DELETE FROM leases WHERE (SELECT expect_format($1)) AND worker = $2";
+        self.rows(SQL, params![FORMAT, Uuid::from_u128(worker)]).await.map(drop)
     }
 
     async fn load(&self, lane: &Lane) -> Result<Option<Loaded>, StoreError> {
@@ -374,7 +447,8 @@ impl OutboxStore for PostgresStore {
 
     async fn lanes_of(&self, person: &PersonId) -> Result<Vec<Lane>, StoreError> {
         const SQL: &str = "SELECT connector, subject FROM lanes WHERE subject = $1 ORDER BY connector";
-        self.named(SQL, params![format!("p{person}")]).await
+        // Nothing is missing from what is said of somebody's access.
+        self.rows(SQL, params![format!("p{person}")]).await?.iter().map(|row| lane_of(row, 0, 1)).collect()
     }
 
     async fn lanes(
@@ -428,14 +502,17 @@ impl OutboxStore for PostgresStore {
             FROM counts WHERE connector = $1";
         let rows = self.rows(SQL, params![connector.as_str().to_owned()]).await?;
         let row = only(&rows)?;
+        // Rows that were damaged must not keep others from being worked on: a sum is never below nothing.
+        let figure = |column| row.try_get::<_, i64>(column).map(|sum| u64::try_from(sum).unwrap_or_default());
+        let figure = |column| figure(column).map_err(StoreError::unreadable);
         Ok(QueueCounts {
-            provisioning_queued: figure(row, 0)?,
-            provisioning_failed: figure(row, 1)?,
-            deprovisioning_queued: figure(row, 2)?,
-            deprovisioning_failed: figure(row, 3)?,
-            held: figure(row, 4)?,
-            active: figure(row, 5)?,
-            oldest_deprovision: time(row, 6)?,
+            provisioning_queued: figure(0)?,
+            provisioning_failed: figure(1)?,
+            deprovisioning_queued: figure(2)?,
+            deprovisioning_failed: figure(3)?,
+            held: figure(4)?,
+            active: figure(5)?,
+            oldest_deprovision: time(row, 6).unwrap_or_default(),
         })
     }
 
@@ -449,28 +526,45 @@ impl OutboxStore for PostgresStore {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        const SQL: &str = "SELECT record FROM events WHERE connector = $1 AND state = 2 AND seq > $2
+    ) -> Result<Vec<HeldEvent>, StoreError> {
+        const SQL: &str = "SELECT seq, record FROM events WHERE connector = $1 AND state = 2 AND seq > $2
             ORDER BY seq LIMIT $3";
-        self.records(SQL, params![connector.as_str().to_owned(), number(after)?, most(limit)]).await
+        let rows =
+            self.rows(SQL, params![connector.as_str().to_owned(), number(after)?, most(limit)]).await?;
+        rows.iter().map(|row| Ok((figure(row, 0)?, parse(row, 1)))).collect()
     }
 
-    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        // What is leased is due when its lease ends, unless it is given back before.
+    async fn next_due(
+        &self,
+        connector: &ConnectorId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        // What is leased is looked at when its lease ends, unless it is given back before.
         const SQL: &str = "SELECT
             EXISTS (SELECT 1 FROM lanes l WHERE l.connector = $1 AND l.class IS NOT NULL AND l.due IS NULL
                 AND NOT EXISTS (SELECT 1 FROM leases s WHERE s.connector = l.connector AND s.subject = l.subject)),
             (SELECT l.due FROM lanes l WHERE l.connector = $1 AND l.due IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM leases s WHERE s.connector = l.connector AND s.subject = l.subject)
                 ORDER BY l.due LIMIT 1),
-            (SELECT greatest(s.until, l.due) AS again FROM leases s JOIN lanes l USING (connector, subject)
-                WHERE s.connector = $1 AND l.class IS NOT NULL ORDER BY again LIMIT 1)";
-        let rows = self.rows(SQL, params![connector.as_str().to_owned()]).await?;
+            (SELECT ceil(extract(epoch FROM min(s.until) - coalesce($2, clock_timestamp())) * 1000)::bigint
+                FROM leases s JOIN lanes l USING (connector, subject)
+                WHERE s.connector = $1 AND l.class IS NOT NULL)";
+        let rows = self.rows(SQL, params![connector.as_str().to_owned(), self.now_of(now)]).await?;
         let row = only(&rows)?;
         if row.try_get(0).map_err(StoreError::unreadable)? {
             return Ok(Some(DateTime::<Utc>::MIN_UTC));
         }
-        let (later, leased) = (time(row, 1)?, time(row, 2)?);
+        // A claim moves what says no time to what is ready, as it does with what was put off by a clock that was wrong.
+        let later = time(row, 1).unwrap_or(Some(DateTime::<Utc>::MIN_UTC));
+        let left_ms: Option<i64> = row.try_get(2).map_err(StoreError::unreadable)?;
+        let leased = left_ms.map(|left_ms| {
+            let left = TimeDelta::try_milliseconds(left_ms).unwrap_or(TimeDelta::MAX);
+            now.checked_add_signed(left).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        });
         Ok(later.into_iter().chain(leased).min())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }

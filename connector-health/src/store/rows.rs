@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(super) use key::time_at;
-use key::{Key, Table, lane_at};
+use key::{Key, Table, lane_at, number_at};
 
-use super::{Batch, Claim, Committed, Lease, Loaded, StoreError};
+use super::{Batch, Claim, Claimed, Committed, HeldEvent, Lease, Loaded, StoreError};
 use crate::event::{Lane, Order, Subject};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, Class, ConnectorRecord, EventRecord, EventState, LaneRecord, Place, QueueCounts};
@@ -90,6 +90,11 @@ pub(super) fn order_key(order: Order) -> Vec<u8> {
 /// Where the record of a lane lies.
 pub(super) fn lane_key(lane: &Lane) -> Vec<u8> {
     Key::new(Table::Lanes).lane(lane).0
+}
+
+/// Where an event lies that is held.
+pub(super) fn held_key(event: &EventRecord) -> Vec<u8> {
+    Key::new(Table::Held).text(event.event.lane().connector.as_str()).number(event.order.seq).0
 }
 
 fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
@@ -250,7 +255,6 @@ fn put_event(
     }
     let open = Key::new(Table::Open).lane(lane).order(event.order);
     let closed = Key::new(Table::Closed).lane(lane).order(event.order);
-    let held = Key::new(Table::Held).text(lane.connector.as_str()).number(event.order.seq);
     let is_held = matches!(event.state, EventState::Held { .. });
     let is_open = !is_held && !event.state.is_closed();
     if !is_new {
@@ -258,14 +262,14 @@ fn put_event(
             rows.remove(&open.0)?;
         }
         if !is_held && event.is_deprovision() {
-            rows.remove(&held.0)?;
+            rows.remove(&held_key(event))?;
             if is_open {
                 rows.remove(&closed.0)?;
             }
         }
     }
     if is_held {
-        write(rows, &held, event)?;
+        write(rows, &Key(held_key(event)), event)?;
     }
     write(rows, if is_open { &open } else { &closed }, event)
 }
@@ -449,7 +453,7 @@ pub(super) fn promote(rows: &mut dyn RowsMut, claim: &Claim) -> Result<(), Store
     Ok(())
 }
 
-pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
+pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Result<Claimed, StoreError> {
     let prefix = Key::new(Table::Ready).text(claim.connector.as_str());
     let lane_from = prefix.0.len().saturating_add(1 + ORDER_BYTES);
     let mut found = Vec::new();
@@ -465,7 +469,8 @@ pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Resu
             Ok(if found.len() < claim.limit { Go::On } else { Go::Stop })
         })?;
     }
-    Ok(found.into_iter().map(|lane| leases.give(lane, claim)).collect())
+    let leases = found.into_iter().map(|lane| leases.give(lane, claim)).collect();
+    Ok(Claimed { leases, is_contended: false })
 }
 
 pub(super) fn load(rows: &dyn Rows, lane: &Lane) -> Result<Option<Loaded>, StoreError> {
@@ -576,10 +581,10 @@ pub(super) fn held(
     connector: &ConnectorId,
     after: u64,
     limit: usize,
-) -> Result<Vec<EventRecord>, StoreError> {
+) -> Result<Vec<HeldEvent>, StoreError> {
     let prefix = Key::new(Table::Held).text(connector.as_str());
     let after = Key::new(Table::Held).text(connector.as_str()).number(after);
-    many(rows, &prefix, Some(&after), limit, |_, value| read(value))
+    many(rows, &prefix, Some(&after), limit, |key, value| Ok((number_at(key, prefix.0.len())?, read(value))))
 }
 
 pub(super) fn next_due(

@@ -103,6 +103,8 @@ pub(crate) enum EngineError {
     #[error("the outbox: {}", causes(.0))]
     Outbox(#[from] OutboxError),
     #[error("the outbox: {}", causes(.0))]
+    Accept(Arc<OutboxError>),
+    #[error("the outbox: {}", causes(.0))]
     Store(#[from] StoreError),
     #[error("what is known of {0} cannot be read")]
     Unreadable(Lane),
@@ -122,9 +124,10 @@ pub(crate) enum EngineError {
 
 impl EngineError {
     /// Whether the same may go well later, without anybody doing something.
-    fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Outbox(error) => error.is_retryable(),
+            Self::Accept(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
             Self::Unreadable(_)
             | Self::Audit(_)
@@ -269,7 +272,7 @@ impl Engine {
 
     async fn work(&self) -> Result<(), EngineError> {
         // Whatever an earlier run did not come to.
-        self.close_offboardings(self.leavers.all(), Utc::now()).await?;
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(self.leavers.all());
         while !self.stopping.load(Ordering::Acquire) {
             let (worked, now) = match self.pass().await {
                 Ok(worked) => (worked, Utc::now()),

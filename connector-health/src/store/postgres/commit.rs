@@ -8,7 +8,8 @@ use serde::Serialize;
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{IsolationLevel, Row};
 
-use super::plan::{Plan, Stored, plan};
+use super::plan::{Plan, Stored, Unreadable, plan};
+use super::schema::FORMAT;
 use super::session::{Fault, Tries, give_back, params};
 use super::{Shared, State, lane_of, parse, subject_of};
 use crate::event::{Lane, Order};
@@ -96,16 +97,20 @@ impl Shared {
     ) -> Result<Vec<Committed>, Broken> {
         let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start();
         let statements = Statements { shared: self, transaction: self.sessions.within(begin).await? };
-        const SQL: &str = "INSERT INTO writers (id, commits) VALUES ($1, $2)
+        // Whoever changes the tables waits for this transaction, or this one sees that they were changed.
+        const SQL: &str = "INSERT INTO writers (id, commits)
+            SELECT $1::uuid, $2::bigint WHERE (SELECT expect_format($3))
             ON CONFLICT (id) DO UPDATE SET commits = excluded.commits, seen_at = now()";
-        statements.run(SQL, &[&self.writer, &number]).await?;
+        statements.run(SQL, &[&self.writer, &number, &FORMAT]).await?;
         let mut stored = statements.lock(batches).await?;
         let plan = plan(&mut stored, batches);
         statements.write(&plan, self.part).await?;
         match self.sessions.within(statements.transaction.commit()).await {
             Ok(()) => Ok(plan.done),
             // It says that it did not.
-            Err(fault @ (Fault::Collided(_) | Fault::Refused { .. })) => Err(Broken::Before(fault)),
+            Err(fault @ (Fault::Collided(_) | Fault::Refused { .. } | Fault::OtherFormat(_))) => {
+                Err(Broken::Before(fault))
+            }
             Err(fault) => Err(Broken::Commit(fault, plan.done)),
         }
     }
@@ -137,13 +142,14 @@ impl Statements<'_> {
     /// their place.
     async fn lock(&self, batches: &[Batch]) -> Result<Stored, Broken> {
         // Asked one after the other, without waiting for the answers in between.
-        let ((lanes, bad_lanes), leases, (connectors, bad_connectors), places) = try_join!(
+        let ((lanes, bad_lanes), leases, (connectors, bad_connectors), (places, bad_events)) = try_join!(
             self.lock_lanes(batches),
             self.lock_leases(batches),
             self.lock_connectors(batches),
             self.read_places(batches),
         )?;
-        Ok(Stored { lanes, leases, connectors, places, unreadable: (bad_lanes, bad_connectors) })
+        let unreadable = Unreadable { lanes: bad_lanes, connectors: bad_connectors, events: bad_events };
+        Ok(Stored { lanes, leases, connectors, places, unreadable })
     }
 
     /// Those that are there, and those that cannot be read.
@@ -205,8 +211,11 @@ impl Statements<'_> {
         Ok((known, unreadable))
     }
 
-    async fn read_places(&self, batches: &[Batch]) -> Result<HashMap<EventId, (Lane, Vec<u8>)>, Broken> {
-        let mut known = HashMap::new();
+    async fn read_places(
+        &self,
+        batches: &[Batch],
+    ) -> Result<(HashMap<EventId, (Lane, Vec<u8>)>, HashSet<EventId>), Broken> {
+        let (mut known, mut unreadable) = (HashMap::new(), HashSet::new());
         let ids: Vec<_> =
             batches.iter().flat_map(|batch| &batch.events).map(|event| event.event.id().as_str()).collect();
         if !ids.is_empty() {
@@ -214,10 +223,13 @@ impl Statements<'_> {
             for row in self.rows(SQL, &[&ids]).await? {
                 let (id, sort): (&str, &[u8]) = (column(&row, 2)?, column(&row, 3)?);
                 let id = EventId::new(id).map_err(StoreError::unreadable)?;
-                known.insert(id, (lane_of(&row, 0, 1)?, sort.to_vec()));
+                match lane_of(&row, 0, 1) {
+                    Ok(lane) => drop(known.insert(id, (lane, sort.to_vec()))),
+                    Err(_) => drop(unreadable.insert(id)),
+                }
             }
         }
-        Ok(known)
+        Ok((known, unreadable))
     }
 
     async fn write(&self, plan: &Plan, part: i16) -> Result<(), Broken> {

@@ -17,8 +17,15 @@ pub(super) struct Stored {
     pub(super) connectors: HashMap<ConnectorId, ConnectorRecord>,
     /// Lanes of events, and their places as [`order_key`] has them.
     pub(super) places: HashMap<EventId, (Lane, Vec<u8>)>,
-    /// Lanes and connectors whose records cannot be read.
-    pub(super) unreadable: (HashSet<Lane>, HashSet<ConnectorId>),
+    pub(super) unreadable: Unreadable,
+}
+
+/// What is stored and cannot be read.
+#[derive(Default)]
+pub(super) struct Unreadable {
+    pub(super) lanes: HashSet<Lane>,
+    pub(super) connectors: HashSet<ConnectorId>,
+    pub(super) events: HashSet<EventId>,
 }
 
 /// A record as it was and as it is to be.
@@ -55,9 +62,10 @@ fn judge(stored: &Stored, batch: &Batch) -> Committed {
     if batch.under.as_ref().is_some_and(|lease| stored.leases.get(&lease.lane) != Some(&lease.token)) {
         return Committed::LeaseLost;
     }
-    let (lanes, connectors) = &stored.unreadable;
-    if batch.lanes.iter().any(|lane| lanes.contains(&lane.lane))
-        || batch.connectors.iter().any(|connector| connectors.contains(&connector.connector))
+    let unreadable = &stored.unreadable;
+    if batch.lanes.iter().any(|lane| unreadable.lanes.contains(&lane.lane))
+        || batch.connectors.iter().any(|connector| unreadable.connectors.contains(&connector.connector))
+        || batch.events.iter().any(|event| unreadable.events.contains(event.event.id()))
     {
         return Committed::Unreadable;
     }

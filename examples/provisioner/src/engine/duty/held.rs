@@ -281,11 +281,7 @@ impl Engine {
         match self.outbox.accept(event, now).await {
             // Another word of the same name: it was released before.
             Ok(_) | Err(AcceptError::Different(_)) => {}
-            Err(AcceptError::Outbox(error)) => {
-                let why = format!("the outbox: {error}");
-                self.broke(&why);
-                return Err(EngineError::Broken(why));
-            }
+            Err(AcceptError::Outbox(error)) => return Err(self.not_accepted(error)),
             Err(error) => {
                 self.trouble(&format!("grant {}", held.event.id()), format!("it is not made: {error}"));
                 return Ok(());
