@@ -14,6 +14,7 @@ use crate::observe::{Always, Gate, Observer, Silent};
 use crate::offboarding::{Leaver, Offboarding};
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
+mod clock;
 mod decide;
 mod deliver;
 mod intake;
@@ -31,6 +32,8 @@ pub use work::Worked;
 
 /// How often a write is tried again after somebody else wrote first.
 const CONFLICTS_MAX: usize = 256;
+/// Open offboardings that are read at a time.
+const OFFBOARDINGS_PAGE: usize = 1_000;
 
 /// How an outbox works.
 #[derive(Clone)]
@@ -351,6 +354,32 @@ impl<S: OutboxStore> Outbox<S> {
             systems.push(self.last_leaver(record).await?);
         }
         Ok(Offboarding::new(person.clone(), systems, now))
+    }
+
+    /// People who were said to leave, whichever process accepted that, and whose offboarding nobody has [ended](Self::end_offboarding);
+    /// each with the number of the event that said so last.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn open_offboardings(&self) -> Result<Vec<(PersonId, u64)>, OutboxError> {
+        let mut open: Vec<(PersonId, u64)> = Vec::new();
+        loop {
+            let after = open.last().map(|(person, _)| person);
+            let page = self.store.offboardings(after, OFFBOARDINGS_PAGE).await?;
+            if page.is_empty() {
+                return Ok(open);
+            }
+            open.extend(page);
+        }
+    }
+
+    /// Ends an offboarding, once what became of it is on record elsewhere: of several processes that find it complete at the same time,
+    /// each may have recorded it, under the same number. Nothing happens where they were said to leave once more meanwhile.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), OutboxError> {
+        Ok(self.store.end_offboarding(person, seq).await?)
     }
 
     /// A lane, its last leaver event that was accepted or is held, and the attempts at it.

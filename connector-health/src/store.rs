@@ -149,6 +149,21 @@ pub trait OutboxStore: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> impl Future<Output = Result<Option<DateTime<Utc>>, StoreError>> + Send;
 
+    /// People who were said to leave and whose offboarding nobody has ended, in a fixed order, after this one; each with the number of
+    /// the event that said so last. A leaver event that is new and not closed opens one, in the batch that it is written in.
+    fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(PersonId, u64)>, StoreError>> + Send;
+
+    /// Ends an offboarding, unless an event of another number says by now that they left. Durable on return; once is enough.
+    fn end_offboarding(
+        &self,
+        person: &PersonId,
+        seq: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Whether other processes may write in it at the same time: what they accept is looked for while a pass runs.
     fn is_shared(&self) -> bool {
         false

@@ -263,6 +263,7 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
         (State::Open, 2),
         "another lane of theirs knows no leaver"
     );
+    offboardings(&outbox, &connector).await;
     let held = outbox.store().holders(&connector, "userName", "5", None, 9).await.unwrap();
     let holder = Lane::person(&connector, &person(5));
     assert_eq!(held, std::slice::from_ref(&holder), "who holds a name is known");
@@ -273,4 +274,32 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
         [],
         "within a limit"
     );
+}
+
+/// Of ten people who left, of whom nobody has ended anything yet.
+async fn offboardings<S: OutboxStore>(outbox: &Outbox<S>, connector: &ConnectorId) {
+    let open = outbox.open_offboardings().await.unwrap();
+    let people: Vec<_> = open.iter().map(|(person, _)| person.clone()).collect();
+    let mut left: Vec<_> = (0..20).step_by(2).map(person).collect();
+    left.sort();
+    assert_eq!(people, left, "who left is known, with the event, until that is ended");
+    let store = outbox.store();
+    let (first, seq) = open.first().unwrap();
+    assert_eq!(store.offboardings(None, 1).await.unwrap(), open.get(..1).unwrap(), "within a limit");
+    assert_eq!(
+        store.offboardings(Some(first), 99).await.unwrap(),
+        open.get(1..).unwrap(),
+        "in order, after one"
+    );
+    let again = Event::deprovision(connector, first).occurred_at(at(30));
+    outbox.accept(again, at(30)).await.unwrap();
+    outbox.end_offboarding(first, *seq).await.unwrap();
+    let (person, number) = outbox.open_offboardings().await.unwrap().remove(0);
+    assert!(person == *first && number > *seq, "what is said meanwhile is not ended with it");
+    outbox.work(&Connectors::new(), at(31)).await.unwrap();
+    for (person, _) in &open {
+        let last = outbox.open_offboardings().await.unwrap().into_iter().find(|(known, _)| known == person);
+        outbox.end_offboarding(person, last.unwrap().1).await.unwrap();
+    }
+    assert_eq!(outbox.open_offboardings().await.unwrap(), [], "and each ends once");
 }

@@ -11,7 +11,8 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
-use super::deliver::{Clock, Ended, LEASE_MARGIN};
+use super::clock::{Clock, LEASE_MARGIN};
+use super::deliver::Ended;
 use super::{Outbox, OutboxError};
 use crate::connector::{Connector, Connectors, Disposition, Failure, FailureKind};
 use crate::event::Lane;

@@ -220,6 +220,22 @@ impl OutboxStore for MemoryStore {
         self.read(|rows| rows::held(rows, connector, after, limit))
     }
 
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        self.read(|rows| rows::offboardings(rows, after, limit))
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        let mut content = self.content();
+        if content.is_dead {
+            return Err(StoreError::Stopped);
+        }
+        rows::end_offboarding(&mut content.rows, person, seq)
+    }
+
     async fn next_due(
         &self,
         connector: &ConnectorId,

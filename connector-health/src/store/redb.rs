@@ -351,6 +351,27 @@ impl OutboxStore for RedbStore {
         self.read(move |rows| rows::held(rows, &connector, after, limit)).await
     }
 
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows::offboardings(rows, after.as_ref(), limit)).await
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        let person = person.clone();
+        self.blocking(move |shared| {
+            let transaction = begin(&shared.database, Durability::Immediate)?;
+            let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
+            rows::end_offboarding(&mut table, &person, seq)?;
+            drop(table);
+            transaction.commit().map_err(StoreError::failed)
+        })
+        .await
+    }
+
     async fn next_due(
         &self,
         connector: &ConnectorId,

@@ -268,6 +268,15 @@ fn put_event(
             }
         }
     }
+    if is_new
+        && !event.state.is_closed()
+        && event.is_deprovision()
+        && let Subject::Person(person) = &lane.subject
+    {
+        let key = offboarding(person);
+        let known: Option<u64> = one(rows, &key)?;
+        write(rows, &key, &event.order.seq.max(known.unwrap_or_default()))?;
+    }
     if is_held {
         write(rows, &Key(held_key(event)), event)?;
     }
@@ -585,6 +594,30 @@ pub(super) fn held(
     let prefix = Key::new(Table::Held).text(connector.as_str());
     let after = Key::new(Table::Held).text(connector.as_str()).number(after);
     many(rows, &prefix, Some(&after), limit, |key, value| Ok((number_at(key, prefix.0.len())?, read(value))))
+}
+
+fn offboarding(person: &PersonId) -> Key {
+    Key::new(Table::Offboardings).text(person.as_str())
+}
+
+pub(super) fn offboardings(
+    rows: &dyn Rows,
+    after: Option<&PersonId>,
+    limit: usize,
+) -> Result<Vec<(PersonId, u64)>, StoreError> {
+    let prefix = Key::new(Table::Offboardings);
+    let after = after.map(offboarding);
+    many(rows, &prefix, after.as_ref(), limit, |key, value| {
+        let person = key.strip_prefix(prefix.0.as_slice()).and_then(|key| key.strip_suffix(&[0]));
+        let person = person.and_then(|person| std::str::from_utf8(person).ok());
+        let person = person.ok_or_else(|| StoreError::unreadable("a key names nobody"))?;
+        Ok((PersonId::new(person).map_err(StoreError::unreadable)?, read(value)?))
+    })
+}
+
+pub(super) fn end_offboarding(rows: &mut dyn RowsMut, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+    let key = offboarding(person);
+    if one(rows, &key)? == Some(seq) { rows.remove(&key.0) } else { Ok(()) }
 }
 
 pub(super) fn next_due(

@@ -147,6 +147,18 @@ impl<S: OutboxStore> OutboxStore for Mortal<S> {
         self.living()?.held(connector, after, limit).await
     }
 
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        self.living()?.offboardings(after, limit).await
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        self.living()?.end_offboarding(person, seq).await
+    }
+
     async fn next_due(
         &self,
         connector: &ConnectorId,

@@ -221,8 +221,8 @@ async fn status(State(engine): State<Arc<Engine>>) -> Result<Response, EngineErr
     Ok(shown(StatusCode::OK, &engine.status().await?))
 }
 
-async fn offboardings(State(engine): State<Arc<Engine>>) -> Response {
-    shown(StatusCode::OK, &json!({"open": engine.open_leavers()}))
+async fn offboardings(State(engine): State<Arc<Engine>>) -> Result<Response, EngineError> {
+    Ok(shown(StatusCode::OK, &json!({"open": engine.open_leavers().await?})))
 }
 
 #[derive(Deserialize)]

@@ -153,6 +153,18 @@ impl OutboxStore for Store {
         either!(self.held(connector, after, limit))
     }
 
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        either!(self.offboardings(after, limit))
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        either!(self.end_offboarding(person, seq))
+    }
+
     async fn next_due(
         &self,
         connector: &ConnectorId,

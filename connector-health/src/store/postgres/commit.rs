@@ -13,7 +13,7 @@ use super::schema::FORMAT;
 use super::session::{Fault, Tries, give_back, params};
 use super::{Shared, State, lane_of, parse, subject_of};
 use crate::event::{Lane, Order};
-use crate::id::{ConnectorId, EventId};
+use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{ConnectorRecord, LaneRecord, QueueCounts};
 use crate::store::rows::{order_key, time_key};
 use crate::store::{Batch, Committed, StoreError};
@@ -236,6 +236,7 @@ impl Statements<'_> {
         try_join!(
             self.write_lanes(plan),
             self.write_events(plan),
+            self.write_offboardings(plan),
             self.write_attempts(plan),
             self.write_connectors(plan),
             self.write_holds(plan),
@@ -343,6 +344,18 @@ impl Statements<'_> {
             let params: [&(dyn ToSql + Sync); 7] =
                 [&ids, &connectors, &subjects, &sort, &seq, &states, &records];
             all(some.len(), self.run(SQL, &params).await?)?;
+        }
+        Ok(())
+    }
+
+    async fn write_offboardings(&self, plan: &Plan) -> Result<(), Broken> {
+        const SQL: &str =
+            "INSERT INTO offboardings AS o (person, seq) SELECT * FROM unnest($1::text[], $2::bigint[])
+            ON CONFLICT (person) DO UPDATE SET seq = excluded.seq WHERE o.seq < excluded.seq";
+        if !plan.left.is_empty() {
+            let people: Vec<_> = plan.left.keys().map(PersonId::as_str).collect();
+            let seqs = plan.left.values().map(|seq| number(*seq)).collect::<Result<Vec<_>, _>>()?;
+            self.run(SQL, &[&people, &seqs]).await?;
         }
         Ok(())
     }

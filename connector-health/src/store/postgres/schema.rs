@@ -123,6 +123,15 @@ const MIGRATIONS: &[&str] = &[
             RETURN true;
         END $$;
 
+    -- Those who were said to leave, by the event that said so last, until somebody ends their offboarding.
+    CREATE TABLE offboardings (
+        person text COLLATE "C" PRIMARY KEY CHECK (person <> ''),
+        seq bigint NOT NULL CHECK (seq >= 0)
+    ) WITH (autovacuum_vacuum_scale_factor = 0.02);
+    INSERT INTO offboardings
+        SELECT substr(subject, 2), max(seq) FROM events
+        WHERE subject LIKE 'p_%' AND state <> 1 AND record LIKE '%"intent":"deprovision"%' GROUP BY subject;
+
     -- Nothing that a worker could not read, as far as a column can say so.
     ALTER TABLE lanes
         ADD CHECK (subject ~ '^[pg].' AND connector <> ''),

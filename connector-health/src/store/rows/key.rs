@@ -31,6 +31,8 @@ pub(super) enum Table {
     Leavers,
     Connectors,
     Held,
+    /// Of people who were said to leave.
+    Offboardings,
 }
 
 pub(super) struct Key(pub(super) Vec<u8>);

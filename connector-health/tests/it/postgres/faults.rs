@@ -168,15 +168,21 @@ async fn tables_of_the_first_format_are_brought_up_to_date_with_what_is_in_them(
     let database = Database::new();
     let outbox = Outbox::open_with(database.open().await, options()).await.unwrap();
     outbox.accept(joins(&crm(), 1), at(100)).await.unwrap();
+    for number in [2, 3] {
+        let leaves = Event::deprovision(&crm(), &person(number)).occurred_at(at(50));
+        outbox.accept(leaves, at(100)).await.unwrap();
+    }
+    let open = outbox.open_offboardings().await.unwrap();
     drop(outbox);
     database.sql(
-        "SET search_path = connector_health; DROP FUNCTION expect_format(integer); DELETE FROM migrations WHERE version = 2;
+        "SET search_path = connector_health; DROP FUNCTION expect_format(integer); DROP TABLE offboardings; DELETE FROM migrations WHERE version = 2;
          ALTER TABLE leases DROP COLUMN until; ALTER TABLE leases ADD COLUMN until bytea NOT NULL;
          INSERT INTO leases VALUES ('crm', 'pp1', gen_random_uuid(), 1, '\\x00')",
     );
     let outbox = Outbox::open_with(database.open().await, options()).await.unwrap();
+    assert_eq!((outbox.open_offboardings().await.unwrap(), open.len()), (open, 2));
     let connectors = Connectors::new().with(crm(), MemoryConnector::new());
-    assert_eq!(outbox.work(&connectors, at(100)).await.unwrap().delivered, 1);
+    assert_eq!(outbox.work(&connectors, at(100)).await.unwrap().delivered, 3);
     assert_eq!(database.sql("SELECT max(version) FROM connector_health.migrations"), "2\n");
 }
 

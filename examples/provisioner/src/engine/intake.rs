@@ -186,7 +186,6 @@ impl Engine {
         }
         // Recorded first: nothing happens to anybody that is not on record.
         try_join_all(entries.into_iter().map(|entry| self.record(entry))).await?;
-        self.leavers.add(&leavers)?;
         self.hold(&mut lefts)?;
         let (whose, events): (Vec<usize>, Vec<_>) = events.into_iter().unzip();
         for (whose, accepted) in whose.into_iter().zip(self.outbox.accept_all(events, now).await) {

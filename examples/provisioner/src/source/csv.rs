@@ -25,7 +25,7 @@ use crate::people::{Happening, Kind, Person};
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Time after which a version is gone through once more, of which something could not be taken although nothing is wrong with it.
-const AGAIN_AFTER: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Refused lines that are named.
 const REFUSED_SHOWN_MAX: usize = 10;
 

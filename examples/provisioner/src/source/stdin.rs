@@ -17,7 +17,7 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Most events that wait for what is stored of their people to be written again; nothing more is read meanwhile.
 const WAITING_MAX: usize = 1_000;
 /// Time between two tries of those.
-const AGAIN_AFTER: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// What this source is called.
 const STDIN: &str = "stdin";
