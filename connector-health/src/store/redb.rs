@@ -362,7 +362,7 @@ impl OutboxStore for RedbStore {
 
     async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
         let person = person.clone();
-        self.blocking(move |shared| {
+        self.write(move |shared| {
             let transaction = begin(&shared.database, Durability::Immediate)?;
             let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
             rows::end_offboarding(&mut table, &person, seq)?;
