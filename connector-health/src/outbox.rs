@@ -14,6 +14,7 @@ use crate::observe::{Always, Gate, Observer, Silent};
 use crate::offboarding::{Leaver, Offboarding};
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
+mod clock;
 mod decide;
 mod deliver;
 mod intake;
@@ -22,7 +23,8 @@ mod room;
 mod together;
 mod work;
 
-pub use decide::Exception;
+pub use decide::{Approved, Exception};
+use deliver::of_record;
 pub use intake::{Accepted, MassLeaverGuard};
 use outage::Outages;
 use together::Together;
@@ -30,6 +32,8 @@ pub use work::Worked;
 
 /// How often a write is tried again after somebody else wrote first.
 const CONFLICTS_MAX: usize = 256;
+/// Open offboardings that are read at a time.
+const OFFBOARDINGS_PAGE: usize = 1_000;
 
 /// How an outbox works.
 #[derive(Clone)]
@@ -361,16 +365,55 @@ impl<S: OutboxStore> Outbox<S> {
         Ok(Offboarding::new(person.clone(), systems, now))
     }
 
+    /// People who were said to leave, whichever process accepted that, and whose offboarding nobody has [ended](Self::end_offboarding);
+    /// each with the number of the event that said so last.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn open_offboardings(&self) -> Result<Vec<(PersonId, u64)>, OutboxError> {
+        let mut open: Vec<(PersonId, u64)> = Vec::new();
+        loop {
+            let after = open.last().map(|(person, _)| person);
+            let page = self.store.offboardings(after, OFFBOARDINGS_PAGE).await?;
+            if page.is_empty() {
+                return Ok(open);
+            }
+            open.extend(page);
+        }
+    }
+
+    /// Ends an offboarding, once what became of it is on record elsewhere: of several processes that find it complete at the same time,
+    /// each may have recorded it, under the same number. Nothing happens where they were said to leave once more meanwhile.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), OutboxError> {
+        Ok(self.store.end_offboarding(person, seq).await?)
+    }
+
     /// A lane, its last leaver event that was accepted or is held, and the attempts at it.
     async fn last_leaver(&self, record: LaneRecord) -> Result<(LaneRecord, Option<Leaver>), OutboxError> {
         let held = if record.held > 0 {
-            let mut found = None;
+            let (mut found, mut theirs, mut unreadable) = (None, 0, None);
             let mut after = 0;
             loop {
                 let page = self.store.held(&record.lane.connector, after, 256).await?;
-                let Some(last) = page.last() else { break };
-                after = last.order.seq;
-                found = page.into_iter().rfind(|event| *event.event.lane() == record.lane).or(found);
+                let Some((last, _)) = page.last() else { break };
+                after = *last;
+                for (_, held) in page {
+                    match held {
+                        Ok(event) if *event.event.lane() == record.lane => {
+                            theirs = record.held.min(theirs + 1);
+                            found = Some(event);
+                        }
+                        Ok(_) => {}
+                        Err(error) => unreadable = Some(error),
+                    }
+                }
+            }
+            // One that cannot be read is somebody's: theirs, where any of theirs is missing.
+            if let Some(error) = unreadable.filter(|_| theirs < record.held) {
+                return Err(error.into());
             }
             found
         } else {
@@ -383,7 +426,7 @@ impl<S: OutboxStore> Outbox<S> {
         };
         let Some(mut leaver) = leaver else { return Ok((record, None)) };
         if matches!(leaver.state, EventState::Pending)
-            && let Some(outage) = deliver::of_record(self.outage(&record.lane.connector).await)?
+            && let Some(outage) = of_record(self.outage(&record.lane.connector).await)?
         {
             outage.explain(&mut leaver);
         }

@@ -48,8 +48,9 @@ pub trait OutboxStore: Send + Sync + 'static {
     fn commit(&self, batches: Vec<Batch>) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
 
     /// Lanes that are due and not leased, ordered by [`Place`](crate::lane::Place): class, then time. Does not read the lanes
-    /// themselves: one that cannot be read must not keep the others from their turn.
-    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Vec<Lease>, StoreError>> + Send;
+    /// themselves: one that cannot be read must not keep the others from their turn. Waits about a second at most for what others
+    /// are writing.
+    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
     /// Gives back all leases of a worker, which no longer works on any.
     fn release(&self, worker: u128) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -131,21 +132,46 @@ pub trait OutboxStore: Send + Sync + 'static {
         connector: &ConnectorId,
     ) -> impl Future<Output = Result<Option<ConnectorRecord>, StoreError>> + Send;
 
-    /// Events held at intake, oldest first, after this number.
+    /// Events held at intake with their numbers, oldest first, after this number. One that cannot be read does not keep the others
+    /// from being known.
     fn held(
         &self,
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<EventRecord>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<HeldEvent>, StoreError>> + Send;
 
-    /// When a lane of this connector is next due: a time that may be past, or `None` where nothing is queued. Where another process
-    /// may have leased a lane, that is not before its lease ends.
+    /// When a lane of this connector is next due, by the clock that says `now`: a time that may be past, or `None` where nothing is
+    /// queued. Where another process may have leased a lane, that is not before its lease ends.
     fn next_due(
         &self,
         connector: &ConnectorId,
+        now: DateTime<Utc>,
     ) -> impl Future<Output = Result<Option<DateTime<Utc>>, StoreError>> + Send;
+
+    /// People who were said to leave and whose offboarding nobody has ended, in a fixed order, after this one; each with the number of
+    /// the event that said so last. A leaver event that is new and not closed opens one, in the batch that it is written in.
+    fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(PersonId, u64)>, StoreError>> + Send;
+
+    /// Ends an offboarding, unless an event of another number says by now that they left. Durable on return; once is enough.
+    fn end_offboarding(
+        &self,
+        person: &PersonId,
+        seq: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Whether other processes may write in it at the same time: what they accept is looked for while a pass runs.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
+
+/// Number of an event that is held, and the event where it can be read.
+pub type HeldEvent = (u64, Result<EventRecord, StoreError>);
 
 /// What is written together.
 #[derive(Clone, Debug, Default)]
@@ -177,6 +203,15 @@ pub enum Committed {
     LeaseLost,
 }
 
+/// What was claimed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Claimed {
+    /// In the order in which they are to be worked on.
+    pub leases: Vec<Lease>,
+    /// Others are writing what may be due as well: that there are fewer than asked for does not mean that nothing more is due.
+    pub is_contended: bool,
+}
+
 /// A lane that one worker has for a while.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Lease {
@@ -184,7 +219,7 @@ pub struct Lease {
     pub lane: Lane,
     /// No other lease of this lane has or had it.
     pub token: u64,
-    /// Nobody else gets the lane before, unless it is given back.
+    /// Nobody else gets the lane before, unless it is given back: by the clock that said [`Claim::now`], as asked for.
     pub until: DateTime<Utc>,
 }
 
@@ -201,9 +236,10 @@ pub struct Claim {
     pub due: DateTime<Utc>,
     /// Due after this time, too: nothing is ever made to wait for longer, unless by a clock that was wrong.
     pub due_latest: DateTime<Utc>,
-    /// Now, for leases that ran out: clocks of workers may differ by a small part of a lease.
+    /// Before this was asked, by the worker's clock. Where several processes work, that is no clock for leases: a store takes from
+    /// it, and from `until`, how long a lease lasts, which runs from when it is given or later.
     pub now: DateTime<Utc>,
-    /// How long the lease lasts.
+    /// When the lease ends, by the same clock.
     pub until: DateTime<Utc>,
     /// Most lanes.
     pub limit: usize,
@@ -228,7 +264,7 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("a record of the outbox cannot be read")]
     Unreadable(#[source] Box<dyn Error + Send + Sync>),
-    /// It was written by a newer version.
+    /// It was written by a newer version, which may have happened while this one worked.
     #[error("the outbox has format version {0}, which is newer than this program")]
     NewerFormat(u64),
     /// The way to it is broken, or it does not answer. It may answer again.

@@ -116,7 +116,8 @@ fn of(leases: &[Lease]) -> Vec<Lane> {
 }
 
 async fn claims(store: &impl OutboxStore) {
-    let claimed = async |worker, now, limit| of(&store.claim(claim(worker, now, limit)).await.unwrap());
+    let claimed =
+        async |worker, now, limit| of(&store.claim(claim(worker, now, limit)).await.unwrap().leases);
     let places = [
         (10, place(Class::Other, 1, None)),
         (11, place(Class::Leaver, 9, None)),
@@ -127,7 +128,7 @@ async fn claims(store: &impl OutboxStore) {
     ];
     let lanes = places.map(|(number, place)| LaneRecord { place, ..LaneRecord::new(lane(number)) });
     assert_eq!(commit(store, Batch { lanes: lanes.to_vec(), ..Batch::default() }).await, Committed::Done);
-    let first = store.claim(claim(1, 50, 2)).await.unwrap();
+    let first = store.claim(claim(1, 50, 2)).await.unwrap().leases;
     assert_eq!(
         of(&first),
         [lane(12), lane(11)],
@@ -137,7 +138,7 @@ async fn claims(store: &impl OutboxStore) {
     assert_eq!(claimed(2, 50, 9).await, [], "to its own worker, too");
     assert_eq!(claimed(2, 100, 9).await, [lane(13)], "what became due is found");
     store.release(1).await.unwrap();
-    let mut third = store.claim(claim(3, 100, 9)).await.unwrap();
+    let mut third = store.claim(claim(3, 100, 9)).await.unwrap().leases;
     assert_eq!(of(&third), [lane(12), lane(11)], "a worker's leases end together");
     let released = Batch { released: third.split_off(1), ..Batch::default() };
     let refused = Batch { lanes: vec![LaneRecord::new(lane(11))], ..released.clone() };
@@ -153,21 +154,21 @@ async fn claims(store: &impl OutboxStore) {
     }
     store.release(4).await.unwrap();
     assert_eq!(claimed(5, 9999, 9).await, [], "a lane without a place is not claimed");
-    assert_eq!(store.next_due(&connector()).await.unwrap(), None);
+    assert_eq!(store.next_due(&connector(), at(9999)).await.unwrap(), None);
     let waits = |number, until| LaneRecord {
         place: place(Class::Other, 1, Some(at(until))),
         ..LaneRecord::new(lane(number))
     };
     let waiting = Batch { lanes: vec![waits(16, 900), waits(17, 9999)], ..Batch::default() };
     assert_eq!(commit(store, waiting).await, Committed::Done);
-    assert_eq!(store.next_due(&connector()).await.unwrap(), Some(at(900)));
+    assert_eq!(store.next_due(&connector(), at(0)).await.unwrap(), Some(at(900)));
     assert_eq!(
-        of(&store.claim(claim(1, 0, 9)).await.unwrap()),
+        of(&store.claim(claim(1, 0, 9)).await.unwrap().leases),
         [lane(17)],
         "what waits for longer than anything does is due: a clock was wrong"
     );
     store.release(1).await.unwrap();
-    assert_eq!(of(&store.claim(claim(1, 900, 9)).await.unwrap()), [lane(16), lane(17)]);
+    assert_eq!(of(&store.claim(claim(1, 900, 9)).await.unwrap().leases), [lane(16), lane(17)]);
     for number in [16, 17] {
         let record = store.load(&lane(number)).await.unwrap().unwrap().record;
         let done = Batch { lanes: vec![LaneRecord { place: None, ..record }], ..Batch::default() };
@@ -190,9 +191,9 @@ async fn late_workers(store: &impl OutboxStore) {
         released: released.to_vec(),
         ..Batch::default()
     };
-    let late = store.claim(claim(1, 2000, 9)).await.unwrap().remove(0);
+    let late = store.claim(claim(1, 2000, 9)).await.unwrap().leases.remove(0);
     assert_eq!(commit(store, under(&late, &[]).await).await, Committed::Done, "who has the lane may write");
-    let owner = store.claim(claim(2, 3000, 9)).await.unwrap().remove(0);
+    let owner = store.claim(claim(2, 3000, 9)).await.unwrap().leases.remove(0);
     assert_ne!(late.token, owner.token);
     let version = store.load(&lane(20)).await.unwrap().unwrap().record.version;
     let done = commit(store, under(&late, std::slice::from_ref(&late)).await).await;
@@ -200,9 +201,13 @@ async fn late_workers(store: &impl OutboxStore) {
     let released = Batch { released: vec![late.clone()], ..Batch::default() };
     assert_eq!(commit(store, released).await, Committed::Done);
     assert_eq!(store.load(&lane(20)).await.unwrap().unwrap().record.version, version, "nothing was written");
-    assert_eq!(store.claim(claim(3, 3001, 9)).await.unwrap(), [], "and it gives no lease back but its own");
+    assert_eq!(
+        store.claim(claim(3, 3001, 9)).await.unwrap().leases,
+        [],
+        "and it gives no lease back but its own"
+    );
     // The same worker, paused with an earlier pass, is no better.
-    let again = store.claim(claim(2, 4000, 9)).await.unwrap().remove(0);
+    let again = store.claim(claim(2, 4000, 9)).await.unwrap().leases.remove(0);
     assert_eq!(commit(store, under(&owner, &[]).await).await, Committed::LeaseLost);
     let mut last = under(&again, std::slice::from_ref(&again)).await;
     last.lanes.iter_mut().for_each(|lane| lane.place = None);
@@ -258,6 +263,7 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
         (State::Open, 2),
         "another lane of theirs knows no leaver"
     );
+    offboardings(&outbox, &connector).await;
     let held = outbox.store().holders(&connector, "userName", "5", None, 9).await.unwrap();
     let holder = Lane::person(&connector, &person(5));
     assert_eq!(held, std::slice::from_ref(&holder), "who holds a name is known");
@@ -268,4 +274,32 @@ async fn holds_an_outbox<S: OutboxStore>(open: &mut impl AsyncFnMut() -> S) {
         [],
         "within a limit"
     );
+}
+
+/// Of ten people who left, of whom nobody has ended anything yet.
+async fn offboardings<S: OutboxStore>(outbox: &Outbox<S>, connector: &ConnectorId) {
+    let open = outbox.open_offboardings().await.unwrap();
+    let people: Vec<_> = open.iter().map(|(person, _)| person.clone()).collect();
+    let mut left: Vec<_> = (0..20).step_by(2).map(person).collect();
+    left.sort();
+    assert_eq!(people, left, "who left is known, with the event, until that is ended");
+    let store = outbox.store();
+    let (first, seq) = open.first().unwrap();
+    assert_eq!(store.offboardings(None, 1).await.unwrap(), open.get(..1).unwrap(), "within a limit");
+    assert_eq!(
+        store.offboardings(Some(first), 99).await.unwrap(),
+        open.get(1..).unwrap(),
+        "in order, after one"
+    );
+    let again = Event::deprovision(connector, first).occurred_at(at(30));
+    outbox.accept(again, at(30)).await.unwrap();
+    outbox.end_offboarding(first, *seq).await.unwrap();
+    let (person, number) = outbox.open_offboardings().await.unwrap().remove(0);
+    assert!(person == *first && number > *seq, "what is said meanwhile is not ended with it");
+    outbox.work(&Connectors::new(), at(31)).await.unwrap();
+    for (person, _) in &open {
+        let last = outbox.open_offboardings().await.unwrap().into_iter().find(|(known, _)| known == person);
+        outbox.end_offboarding(person, last.unwrap().1).await.unwrap();
+    }
+    assert_eq!(outbox.open_offboardings().await.unwrap(), [], "and each ends once");
 }

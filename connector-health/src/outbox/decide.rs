@@ -9,7 +9,7 @@ use crate::evidence;
 use crate::id::{ConnectorId, EventId};
 use crate::lane::{EventRecord, EventState, LaneRecord, Place, Waiters};
 use crate::replay;
-use crate::store::{Batch, Committed, Loaded, OutboxStore};
+use crate::store::{Batch, Committed, HeldEvent, Loaded, OutboxStore};
 
 /// Held events that are read at a time.
 const HELD_PAGE: usize = 256;
@@ -25,8 +25,19 @@ pub struct Exception {
     pub expires_at: DateTime<Utc>,
 }
 
+/// What became of leavers that were held.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Approved {
+    /// So many go on.
+    pub released: u64,
+    /// Numbers of those that are held still: they, or their lanes, cannot be read, or others write there all the time.
+    pub stuck: Vec<u64>,
+}
+
 impl<S: OutboxStore> Outbox<S> {
-    /// Leavers held at a connector, oldest first, after this number.
+    /// Leavers held at a connector with their numbers, oldest first, after this number. One that cannot be read is an error of its
+    /// own.
     ///
     /// # Errors
     /// Where the store fails.
@@ -35,28 +46,33 @@ impl<S: OutboxStore> Outbox<S> {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, OutboxError> {
+    ) -> Result<Vec<HeldEvent>, OutboxError> {
         Ok(self.store.held(connector, after, limit).await?)
     }
 
-    /// Lets all leavers go on that are held at a connector, and answers how many.
+    /// Lets all leavers go on that are held at a connector. One of whom nothing can be read or written keeps no other back.
     ///
     /// # Errors
     /// Where the store fails; those that went on until then do.
-    pub async fn approve(&self, connector: &ConnectorId) -> Result<u64, OutboxError> {
-        let (mut approved, mut after) = (0_u64, 0);
+    pub async fn approve(&self, connector: &ConnectorId) -> Result<Approved, OutboxError> {
+        let (mut approved, mut after) = (Approved::default(), 0);
         loop {
             let page = self.store.held(connector, after, HELD_PAGE).await?;
             let Some(last) = page.last() else {
                 self.tell_held(connector).await?;
                 return Ok(approved);
             };
-            after = last.order.seq;
-            for held in page {
-                match self.judge(held.event.id(), release).await {
-                    Ok(_) => approved = approved.saturating_add(1),
+            after = last.0;
+            for (seq, held) in page {
+                let released = match held {
+                    Ok(held) => self.judge(held.event.id(), release).await,
+                    Err(error) => Err(error.into()),
+                };
+                match released {
+                    Ok(_) => approved.released = approved.released.saturating_add(1),
                     // Somebody else has judged it meanwhile.
                     Err(OutboxError::NoSuchEvent(_)) => {}
+                    Err(error) if error.is_of_lane() => approved.stuck.push(seq),
                     Err(error) => return Err(error),
                 }
                 // A pass that runs is to look at once.

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt;
 use tokio::time::Instant;
 
+use super::clock::{Clock, LEASE_MARGIN};
 use super::{CONFLICTS_MAX, Outbox, OutboxError};
 use crate::connector::{
     Confirmation, Connector, Disposition, Effect, Failure, FailureKind, Found, Operation,
@@ -29,28 +30,6 @@ const UNSETTLED: &str =
 const WAKE_PAGE: usize = 256;
 /// Lanes with a unique value that are read at a time.
 const HOLDERS_PAGE: usize = 64;
-
-/// Time that goes on while a pass runs.
-#[derive(Clone, Copy)]
-pub(super) struct Clock {
-    started_at: DateTime<Utc>,
-    started: Instant,
-}
-
-impl Clock {
-    pub(super) fn new(now: DateTime<Utc>) -> Self {
-        Self { started_at: now, started: Instant::now() }
-    }
-
-    pub(super) fn start(&self) -> DateTime<Utc> {
-        self.started_at
-    }
-
-    pub(super) fn now(&self) -> DateTime<Utc> {
-        let gone = TimeDelta::from_std(self.started.elapsed()).unwrap_or(TimeDelta::MAX);
-        self.started_at.checked_add_signed(gone).unwrap_or(DateTime::<Utc>::MAX_UTC)
-    }
-}
 
 /// How a step ended.
 #[derive(Debug, Default)]
@@ -79,8 +58,10 @@ impl<S: OutboxStore> Outbox<S> {
         let lane = &lease.lane;
         let Some(prepared) = self.prepare(lease, clock, &mut ended).await? else { return Ok(ended) };
         let timeout = TimeDelta::from_std(self.options.operation_timeout).unwrap_or(TimeDelta::MAX);
-        if clock.now().checked_add_signed(timeout).unwrap_or(DateTime::<Utc>::MAX_UTC) > lease.until {
-            // This worker was paused. Another may have the lane before the operation ends; whoever has it next finds it interrupted.
+        let over_by =
+            timeout.checked_add(&LEASE_MARGIN).and_then(|over| clock.now().checked_add_signed(over));
+        if over_by.unwrap_or(DateTime::<Utc>::MAX_UTC) > lease.until {
+            // This worker was paused, or its machine suspended. Another may have the lane before the operation ends; whoever has it next finds it interrupted.
             return Ok(ended);
         }
         let started = Instant::now();

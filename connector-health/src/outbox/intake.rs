@@ -178,7 +178,12 @@ impl<S: OutboxStore> Outbox<S> {
         }
         let mut held = BTreeSet::new();
         for (connector, new) in leavers {
-            if !self.admit(connector, new, now).await? {
+            let is_admitted = match self.admit(connector, new, now).await {
+                // Of whom nothing is known is held, and keeps no other connector's from being accepted.
+                Err(error) if error.is_of_record() => false,
+                admitted => admitted?,
+            };
+            if !is_admitted {
                 held.insert(connector.clone());
             }
         }

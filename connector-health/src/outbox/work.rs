@@ -1,8 +1,9 @@
 //! A pass over all that is due: leavers first, a few at a time everywhere, and no hammering at what is down.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
@@ -10,17 +11,20 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
-use super::deliver::{Clock, Ended};
+use super::clock::{Clock, LEASE_MARGIN};
+use super::deliver::Ended;
 use super::{Outbox, OutboxError};
 use crate::connector::{Connector, Connectors, Disposition, Failure, FailureKind};
 use crate::event::Lane;
 use crate::id::ConnectorId;
-use crate::lane::Class;
+use crate::lane::{Class, QueueCounts};
 use crate::observe::{Admission, Attempted, Cycle, Left, Stuck};
-use crate::store::{Claim, Lease, OutboxStore, StoreError};
+use crate::store::{Claim, Claimed, Lease, OutboxStore, StoreError};
 
 /// After so long a connector that failed as a whole is tried again.
 const SUSPECT_RETRY: TimeDelta = TimeDelta::seconds(5);
+/// How often a pass looks for leavers that another process has accepted.
+const OTHERS_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a pass did.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -56,7 +60,7 @@ struct Pass {
     was_due: bool,
     /// Leavers were accepted while it ran.
     has_live_leavers: bool,
-    /// Time was up before all was done.
+    /// Time was up before all was done, or others were writing what was due.
     is_cut: bool,
 }
 
@@ -98,28 +102,28 @@ impl<S: OutboxStore> Outbox<S> {
         let clock = Clock::new(now);
         let mut passes = BTreeMap::new();
         let mut running: Running<'_> = FuturesUnordered::new();
-        for (id, connector) in connectors.iter() {
-            let pass = self.begin(id, connector, clock, &mut running).await?;
-            passes.extend(pass.map(|pass| (id.clone(), pass)));
-        }
+        // Connectors of which what is stored cannot be read.
+        let mut unreadable = BTreeSet::new();
+        self.take_part(connectors, &mut passes, &mut unreadable, clock, &mut running).await?;
         for (id, pass) in &mut passes {
             self.fill(id, pass, clock, &mut running).await?;
         }
+        let mut look = tokio::time::interval(OTHERS_LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        look.reset();
         while !running.is_empty() {
             let was_full = running.len() >= self.options.concurrency;
             let done = tokio::select! {
                 done = running.next() => done,
                 () = self.leaver.notified() => {
-                    for (id, connector) in connectors.iter() {
-                        // Theirs may be a connector that had nothing to do until now.
-                        if !passes.contains_key(id) {
-                            let pass = self.begin(id, connector, clock, &mut running).await?;
-                            passes.extend(pass.map(|pass| (id.clone(), pass)));
-                        }
-                        let Some(pass) = passes.get_mut(id) else { continue };
+                    self.look_again(connectors, &mut passes, &mut unreadable, clock, &mut running).await?;
+                    for pass in passes.values_mut() {
                         pass.has_live_leavers = true;
-                        self.fill_reserve(id, pass, clock, &mut running).await?;
                     }
+                    continue;
+                }
+                _ = look.tick(), if self.store.is_shared() => {
+                    self.look_again(connectors, &mut passes, &mut unreadable, clock, &mut running).await?;
                     continue;
                 }
             };
@@ -154,6 +158,57 @@ impl<S: OutboxStore> Outbox<S> {
         drop(running);
         self.store.release(self.worker).await?;
         self.end(passes, connectors, clock).await
+    }
+
+    /// Has connectors take part that do not yet; answers which of them do now.
+    async fn take_part<'a>(
+        &'a self,
+        connectors: &Connectors,
+        passes: &mut BTreeMap<ConnectorId, Pass>,
+        unreadable: &mut BTreeSet<ConnectorId>,
+        clock: Clock,
+        running: &mut Running<'a>,
+    ) -> Result<Vec<ConnectorId>, OutboxError> {
+        let mut joined = Vec::new();
+        for (id, connector) in connectors.iter() {
+            if passes.contains_key(id) || unreadable.contains(id) {
+                continue;
+            }
+            match self.begin(id, connector, clock, running).await {
+                Ok(Some(pass)) => {
+                    passes.insert(id.clone(), pass);
+                    joined.push(id.clone());
+                }
+                Ok(None) => {}
+                // The others go on.
+                Err(error) if error.is_of_lane() => {
+                    let stuck = Stuck { connector: id, lane: None, error: &error, at: clock.now() };
+                    self.options.observer.stuck(&stuck);
+                    unreadable.insert(id.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(joined)
+    }
+
+    /// Starts leavers that were accepted while the pass runs. Theirs may be a connector that had nothing to do until now.
+    async fn look_again<'a>(
+        &'a self,
+        connectors: &Connectors,
+        passes: &mut BTreeMap<ConnectorId, Pass>,
+        unreadable: &mut BTreeSet<ConnectorId>,
+        clock: Clock,
+        running: &mut Running<'a>,
+    ) -> Result<(), OutboxError> {
+        let joined = self.take_part(connectors, passes, unreadable, clock, running).await?;
+        for (id, pass) in passes {
+            if joined.contains(id) {
+                self.fill(id, pass, clock, running).await?;
+            }
+            self.fill_reserve(id, pass, clock, running).await?;
+        }
+        Ok(())
     }
 
     /// Has a connector take part, where it may be used and there is something to do.
@@ -193,7 +248,11 @@ impl<S: OutboxStore> Outbox<S> {
     /// Whether anything is due that was not tried in this pass.
     async fn is_due(&self, id: &ConnectorId, clock: Clock) -> Result<bool, StoreError> {
         let latest = self.options.due_latest(clock.now());
-        Ok(self.store.next_due(id).await?.is_some_and(|due| due <= clock.start() || due > latest))
+        Ok(self
+            .store
+            .next_due(id, clock.now())
+            .await?
+            .is_some_and(|due| due <= clock.start() || due > latest))
     }
 
     async fn probe(
@@ -281,8 +340,9 @@ impl<S: OutboxStore> Outbox<S> {
     ) -> Result<Vec<Lease>, OutboxError> {
         let now = clock.now();
         // Longer than the operation can last, with the wait for a slot and what is written around it.
-        let lease = TimeDelta::from_std(self.options.operation_timeout.saturating_mul(4));
-        let until = now.checked_add_signed(lease.unwrap_or(TimeDelta::MAX));
+        let lease = TimeDelta::from_std(self.options.operation_timeout.saturating_mul(4)).ok();
+        let lease = lease.and_then(|lease| lease.checked_add(&LEASE_MARGIN)).unwrap_or(TimeDelta::MAX);
+        let until = now.checked_add_signed(lease);
         let claim = Claim {
             connector: connector.clone(),
             worker: self.worker,
@@ -294,7 +354,10 @@ impl<S: OutboxStore> Outbox<S> {
             limit,
         };
         match self.store.claim(claim).await {
-            Ok(lanes) => Ok(lanes),
+            Ok(Claimed { leases, is_contended }) => {
+                pass.is_cut |= is_contended && leases.len() < limit;
+                Ok(leases)
+            }
             Err(error) => {
                 self.stuck(connector, None, pass, error.into(), clock)?;
                 pass.phase = Phase::Stopped;
@@ -338,22 +401,26 @@ impl<S: OutboxStore> Outbox<S> {
 
     async fn end(
         &self,
-        passes: BTreeMap<ConnectorId, Pass>,
+        mut passes: BTreeMap<ConnectorId, Pass>,
         connectors: &Connectors,
         clock: Clock,
     ) -> Result<Worked, OutboxError> {
         let mut worked = Worked::default();
         let now = clock.now();
-        for (id, pass) in &passes {
-            let left = self.is_due(id, clock).await?;
-            // What was accepted since the pass began is its own next one's; due before and not touched is another matter.
-            let is_idle = pass.was_due && pass.delivered == 0 && pass.superseded == 0;
-            let left_due = (left && is_idle && !pass.is_cut) || pass.failed > 0 || pass.stuck > 0;
-            self.note_outage(id, pass.was_suspect, pass.suspect.as_ref(), now).await?;
+        for (id, pass) in &mut passes {
+            let ended = self.end_one(id, pass, clock, now).await;
+            let counts = match ended {
+                Ok(counts) => Some(counts),
+                Err(error) => {
+                    self.stuck(id, None, pass, error, clock)?;
+                    None
+                }
+            };
             worked.delivered = worked.delivered.saturating_add(pass.delivered);
             worked.superseded = worked.superseded.saturating_add(pass.superseded);
             worked.failed = worked.failed.saturating_add(pass.failed);
             worked.stuck = worked.stuck.saturating_add(pass.stuck);
+            let (left_due, counts) = counts.unwrap_or((Left::Some, QueueCounts::default()));
             self.options.observer.cycle(&Cycle {
                 connector: id,
                 started_at: clock.start(),
@@ -361,18 +428,39 @@ impl<S: OutboxStore> Outbox<S> {
                 delivered: pass.delivered,
                 superseded: pass.superseded,
                 failed: pass.failed,
-                left_due: if left_due { Left::Some } else { Left::Nothing },
-                counts: self.store.counts(id).await?,
+                left_due,
+                counts,
             });
         }
         for (id, _) in connectors.iter() {
-            let Some(due) = self.store.next_due(id).await? else { continue };
             let is_stopped = self.outages.is_on(id) || passes.get(id).is_none_or(|pass| pass.stuck > 0);
             let soonest = if is_stopped { now.checked_add_signed(SUSPECT_RETRY).unwrap_or(now) } else { now };
+            let due = match self.store.next_due(id, now).await {
+                Err(error) if error.is_of_record() => Some(soonest),
+                due => due?,
+            };
+            let Some(due) = due else { continue };
             let next = due.min(self.options.due_latest(now)).max(soonest);
             worked.next_at = Some(worked.next_at.map_or(next, |known| known.min(next)));
         }
         Ok(worked)
+    }
+
+    /// What a connector's part in a pass has left, and what waits there.
+    async fn end_one(
+        &self,
+        id: &ConnectorId,
+        pass: &Pass,
+        clock: Clock,
+        now: DateTime<Utc>,
+    ) -> Result<(Left, QueueCounts), OutboxError> {
+        let left = self.is_due(id, clock).await?;
+        // What was accepted since the pass began is its own next one's; due before and not touched is another matter.
+        let is_idle = pass.was_due && pass.delivered == 0 && pass.superseded == 0;
+        let left_due = (left && is_idle && !pass.is_cut) || pass.failed > 0 || pass.stuck > 0;
+        self.note_outage(id, pass.was_suspect, pass.suspect.as_ref(), now).await?;
+        let left = if left_due { Left::Some } else { Left::Nothing };
+        Ok((left, self.store.counts(id).await?))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 
 use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
-use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
+use super::{Batch, Claim, Claimed, Committed, HeldEvent, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
@@ -52,6 +52,11 @@ impl MemoryStore {
     /// Makes what is stored of a connector unreadable.
     pub fn spoil_connector(&self, connector: &ConnectorId) {
         self.content().rows.insert(rows::connector_key(connector), b"spoiled".to_vec());
+    }
+
+    /// The same of an event that is held.
+    pub fn spoil_held(&self, event: &EventRecord) {
+        self.content().rows.insert(rows::held_key(event), b"spoiled".to_vec());
     }
 
     /// How many commits there were.
@@ -135,7 +140,7 @@ impl OutboxStore for MemoryStore {
         if content.is_dead { Err(StoreError::Stopped) } else { Ok(done) }
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
         let mut content = self.content();
         if content.is_dead {
             return Err(StoreError::Stopped);
@@ -216,11 +221,31 @@ impl OutboxStore for MemoryStore {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, StoreError> {
+    ) -> Result<Vec<HeldEvent>, StoreError> {
         self.read(|rows| rows::held(rows, connector, after, limit))
     }
 
-    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        self.read(|rows| rows::offboardings(rows, after, limit))
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        let mut content = self.content();
+        if content.is_dead {
+            return Err(StoreError::Stopped);
+        }
+        rows::end_offboarding(&mut content.rows, person, seq)
+    }
+
+    async fn next_due(
+        &self,
+        connector: &ConnectorId,
+        _: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         self.read(|rows| rows::next_due(rows, connector))
     }
 }

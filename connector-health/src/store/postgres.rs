@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::Client;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::rows::{time_at, time_key};
-use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
+use super::rows::time_at;
+use super::{Batch, Claim, Claimed, Committed, HeldEvent, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order, Subject};
 use crate::id::{ConnectorId, EntitlementId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, EventState, LaneRecord, QueueCounts};
 
+mod claim;
 mod commit;
 mod options;
 mod plan;
@@ -24,22 +26,22 @@ mod session;
 
 use commit::{after, number};
 pub use options::{PostgresOptions, PostgresSettingsError};
-use schema::SchemaFault;
+use schema::FORMAT;
 use session::{Fault, Params, Sessions, Tries, give_back, params};
 
 /// Parts of a connector's sums: writers of different parts do not wait for each other.
 const PARTS: i16 = 16;
-/// Lanes that became due and are moved to those that are ready at a time.
-const PROMOTED_MAX: i64 = 4096;
-/// How often a claim is tried again for lanes that others had locked.
-const CLAIMS_MAX: usize = 64;
 
 /// A store in a PostgreSQL database, for any number of processes at a time. Clones share connections.
 ///
 /// Each process works on lanes of its own: a claim leases them (`FOR UPDATE SKIP LOCKED`), and what is written under a lease is refused
-/// once somebody else took the lane over. Lanes of a process that died are taken over when their leases end. Leases are by the time of
-/// [`Claim`], which is to be that of the machine's clock: a machine whose clock is further from the server's than
-/// [`PostgresOptions::clock_skew_max`] gets no connection.
+/// once somebody else took the lane over. Lanes of a process that died are taken over when their leases end. Leases are by the
+/// database's clock, whatever those of workers say. When something is due, and for how long a create may still be carried out, is by
+/// the clocks of workers: what one of them put off, another whose clock is ahead tries earlier by so much, and one whose clock is behind
+/// later. A machine whose clock is further from the server's than [`PostgresOptions::clock_skew_max`] gets no connection.
+///
+/// Only a primary is written to, also where several hosts are named. Once a newer version has changed the tables, this one writes
+/// nothing more: [`StoreError::NewerFormat`].
 ///
 /// Lost connections are made anew, and what collided with others is tried again, each a few times within some seconds. Whether a commit
 /// happened whose answer was lost is read back, so that it neither fails nor happens twice.
@@ -57,6 +59,9 @@ struct Shared {
     /// Number of the last transaction that was begun.
     commits: tokio::sync::Mutex<i64>,
     part: i16,
+    /// Until when a claim does not wait for what others are writing.
+    impatient: Mutex<HashMap<ConnectorId, Instant>>,
+    leases_are_callers: bool,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -95,14 +100,11 @@ impl PostgresStore {
         loop {
             let fault = match sessions.client().await {
                 Ok(client) => {
-                    let limit = options.statement_timeout.saturating_mul(2);
-                    let done = tokio::time::timeout(limit, migrate(client, &options.schema));
-                    match done.await {
+                    let done = migrate(client, &options.schema);
+                    match tokio::time::timeout(schema::MIGRATION_TIMEOUT, done).await {
                         Ok(Ok(())) => break,
-                        Ok(Err(SchemaFault::Fault(fault))) => fault,
-                        Ok(Err(SchemaFault::Newer(version))) => {
-                            return Err(StoreError::NewerFormat(version));
-                        }
+                        Ok(Err(Fault::Locked)) => Fault::Collided("others use the tables".to_owned()),
+                        Ok(Err(fault)) => fault,
                         Err(_) => Fault::Slow,
                     }
                 }
@@ -116,8 +118,14 @@ impl PostgresStore {
         sessions.rows(WRITER, params![writer]).await?;
         const GONE: &str = "DELETE FROM writers WHERE seen_at < now() - interval '30 days'";
         sessions.rows(GONE, params![]).await?;
-        let part = fastrand::i16(..PARTS);
-        Ok(Self(Arc::new(Shared { sessions, writer, commits: tokio::sync::Mutex::new(0), part })))
+        Ok(Self(Arc::new(Shared {
+            sessions,
+            writer,
+            commits: tokio::sync::Mutex::new(0),
+            part: fastrand::i16(..PARTS),
+            impatient: Mutex::default(),
+            leases_are_callers: options.leases_are_callers,
+        })))
     }
 
     async fn rows(&self, sql: &'static str, params: Params) -> Result<Vec<Row>, StoreError> {
@@ -133,97 +141,20 @@ impl PostgresStore {
         self.rows(sql, params).await?.iter().map(|row| parse(row, 0)).collect()
     }
 
-    /// Lanes in the first two columns.
+    /// Lanes in the first two columns. A row that names none is passed over.
     async fn named(&self, sql: &'static str, params: Params) -> Result<Vec<Lane>, StoreError> {
-        self.rows(sql, params).await?.iter().map(|row| lane_of(row, 0, 1)).collect()
-    }
-
-    /// Leases what is due, passing over what others have locked.
-    async fn claim_free(&self, claim: &Claim, limit: usize) -> Result<Vec<Lease>, StoreError> {
-        const PROMOTE: &str = "WITH late AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due <= $2
-                ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED),
-            wrong AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due > $4
-                ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED)
-            UPDATE lanes SET due = NULL WHERE (connector, subject) IN (
-                SELECT connector, subject FROM late UNION ALL SELECT connector, subject FROM wrong)";
-        const CLAIM: &str = "WITH free AS (
-                SELECT l.connector, l.subject, l.class, l.sort FROM lanes l
-                WHERE l.connector = $1 AND l.class IS NOT NULL AND l.class <= $2 AND l.due IS NULL
-                    AND NOT EXISTS (SELECT 1 FROM leases s
-                        WHERE s.connector = l.connector AND s.subject = l.subject AND s.until > $3)
-                ORDER BY l.connector, l.class, l.sort, l.subject LIMIT $4 FOR UPDATE OF l SKIP LOCKED),
-            given AS (
-                INSERT INTO leases AS s (connector, subject, worker, token, until)
-                SELECT connector, subject, $5, nextval('lease_tokens'), $6 FROM free
-                ON CONFLICT (connector, subject) DO UPDATE
-                SET worker = excluded.worker, token = excluded.token, until = excluded.until WHERE s.until <= $3
-                RETURNING connector, subject, token)
-            SELECT given.connector, given.subject, given.token FROM given JOIN free USING (connector, subject)
-            ORDER BY free.class, free.sort, free.subject";
-        self.claim_with(PROMOTE, CLAIM, PROMOTED_MAX, claim, limit).await
-    }
-
-    /// Leases one that is due and that somebody is writing, once that is written.
-    async fn claim_locked(&self, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
-        const PROMOTE: &str = "WITH late AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due <= $2
-                ORDER BY due LIMIT $3 FOR UPDATE),
-            wrong AS (
-                SELECT connector, subject FROM lanes WHERE connector = $1 AND due > $4
-                ORDER BY due LIMIT $3 FOR UPDATE)
-            UPDATE lanes SET due = NULL WHERE (connector, subject) IN (
-                SELECT connector, subject FROM late UNION ALL SELECT connector, subject FROM wrong)";
-        const CLAIM: &str = "WITH free AS (
-                SELECT l.connector, l.subject FROM lanes l
-                WHERE l.connector = $1 AND l.class IS NOT NULL AND l.class <= $2 AND l.due IS NULL
-                    AND NOT EXISTS (SELECT 1 FROM leases s
-                        WHERE s.connector = l.connector AND s.subject = l.subject AND s.until > $3)
-                ORDER BY l.connector, l.class, l.sort, l.subject LIMIT $4 FOR UPDATE OF l)
-            INSERT INTO leases AS s (connector, subject, worker, token, until)
-            SELECT connector, subject, $5, nextval('lease_tokens'), $6 FROM free
-            ON CONFLICT (connector, subject) DO UPDATE
-            SET worker = excluded.worker, token = excluded.token, until = excluded.until WHERE s.until <= $3
-            RETURNING connector, subject, token";
-        // One at a time: who waits holds nothing that others wait for.
-        self.claim_with(PROMOTE, CLAIM, 1, claim, 1).await
-    }
-
-    async fn claim_with(
-        &self,
-        promote: &'static str,
-        lease: &'static str,
-        promoted_max: i64,
-        claim: &Claim,
-        limit: usize,
-    ) -> Result<Vec<Lease>, StoreError> {
-        let connector = claim.connector.as_str().to_owned();
-        let (due, latest) = (time_key(claim.due), time_key(claim.due_latest));
-        self.rows(promote, params![connector.clone(), due, promoted_max, latest]).await?;
-        let (class, now, until) = (claim.class as i16, time_key(claim.now), time_key(claim.until));
-        let (limit, worker) = (most(limit), Uuid::from_u128(claim.worker));
-        let rows = self.rows(lease, params![connector, class, now, limit, worker, until]).await?;
-        let leases = rows.iter().map(|row| {
-            let token: i64 = row.try_get(2).map_err(StoreError::unreadable)?;
-            Ok(Lease { lane: lane_of(row, 0, 1)?, token: token.unsigned_abs(), until: claim.until })
-        });
-        leases.collect()
+        Ok(self.rows(sql, params).await?.iter().filter_map(|row| lane_of(row, 0, 1).ok()).collect())
     }
 }
 
-async fn migrate(mut client: Client, schema: &str) -> Result<(), SchemaFault> {
+async fn migrate(mut client: Client, schema: &str) -> Result<(), Fault> {
     let done = async {
         let transaction = client.transaction().await?;
         schema::migrate(&transaction, schema).await?;
         Ok(transaction.commit().await?)
     };
-    let done = done.await;
-    let fault = match &done {
-        Err(SchemaFault::Fault(fault)) => Some(fault),
-        Err(SchemaFault::Newer(_)) | Ok(()) => None,
-    };
-    give_back(client, fault);
+    let done: Result<(), Fault> = done.await;
+    give_back(client, done.as_ref().err());
     done
 }
 
@@ -282,8 +213,9 @@ fn only(rows: &[Row]) -> Result<&Row, StoreError> {
 
 impl OutboxStore for PostgresStore {
     async fn reserve(&self, count: u64) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE numbers SET next = next + $1 RETURNING next - $1";
-        figure(only(&self.rows(SQL, params![number(count)?]).await?)?, 0)
+        const SQL: &str =
+            "UPDATE numbers SET next = next + $2 WHERE (SELECT expect_format($1)) RETURNING next - $2";
+        figure(only(&self.rows(SQL, params![FORMAT, number(count)?]).await?)?, 0)
     }
 
     async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Committed>, StoreError> {
@@ -292,31 +224,13 @@ impl OutboxStore for PostgresStore {
         done.await.unwrap_or_else(|error| Err(StoreError::failed(error)))
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
-        let mut leases = Vec::new();
-        for _ in 0..CLAIMS_MAX {
-            let wanted = claim.limit.saturating_sub(leases.len());
-            if wanted == 0 {
-                break;
-            }
-            let free = self.claim_free(&claim, wanted).await?;
-            let is_enough = free.len() == wanted;
-            leases.extend(free);
-            if is_enough {
-                break;
-            }
-            // Fewer than asked for may mean that others are writing what is left.
-            let locked = self.claim_locked(&claim).await?;
-            if locked.is_empty() {
-                break;
-            }
-            leases.extend(locked);
-        }
-        Ok(leases)
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        self.claim_due(claim).await
     }
 
     async fn release(&self, worker: u128) -> Result<(), StoreError> {
-        self.rows("DELETE FROM leases WHERE worker = $1", params![Uuid::from_u128(worker)]).await.map(drop)
+        const SQL: &str = "DELETE FROM leases WHERE (SELECT expect_format($1)) AND worker = $2";
+        self.rows(SQL, params![FORMAT, Uuid::from_u128(worker)]).await.map(drop)
     }
 
     async fn load(&self, lane: &Lane) -> Result<Option<Loaded>, StoreError> {
@@ -374,7 +288,8 @@ impl OutboxStore for PostgresStore {
 
     async fn lanes_of(&self, person: &PersonId) -> Result<Vec<Lane>, StoreError> {
         const SQL: &str = "SELECT connector, subject FROM lanes WHERE subject = $1 ORDER BY connector";
-        self.named(SQL, params![format!("p{person}")]).await
+        // Nothing is missing from what is said of somebody's access.
+        self.rows(SQL, params![format!("p{person}")]).await?.iter().map(|row| lane_of(row, 0, 1)).collect()
     }
 
     async fn lanes(
@@ -428,14 +343,17 @@ impl OutboxStore for PostgresStore {
             FROM counts WHERE connector = $1";
         let rows = self.rows(SQL, params![connector.as_str().to_owned()]).await?;
         let row = only(&rows)?;
+        // Rows that were damaged must not keep others from being worked on: a sum is never below nothing.
+        let figure = |column| row.try_get::<_, i64>(column).map(|sum| u64::try_from(sum).unwrap_or_default());
+        let figure = |column| figure(column).map_err(StoreError::unreadable);
         Ok(QueueCounts {
-            provisioning_queued: figure(row, 0)?,
-            provisioning_failed: figure(row, 1)?,
-            deprovisioning_queued: figure(row, 2)?,
-            deprovisioning_failed: figure(row, 3)?,
-            held: figure(row, 4)?,
-            active: figure(row, 5)?,
-            oldest_deprovision: time(row, 6)?,
+            provisioning_queued: figure(0)?,
+            provisioning_failed: figure(1)?,
+            deprovisioning_queued: figure(2)?,
+            deprovisioning_failed: figure(3)?,
+            held: figure(4)?,
+            active: figure(5)?,
+            oldest_deprovision: time(row, 6).unwrap_or_default(),
         })
     }
 
@@ -449,28 +367,66 @@ impl OutboxStore for PostgresStore {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        const SQL: &str = "SELECT record FROM events WHERE connector = $1 AND state = 2 AND seq > $2
+    ) -> Result<Vec<HeldEvent>, StoreError> {
+        const SQL: &str = "SELECT seq, record FROM events WHERE connector = $1 AND state = 2 AND seq > $2
             ORDER BY seq LIMIT $3";
-        self.records(SQL, params![connector.as_str().to_owned(), number(after)?, most(limit)]).await
+        let rows =
+            self.rows(SQL, params![connector.as_str().to_owned(), number(after)?, most(limit)]).await?;
+        rows.iter().map(|row| Ok((figure(row, 0)?, parse(row, 1)))).collect()
     }
 
-    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        // What is leased is due when its lease ends, unless it is given back before.
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        const SQL: &str = "SELECT person, seq FROM offboardings WHERE person > $1 ORDER BY person LIMIT $2";
+        let after = after.map(PersonId::to_string).unwrap_or_default();
+        let rows = self.rows(SQL, params![after, most(limit)]).await?;
+        let open = rows.iter().map(|row| {
+            let person: &str = row.try_get(0).map_err(StoreError::unreadable)?;
+            Ok((PersonId::new(person).map_err(StoreError::unreadable)?, figure(row, 1)?))
+        });
+        open.collect()
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        const SQL: &str =
+            "DELETE FROM offboardings WHERE (SELECT expect_format($1)) AND person = $2 AND seq = $3";
+        self.rows(SQL, params![FORMAT, person.to_string(), number(seq)?]).await.map(drop)
+    }
+
+    async fn next_due(
+        &self,
+        connector: &ConnectorId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        // What is leased is looked at when its lease ends, unless it is given back before.
         const SQL: &str = "SELECT
             EXISTS (SELECT 1 FROM lanes l WHERE l.connector = $1 AND l.class IS NOT NULL AND l.due IS NULL
                 AND NOT EXISTS (SELECT 1 FROM leases s WHERE s.connector = l.connector AND s.subject = l.subject)),
             (SELECT l.due FROM lanes l WHERE l.connector = $1 AND l.due IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM leases s WHERE s.connector = l.connector AND s.subject = l.subject)
                 ORDER BY l.due LIMIT 1),
-            (SELECT greatest(s.until, l.due) AS again FROM leases s JOIN lanes l USING (connector, subject)
-                WHERE s.connector = $1 AND l.class IS NOT NULL ORDER BY again LIMIT 1)";
-        let rows = self.rows(SQL, params![connector.as_str().to_owned()]).await?;
+            (SELECT ceil(extract(epoch FROM min(s.until) - coalesce($2, clock_timestamp())) * 1000)::bigint
+                FROM leases s JOIN lanes l USING (connector, subject)
+                WHERE s.connector = $1 AND l.class IS NOT NULL)";
+        let rows = self.rows(SQL, params![connector.as_str().to_owned(), self.now_of(now)]).await?;
         let row = only(&rows)?;
         if row.try_get(0).map_err(StoreError::unreadable)? {
             return Ok(Some(DateTime::<Utc>::MIN_UTC));
         }
-        let (later, leased) = (time(row, 1)?, time(row, 2)?);
+        // A claim moves what says no time to what is ready, as it does with what was put off by a clock that was wrong.
+        let later = time(row, 1).unwrap_or(Some(DateTime::<Utc>::MIN_UTC));
+        let left_ms: Option<i64> = row.try_get(2).map_err(StoreError::unreadable)?;
+        let leased = left_ms.map(|left_ms| {
+            let left = TimeDelta::try_milliseconds(left_ms).unwrap_or(TimeDelta::MAX);
+            now.checked_add_signed(left).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        });
         Ok(later.into_iter().chain(leased).min())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }

@@ -12,7 +12,7 @@ use redb::{
 use tokio::sync::oneshot;
 
 use super::rows::{self, Each, Go, Leases, Rows, RowsMut};
-use super::{Batch, Claim, Committed, Lease, Loaded, OutboxStore, StoreError};
+use super::{Batch, Claim, Claimed, Committed, HeldEvent, Lease, Loaded, OutboxStore, StoreError};
 use crate::event::{Lane, Order};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
@@ -229,7 +229,7 @@ impl OutboxStore for RedbStore {
         .await
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
         let claim = Arc::new(claim);
         let asked = Arc::clone(&claim);
         if self.read(move |rows| rows::is_promotion_due(rows, &asked)).await? {
@@ -346,12 +346,37 @@ impl OutboxStore for RedbStore {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, StoreError> {
+    ) -> Result<Vec<HeldEvent>, StoreError> {
         let connector = connector.clone();
         self.read(move |rows| rows::held(rows, &connector, after, limit)).await
     }
 
-    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows::offboardings(rows, after.as_ref(), limit)).await
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        let person = person.clone();
+        self.write(move |shared| {
+            let transaction = begin(&shared.database, Durability::Immediate)?;
+            let mut table = Writing(transaction.open_table(ROWS).map_err(StoreError::failed)?);
+            rows::end_offboarding(&mut table, &person, seq)?;
+            drop(table);
+            transaction.commit().map_err(StoreError::failed)
+        })
+        .await
+    }
+
+    async fn next_due(
+        &self,
+        connector: &ConnectorId,
+        _: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let connector = connector.clone();
         self.read(move |rows| rows::next_due(rows, &connector)).await
     }

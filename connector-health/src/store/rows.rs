@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(super) use key::time_at;
-use key::{Key, Table, lane_at};
+use key::{Key, Table, lane_at, number_at};
 
-use super::{Batch, Claim, Committed, Lease, Loaded, StoreError};
+use super::{Batch, Claim, Claimed, Committed, HeldEvent, Lease, Loaded, StoreError};
 use crate::event::{Lane, Order, Subject};
 use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, Class, ConnectorRecord, EventRecord, EventState, LaneRecord, Place, QueueCounts};
@@ -94,6 +94,11 @@ pub(super) fn lane_key(lane: &Lane) -> Vec<u8> {
 
 pub(super) fn connector_key(connector: &ConnectorId) -> Vec<u8> {
     Key::new(Table::Connectors).text(connector.as_str()).0
+}
+
+/// Where an event lies that is held.
+pub(super) fn held_key(event: &EventRecord) -> Vec<u8> {
+    Key::new(Table::Held).text(event.event.lane().connector.as_str()).number(event.order.seq).0
 }
 
 fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
@@ -254,7 +259,6 @@ fn put_event(
     }
     let open = Key::new(Table::Open).lane(lane).order(event.order);
     let closed = Key::new(Table::Closed).lane(lane).order(event.order);
-    let held = Key::new(Table::Held).text(lane.connector.as_str()).number(event.order.seq);
     let is_held = matches!(event.state, EventState::Held { .. });
     let is_open = !is_held && !event.state.is_closed();
     if !is_new {
@@ -262,14 +266,23 @@ fn put_event(
             rows.remove(&open.0)?;
         }
         if !is_held && event.is_deprovision() {
-            rows.remove(&held.0)?;
+            rows.remove(&held_key(event))?;
             if is_open {
                 rows.remove(&closed.0)?;
             }
         }
     }
+    if is_new
+        && !event.state.is_closed()
+        && event.is_deprovision()
+        && let Subject::Person(person) = &lane.subject
+    {
+        let key = offboarding(person);
+        let known: Option<u64> = one(rows, &key)?;
+        write(rows, &key, &event.order.seq.max(known.unwrap_or_default()))?;
+    }
     if is_held {
-        write(rows, &held, event)?;
+        write(rows, &Key(held_key(event)), event)?;
     }
     write(rows, if is_open { &open } else { &closed }, event)
 }
@@ -453,7 +466,7 @@ pub(super) fn promote(rows: &mut dyn RowsMut, claim: &Claim) -> Result<(), Store
     Ok(())
 }
 
-pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
+pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Result<Claimed, StoreError> {
     let prefix = Key::new(Table::Ready).text(claim.connector.as_str());
     let lane_from = prefix.0.len().saturating_add(1 + ORDER_BYTES);
     let mut found = Vec::new();
@@ -469,7 +482,8 @@ pub(super) fn claim(rows: &dyn Rows, leases: &mut Leases, claim: &Claim) -> Resu
             Ok(if found.len() < claim.limit { Go::On } else { Go::Stop })
         })?;
     }
-    Ok(found.into_iter().map(|lane| leases.give(lane, claim)).collect())
+    let leases = found.into_iter().map(|lane| leases.give(lane, claim)).collect();
+    Ok(Claimed { leases, is_contended: false })
 }
 
 pub(super) fn load(rows: &dyn Rows, lane: &Lane) -> Result<Option<Loaded>, StoreError> {
@@ -580,10 +594,34 @@ pub(super) fn held(
     connector: &ConnectorId,
     after: u64,
     limit: usize,
-) -> Result<Vec<EventRecord>, StoreError> {
+) -> Result<Vec<HeldEvent>, StoreError> {
     let prefix = Key::new(Table::Held).text(connector.as_str());
     let after = Key::new(Table::Held).text(connector.as_str()).number(after);
-    many(rows, &prefix, Some(&after), limit, |_, value| read(value))
+    many(rows, &prefix, Some(&after), limit, |key, value| Ok((number_at(key, prefix.0.len())?, read(value))))
+}
+
+fn offboarding(person: &PersonId) -> Key {
+    Key::new(Table::Offboardings).text(person.as_str())
+}
+
+pub(super) fn offboardings(
+    rows: &dyn Rows,
+    after: Option<&PersonId>,
+    limit: usize,
+) -> Result<Vec<(PersonId, u64)>, StoreError> {
+    let prefix = Key::new(Table::Offboardings);
+    let after = after.map(offboarding);
+    many(rows, &prefix, after.as_ref(), limit, |key, value| {
+        let person = key.strip_prefix(prefix.0.as_slice()).and_then(|key| key.strip_suffix(&[0]));
+        let person = person.and_then(|person| std::str::from_utf8(person).ok());
+        let person = person.ok_or_else(|| StoreError::unreadable("a key names nobody"))?;
+        Ok((PersonId::new(person).map_err(StoreError::unreadable)?, read(value)?))
+    })
+}
+
+pub(super) fn end_offboarding(rows: &mut dyn RowsMut, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+    let key = offboarding(person);
+    if one(rows, &key)? == Some(seq) { rows.remove(&key.0) } else { Ok(()) }
 }
 
 pub(super) fn next_due(

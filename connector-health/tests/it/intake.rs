@@ -71,7 +71,7 @@ fn an_unusual_burst_of_leavers_is_held_until_approved_and_those_accepted_never_a
         let later = at(11) + TimeDelta::hours(2);
         assert_eq!(outbox.accept(leaver(14), later).await.unwrap(), Accepted::Queued);
         outbox.reject(leaver(13).id(), "hr", "wrong file", later).await.unwrap();
-        assert_eq!(outbox.approve(&crm()).await.unwrap(), 9);
+        assert_eq!(outbox.approve(&crm()).await.unwrap().released, 9);
         work_out(&outbox, &connectors, later).await.unwrap();
         assert_eq!((active(4..13), active(13..14), active(14..20)), (0, 1, 5));
         assert_eq!(outbox.counts(&crm()).await.unwrap().held, 0);

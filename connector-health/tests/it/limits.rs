@@ -11,6 +11,7 @@ use connector_health::connector::{MemoryConnector, Mode};
 use connector_health::event::{Attribute, Changes, Lane};
 use connector_health::lane::{EventState, HOLDERS_MAX, LANE_BYTES_MAX, LANE_HELD_MAX, LANE_OPEN_MAX};
 use connector_health::monitor::FailureClass;
+use connector_health::offboarding::State;
 use connector_health::outbox::{AcceptError, Accepted, MassLeaverGuard, Options, Outbox};
 use connector_health::store::{MemoryStore, OutboxStore};
 use connector_health::{ConnectorId, Connectors, Event, EventId, Fleet, Thresholds, Tier};
@@ -282,7 +283,7 @@ fn leavers_of_one_person_that_are_held_are_bounded_and_the_last_one_remains() {
         let last = outbox.event(leaves(1, many).id()).await.unwrap().unwrap();
         assert!(matches!(last.state, EventState::Held { .. }), "{:?}", last.state);
         assert_eq!(application.accounts_of(&person(1)).len(), 1);
-        assert_eq!(outbox.approve(&crm()).await.unwrap(), u64::from(LANE_HELD_MAX));
+        assert_eq!(outbox.approve(&crm()).await.unwrap().released, u64::from(LANE_HELD_MAX));
         work_out(&outbox, &connectors, at(many)).await.unwrap();
         assert!(application.accounts_of(&person(1)).is_empty());
         events.push(joins(1, 0));
@@ -335,7 +336,7 @@ fn held_leavers_are_told_of_until_each_is_approved_or_rejected() {
         assert_eq!(tell(at(2)).await, [], "it is the same alert");
         outbox.reject(leaves(0, 1).id(), "hr", "wrong file", at(3)).await.unwrap();
         assert_eq!((fleet.health(at(3))[0].backlog.held, tell(at(3)).await), (5, vec![]));
-        assert_eq!(outbox.approve(&crm()).await.unwrap(), 5);
+        assert_eq!(outbox.approve(&crm()).await.unwrap().released, 5);
         let told = tell(at(4)).await;
         assert_eq!(told.len(), 1, "{told:?}");
         assert_eq!((told[0].state, told[0].event_type()), (AlertState::Resolved, "leavers.released"));
@@ -408,5 +409,45 @@ fn a_change_that_keeps_failing_for_one_person_is_told_though_all_others_go_well(
             assert_eq!(over.iter().map(|alert| alert.state).collect::<Vec<_>>(), [AlertState::Resolved]);
             assert_eq!(fleet.health(until)[0].tier, Tier::Healthy);
         }
+    });
+}
+
+/// Of three people who are held, what is stored of one cannot be read.
+pub(crate) async fn of_held_only_the_unreadable_stays<S: OutboxStore>(outbox: &Outbox<S>) {
+    let held = outbox.held(&crm(), 0, 10).await.unwrap();
+    let readable: Vec<bool> = held.iter().map(|(_, event)| event.is_ok()).collect();
+    assert_eq!(readable, [true, false, true]);
+    let after = outbox.held(&crm(), held[1].0, 10).await.unwrap();
+    assert_eq!(after.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [held[2].0]);
+    // Of whom something is missing, no record says that all is well; the others' do.
+    for number in [0, 2] {
+        let offboarding = outbox.offboarding(&person(number), at(60)).await.unwrap();
+        assert_eq!(offboarding.state, State::Open);
+        assert!(offboarding.systems[0].evidence.is_some());
+    }
+    assert!(outbox.offboarding(&person(1), at(60)).await.unwrap_err().is_of_lane());
+    let approved = outbox.approve(&crm()).await.unwrap();
+    assert_eq!((approved.released, approved.stuck), (2, vec![held[1].0]));
+    assert_eq!(outbox.counts(&crm()).await.unwrap().held, 1, "it is told of still");
+    let application = MemoryConnector::new();
+    let connectors = Connectors::new().with(crm(), application.clone());
+    work_out(outbox, &connectors, at(100)).await.unwrap();
+    for number in [0, 2] {
+        assert_eq!(outbox.offboarding(&person(number), at(200)).await.unwrap().state, State::Complete);
+    }
+}
+
+#[test]
+fn a_held_leaver_that_cannot_be_read_keeps_no_other_held() {
+    run(async {
+        let guard = MassLeaverGuard { leavers_max: 0, always_allowed: 0, ..MassLeaverGuard::default() };
+        let store = MemoryStore::new();
+        let outbox = Outbox::open_with(store.clone(), Options::default().guard(guard)).await.unwrap();
+        for number in 0..3 {
+            outbox.accept(joins(number, 1), at(1)).await.unwrap();
+            assert_eq!(outbox.accept(leaves(number, 50), at(50)).await.unwrap(), Accepted::Held);
+        }
+        store.spoil_held(outbox.held(&crm(), 0, 10).await.unwrap()[1].1.as_ref().unwrap());
+        of_held_only_the_unreadable_stays(&outbox).await;
     });
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Memory};
 use chrono::{DateTime, Utc};
 use connector_health::event::{Lane, Order};
 use connector_health::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
-use connector_health::store::{Batch, Claim, Committed, Cut, Lease, Loaded, OutboxStore, StoreError};
+use connector_health::store::{
+    Batch, Claim, Claimed, Committed, Cut, HeldEvent, Loaded, OutboxStore, StoreError,
+};
 use connector_health::{ConnectorId, EventId, PersonId};
 
 /// A store of a process that dies at a commit. Clones die together.
@@ -60,7 +62,7 @@ impl<S: OutboxStore> OutboxStore for Mortal<S> {
         if self.cut == Some(Cut::After(number)) { Err(self.die()) } else { Ok(done) }
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
         self.living()?.claim(claim).await
     }
 
@@ -141,11 +143,31 @@ impl<S: OutboxStore> OutboxStore for Mortal<S> {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, StoreError> {
+    ) -> Result<Vec<HeldEvent>, StoreError> {
         self.living()?.held(connector, after, limit).await
     }
 
-    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.living()?.next_due(connector).await
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        self.living()?.offboardings(after, limit).await
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        self.living()?.end_offboarding(person, seq).await
+    }
+
+    async fn next_due(
+        &self,
+        connector: &ConnectorId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.living()?.next_due(connector, now).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
     }
 }

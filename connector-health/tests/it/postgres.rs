@@ -1,5 +1,6 @@
 //! The outbox in a real PostgreSQL, alone and shared.
 
+mod faults;
 mod killed;
 mod store;
 mod workers;
@@ -37,7 +38,18 @@ impl Database {
         self.server.sql(&self.name, sql).unwrap()
     }
 
+    /// Refused or not.
+    pub(crate) fn try_sql(&self, sql: &str) -> Result<String, testbed::Error> {
+        self.server.sql(&self.name, sql)
+    }
+
+    /// For virtual time.
     pub(crate) fn options(&self) -> PostgresOptions {
+        self.options_as_served().dangerously_lease_by_caller()
+    }
+
+    /// As whoever uses it has them.
+    pub(crate) fn options_as_served(&self) -> PostgresOptions {
         PostgresOptions::new(&self.url).unwrap()
     }
 

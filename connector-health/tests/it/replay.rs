@@ -391,7 +391,7 @@ fn a_clock_that_goes_back_delays_and_does_not_spin() {
             until: later,
             limit: 1,
         };
-        assert_eq!(outbox.store().claim(claim).await.unwrap().len(), 1);
+        assert_eq!(outbox.store().claim(claim).await.unwrap().leases.len(), 1);
         outbox.store().release(7).await.unwrap();
         let worked = outbox.work(&connectors, at(90)).await.unwrap();
         assert_eq!((worked.delivered, worked.next_at), (0, Some(at(105))));

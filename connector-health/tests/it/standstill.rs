@@ -125,7 +125,7 @@ fn of_two_who_judge_a_held_leaver_one_finds_it_judged() {
         let crm = crm();
         let (approved, rejected) =
             tokio::join!(outbox.approve(&crm), outbox.reject(leaves.id(), "hr", "wrong", at(3)));
-        let is_rejected = match (approved.unwrap(), rejected) {
+        let is_rejected = match (approved.unwrap().released, rejected) {
             (1, Err(OutboxError::NoSuchEvent(_))) => false,
             (0, Ok(())) => true,
             other => panic!("both were taken: {other:?}"),

@@ -67,7 +67,7 @@ fn leavers_go_out_though_what_is_stored_of_their_connector_cannot_be_read() {
         let outbox = Outbox::open_with(store.restart(), with(options())).await.unwrap();
         let all = outbox.accept_all((2..6).map(leaves).collect(), at(200)).await;
         assert!(all.iter().all(|one| matches!(one, Ok(Accepted::Held))), "{all:?}");
-        assert_eq!(outbox.approve(&crm()).await.unwrap(), 4);
+        assert_eq!(outbox.approve(&crm()).await.unwrap().released, 4);
         work_out(&outbox, &connectors, at(200)).await.unwrap();
         let active = |number| {
             let accounts = application.accounts_of(&person(number));

@@ -27,6 +27,8 @@ use crate::people::{self, Happening, Kind, Person};
 
 /// Largest body of a request.
 const BODY_BYTES_MAX: usize = 16 << 20;
+/// Seconds after which a request may come again that could not be served now.
+const AGAIN_AFTER_S: &str = "5";
 
 const OPENAPI: &str = include_str!("../web/openapi.json");
 
@@ -118,7 +120,11 @@ async fn harden(request: Request, next: Next) -> Response {
 }
 
 fn shown(status: StatusCode, body: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    let mut answer = (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(AGAIN_AFTER_S));
+    }
+    answer
 }
 
 pub(crate) fn said(status: StatusCode, message: impl Into<String>) -> Response {
@@ -131,9 +137,18 @@ pub(crate) fn failed(error: &dyn std::fmt::Display) -> Response {
     said(StatusCode::INTERNAL_SERVER_ERROR, "the provisioner failed; its log says why")
 }
 
+/// The database of the outbox is away: the same may go well in a while.
+fn come_again(error: &dyn std::fmt::Display) -> Response {
+    crate::say(&format!("a request has to come again: {error}"));
+    said(StatusCode::SERVICE_UNAVAILABLE, "the database of the outbox cannot be reached: again later")
+}
+
 impl IntoResponse for EngineError {
     fn into_response(self) -> Response {
-        failed(&self)
+        match self.is_retryable() {
+            true => come_again(&self),
+            false => failed(&self),
+        }
     }
 }
 
@@ -166,7 +181,7 @@ pub(crate) async fn taken(engine: &Arc<Engine>, body: &[u8], at: Option<DateTime
     let all = all.await.unwrap_or_else(|error| Err(EngineError::Broken(error.to_string())));
     let answers = match all {
         Ok(answers) => answers,
-        Err(error) => return failed(&error),
+        Err(error) => return error.into_response(),
     };
     let mut is_transient = false;
     for (number, answer) in answers.into_iter().enumerate() {
@@ -182,6 +197,7 @@ pub(crate) async fn taken(engine: &Arc<Engine>, body: &[u8], at: Option<DateTime
             Err(TakeError::Mistake(mistake)) => {
                 refused.push(json!({"line": number + 1, "message": mistake.to_string()}));
             }
+            Err(error @ TakeError::Unreachable(_)) => return come_again(&error),
             Err(error @ TakeError::Failed(_)) => return failed(&error),
         }
     }
@@ -197,7 +213,7 @@ pub(crate) async fn taken(engine: &Arc<Engine>, body: &[u8], at: Option<DateTime
 async fn alerts(State(engine): State<Arc<Engine>>) -> Response {
     let alerts = match engine.alerts().await {
         Ok(alerts) => alerts,
-        Err(error) => return failed(&error),
+        Err(error) => return error.into_response(),
     };
     match serde_json::to_value(alerts) {
         Ok(alerts) => shown(StatusCode::OK, &alerts),
@@ -209,8 +225,8 @@ async fn status(State(engine): State<Arc<Engine>>) -> Result<Response, EngineErr
     Ok(shown(StatusCode::OK, &engine.status().await?))
 }
 
-async fn offboardings(State(engine): State<Arc<Engine>>) -> Response {
-    shown(StatusCode::OK, &json!({"open": engine.open_leavers()}))
+async fn offboardings(State(engine): State<Arc<Engine>>) -> Result<Response, EngineError> {
+    Ok(shown(StatusCode::OK, &json!({"open": engine.open_leavers().await?})))
 }
 
 #[derive(Deserialize)]
@@ -261,6 +277,7 @@ async fn offboard(State(engine): State<Arc<Engine>>, Path(person): Path<String>)
                 Err(error) => failed(&error),
             }
         }
+        Err(error @ TakeError::Unreachable(_)) => come_again(&error),
         Err(error) if error.is_transient() => said(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         Err(TakeError::Mistake(mistake)) => said(StatusCode::UNPROCESSABLE_ENTITY, mistake.to_string()),
         Err(error) => failed(&error),
@@ -289,7 +306,7 @@ async fn approve(
         return Ok(said(StatusCode::NOT_FOUND, "there is no such connector"));
     };
     let approved = engine.approve(&connector).await?;
-    Ok(shown(StatusCode::OK, &json!({"approved": approved})))
+    Ok(shown(StatusCode::OK, &json!({"approved": approved.released, "stuck": approved.stuck.len()})))
 }
 
 async fn approve_source(

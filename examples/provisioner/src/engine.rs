@@ -29,7 +29,7 @@ use connector_health::observe::{Attempted, Cycle, Gate, Observer, Stuck};
 use connector_health::offboarding::{Offboarding, State, Status, System};
 use connector_health::outbox::{MassLeaverGuard, Options, OutboxError, Worked};
 use connector_health::sod::SodRules;
-use connector_health::store::StoreError;
+use connector_health::store::{OutboxStore as _, StoreError};
 use connector_health::{ConnectorId, Fleet, Observation, Outbox, PersonId};
 use data_encoding::HEXLOWER;
 use futures::future::try_join_all;
@@ -42,7 +42,7 @@ use crate::files;
 use crate::store::{OUTBOX, Place, Store, causes};
 use charts::Charts;
 pub(crate) use intake::TakeError;
-use ledger::{AlertHistory, FileAlerts, OpenLeavers};
+use ledger::{AlertHistory, FileAlerts};
 use notices::Notice;
 pub(crate) use reconcile::Apply;
 pub(crate) use reviews::{Form, Plan, Recurring, Refused, Which, waits};
@@ -51,10 +51,13 @@ pub(crate) use reviews::{Form, Plan, Recurring, Refused, Which, waits};
 const WAITED_LONG: TimeDelta = TimeDelta::seconds(1);
 /// How often health is written down where no alert asks for it.
 const KEEP_EVERY: TimeDelta = TimeDelta::seconds(1);
-/// Time between two looks at all leavers, where other services share the outbox.
+/// Time between two looks at all open offboardings, where other services share the outbox: of those that ended elsewhere, or whose
+/// service has died.
 const LOOK_AT_ALL_EVERY: TimeDelta = TimeDelta::seconds(30);
 /// Longest time between two looks at what is due, whatever is known of it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The same where other services accept events for the same outbox.
+const LOOK_EVERY_SHARED: Duration = Duration::from_secs(1);
 
 /// Most bytes of one list in the audit trail; of a longer one its beginning and its hash are kept.
 const LIST_BYTES_MAX: usize = 16 * 1024;
@@ -85,13 +88,12 @@ pub(crate) struct Engine {
     fleet: Arc<Fleet>,
     charts: Arc<Charts>,
     settled: Settled,
-    /// When all open leavers were looked at, where others may settle them as well.
-    looked_at: Option<Mutex<DateTime<Utc>>>,
+    /// When all open offboardings were looked at; not since something went wrong.
+    looked_at: Mutex<Option<DateTime<Utc>>>,
     connectors: Connectors,
     desk: AlertDesk<FileAlerts>,
     history: Mutex<AlertHistory>,
     untold: tokio::sync::Mutex<Untold>,
-    leavers: OpenLeavers,
     audit: AuditLog,
     fleet_file: PathBuf,
     kept_at: Mutex<Option<DateTime<Utc>>>,
@@ -114,6 +116,8 @@ pub(crate) struct Engine {
 pub(crate) enum EngineError {
     #[error("the outbox: {}", causes(.0))]
     Outbox(#[from] OutboxError),
+    #[error("the outbox: {}", causes(.0))]
+    Accept(Arc<OutboxError>),
     #[error("the outbox: {}", causes(.0))]
     Store(#[from] StoreError),
     #[error("what is known of {0} cannot be read")]
@@ -147,6 +151,7 @@ impl EngineError {
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Outbox(error) => error.is_retryable(),
+            Self::Accept(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
             // Others have all file descriptors, and will give some back.
             Self::File { source, .. } => files::is_scarce(source),
@@ -235,7 +240,6 @@ impl Engine {
                 charts: Arc::clone(&charts),
                 settled: Arc::clone(&settled),
             });
-        let looked_at = matches!(place, Place::Postgres(_)).then(|| Mutex::new(now));
         let outbox = Outbox::open_with(place.open().await?, options).await?;
         let desk =
             AlertDesk::open(FileAlerts::open(dir.join("alerts-pending.json"))?, settings.sinks, now).await?;
@@ -244,12 +248,11 @@ impl Engine {
             fleet,
             charts,
             settled,
-            looked_at,
+            looked_at: Mutex::default(),
             connectors,
             desk,
             history: Mutex::new(AlertHistory::open(dir.join("alerts.json"))?),
             untold: tokio::sync::Mutex::default(),
-            leavers: OpenLeavers::open(dir.join("leavers.jsonl"))?,
             audit,
             fleet_file,
             kept_at: Mutex::new(None),
@@ -301,8 +304,8 @@ impl Engine {
     }
 
     async fn work(&self) -> Result<(), EngineError> {
-        // Whatever an earlier run did not come to.
-        self.close_offboardings(self.leavers.all(), Utc::now()).await?;
+        // What others accept is known when it is looked for.
+        let look_every = if self.outbox.store().is_shared() { LOOK_EVERY_SHARED } else { LOOK_EVERY };
         while !self.stopping.load(Ordering::Acquire) {
             let (worked, now) = match self.pass().await {
                 Ok(worked) => (worked, Utc::now()),
@@ -320,7 +323,7 @@ impl Engine {
             let due = worked.next_at.map_or(deadline, |next| next.min(deadline));
             let wait = due.signed_duration_since(Utc::now()).to_std().unwrap_or_default();
             // A pass that could do nothing is not repeated at once.
-            let wait = wait.clamp(Duration::from_millis(20), LOOK_EVERY);
+            let wait = wait.clamp(Duration::from_millis(20), look_every);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.wake.notified() => {}
@@ -333,26 +336,39 @@ impl Engine {
         let worked = self.outbox.work(&self.connectors, Utc::now()).await?;
         let now = Utc::now();
         self.tell(now).await?;
-        let lock = || self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let settled = std::mem::take(&mut *lock());
-        let closed = self.close_offboardings(self.to_close(&settled, now), now).await;
+        let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+        let closed = self.close_offboardings(&settled, now).await;
         if closed.is_err() {
             // They are looked at again when the database is back.
-            lock().extend(settled);
+            *self.looked_at() = None;
         }
         closed.map(|()| worked)
     }
 
-    /// Whose offboarding may be over. What a service with the same database has settled is not told here: now and then, all are looked
-    /// at.
-    fn to_close(&self, settled: &BTreeSet<PersonId>, now: DateTime<Utc>) -> BTreeSet<PersonId> {
-        let Some(looked_at) = &self.looked_at else { return self.leavers.among(settled.clone()) };
-        let mut looked_at = looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.signed_duration_since(*looked_at) < LOOK_AT_ALL_EVERY {
-            return self.leavers.among(settled.clone());
+    fn looked_at(&self) -> MutexGuard<'_, Option<DateTime<Utc>>> {
+        self.looked_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose offboarding may be over, with the number of the event that said so last: those who are settled here; now and then, and at
+    /// first, all.
+    async fn to_close(
+        &self,
+        settled: &BTreeSet<PersonId>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<(PersonId, u64)>, EngineError> {
+        let is_shared = self.outbox.store().is_shared();
+        let is_due = |at: DateTime<Utc>| is_shared && now.signed_duration_since(at) >= LOOK_AT_ALL_EVERY;
+        let is_all = self.looked_at().is_none_or(is_due);
+        if settled.is_empty() && !is_all {
+            return Ok(Vec::new());
         }
-        *looked_at = now;
-        self.leavers.all()
+        let mut open = self.outbox.open_offboardings().await?;
+        if is_all {
+            *self.looked_at() = Some(now);
+        } else {
+            open.retain(|(person, _)| settled.contains(person));
+        }
+        Ok(open)
     }
 
     /// Delivers alerts until dropped: apart from the work, which must not wait for a webhook.
@@ -385,14 +401,15 @@ impl Engine {
         Ok(())
     }
 
-    /// One entry in the audit trail for each of these offboardings that is over, listing every system with its time.
+    /// One entry in the audit trail for each of these offboardings that is over, listing every system with its time. Of services that
+    /// share an outbox, whichever comes first writes it; where two do so at once, theirs have the same `correlation_id`.
     async fn close_offboardings(
         &self,
-        people: BTreeSet<PersonId>,
+        settled: &BTreeSet<PersonId>,
         now: DateTime<Utc>,
     ) -> Result<(), EngineError> {
         let (mut over, mut entries) = (Vec::new(), Vec::new());
-        for person in people {
+        for (person, seq) in self.to_close(settled, now).await? {
             let offboarding = match self.offboarding(&person).await {
                 Ok(offboarding) => offboarding,
                 // Theirs stays open; the others' end.
@@ -428,14 +445,19 @@ impl Engine {
             let entry = Entry::new(event_type)
                 .target(person.as_str())
                 .outcome("success")
+                .field("correlation_id", format!("offboarding-{seq}"))
                 .field("effective_at", offboarding.effective_at.map(rfc3339))
                 .field("completed_at", offboarding.completed_at.map(rfc3339))
                 .field("systems", capped(&systems));
             entries.push(entry.timestamp(now));
-            over.push(person);
+            over.push((person, seq));
         }
+        // Ended after it is on record: whoever dies in between leaves it to the next one.
         try_join_all(entries.into_iter().map(|entry| self.record(entry))).await?;
-        self.leavers.remove(&over)
+        for (person, seq) in over {
+            self.outbox.end_offboarding(&person, seq).await?;
+        }
+        Ok(())
     }
 
     /// Everything about somebody's leaving. Who could not be taken out because nothing went to an application has its outage as the reason.
@@ -484,8 +506,8 @@ impl Engine {
     }
 
     /// Those who left and are not confirmed to be out everywhere.
-    pub(crate) fn open_leavers(&self) -> BTreeSet<PersonId> {
-        self.leavers.all()
+    pub(crate) async fn open_leavers(&self) -> Result<BTreeSet<PersonId>, EngineError> {
+        Ok(self.outbox.open_offboardings().await?.into_iter().map(|(person, _)| person).collect())
     }
 
     async fn record_event(&self, event: &impl Serialize) -> Result<(), EngineError> {

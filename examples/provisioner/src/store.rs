@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use connector_health::event::{Lane, Order};
 use connector_health::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord, QueueCounts};
 use connector_health::store::{
-    Batch, Claim, Committed, Lease, Loaded, OutboxStore, PostgresOptions, PostgresStore, StoreError,
+    Batch, Claim, Claimed, Committed, HeldEvent, Loaded, OutboxStore, PostgresOptions, PostgresStore,
+    StoreError,
 };
 use connector_health::{ConnectorId, EventId, PersonId, RedbStore};
 
@@ -70,7 +71,7 @@ impl OutboxStore for Store {
         either!(self.commit(batches))
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
         either!(self.claim(claim))
     }
 
@@ -148,11 +149,34 @@ impl OutboxStore for Store {
         connector: &ConnectorId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<EventRecord>, StoreError> {
+    ) -> Result<Vec<HeldEvent>, StoreError> {
         either!(self.held(connector, after, limit))
     }
 
-    async fn next_due(&self, connector: &ConnectorId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        either!(self.next_due(connector))
+    async fn offboardings(
+        &self,
+        after: Option<&PersonId>,
+        limit: usize,
+    ) -> Result<Vec<(PersonId, u64)>, StoreError> {
+        either!(self.offboardings(after, limit))
+    }
+
+    async fn end_offboarding(&self, person: &PersonId, seq: u64) -> Result<(), StoreError> {
+        either!(self.end_offboarding(person, seq))
+    }
+
+    async fn next_due(
+        &self,
+        connector: &ConnectorId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        either!(self.next_due(connector, now))
+    }
+
+    fn is_shared(&self) -> bool {
+        match self {
+            Self::File(store) => store.is_shared(),
+            Self::Postgres(store) => store.is_shared(),
+        }
     }
 }

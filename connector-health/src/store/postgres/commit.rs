@@ -8,11 +8,12 @@ use serde::Serialize;
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{IsolationLevel, Row};
 
-use super::plan::{Plan, Stored, plan};
+use super::plan::{Plan, Stored, Unreadable, plan};
+use super::schema::FORMAT;
 use super::session::{Fault, Tries, give_back, params};
 use super::{Shared, State, lane_of, parse, subject_of};
 use crate::event::{Lane, Order};
-use crate::id::{ConnectorId, EventId};
+use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{ConnectorRecord, LaneRecord, QueueCounts};
 use crate::store::rows::{order_key, time_key};
 use crate::store::{Batch, Committed, StoreError};
@@ -96,16 +97,20 @@ impl Shared {
     ) -> Result<Vec<Committed>, Broken> {
         let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start();
         let statements = Statements { shared: self, transaction: self.sessions.within(begin).await? };
-        const SQL: &str = "INSERT INTO writers (id, commits) VALUES ($1, $2)
+        // Whoever changes the tables waits for this transaction, or this one sees that they were changed.
+        const SQL: &str = "INSERT INTO writers (id, commits)
+            SELECT $1::uuid, $2::bigint WHERE (SELECT expect_format($3))
             ON CONFLICT (id) DO UPDATE SET commits = excluded.commits, seen_at = now()";
-        statements.run(SQL, &[&self.writer, &number]).await?;
+        statements.run(SQL, &[&self.writer, &number, &FORMAT]).await?;
         let mut stored = statements.lock(batches).await?;
         let plan = plan(&mut stored, batches);
         statements.write(&plan, self.part).await?;
         match self.sessions.within(statements.transaction.commit()).await {
             Ok(()) => Ok(plan.done),
             // It says that it did not.
-            Err(fault @ (Fault::Collided(_) | Fault::Refused { .. })) => Err(Broken::Before(fault)),
+            Err(fault @ (Fault::Collided(_) | Fault::Refused { .. } | Fault::OtherFormat(_))) => {
+                Err(Broken::Before(fault))
+            }
             Err(fault) => Err(Broken::Commit(fault, plan.done)),
         }
     }
@@ -137,13 +142,14 @@ impl Statements<'_> {
     /// their place.
     async fn lock(&self, batches: &[Batch]) -> Result<Stored, Broken> {
         // Asked one after the other, without waiting for the answers in between.
-        let ((lanes, bad_lanes), leases, (connectors, bad_connectors), places) = try_join!(
+        let ((lanes, bad_lanes), leases, (connectors, bad_connectors), (places, bad_events)) = try_join!(
             self.lock_lanes(batches),
             self.lock_leases(batches),
             self.lock_connectors(batches),
             self.read_places(batches),
         )?;
-        Ok(Stored { lanes, leases, connectors, places, unreadable: (bad_lanes, bad_connectors) })
+        let unreadable = Unreadable { lanes: bad_lanes, connectors: bad_connectors, events: bad_events };
+        Ok(Stored { lanes, leases, connectors, places, unreadable })
     }
 
     /// Those that are there, and those that cannot be read.
@@ -205,8 +211,11 @@ impl Statements<'_> {
         Ok((known, unreadable))
     }
 
-    async fn read_places(&self, batches: &[Batch]) -> Result<HashMap<EventId, (Lane, Vec<u8>)>, Broken> {
-        let mut known = HashMap::new();
+    async fn read_places(
+        &self,
+        batches: &[Batch],
+    ) -> Result<(HashMap<EventId, (Lane, Vec<u8>)>, HashSet<EventId>), Broken> {
+        let (mut known, mut unreadable) = (HashMap::new(), HashSet::new());
         let ids: Vec<_> =
             batches.iter().flat_map(|batch| &batch.events).map(|event| event.event.id().as_str()).collect();
         if !ids.is_empty() {
@@ -214,16 +223,20 @@ impl Statements<'_> {
             for row in self.rows(SQL, &[&ids]).await? {
                 let (id, sort): (&str, &[u8]) = (column(&row, 2)?, column(&row, 3)?);
                 let id = EventId::new(id).map_err(StoreError::unreadable)?;
-                known.insert(id, (lane_of(&row, 0, 1)?, sort.to_vec()));
+                match lane_of(&row, 0, 1) {
+                    Ok(lane) => drop(known.insert(id, (lane, sort.to_vec()))),
+                    Err(_) => drop(unreadable.insert(id)),
+                }
             }
         }
-        Ok(known)
+        Ok((known, unreadable))
     }
 
     async fn write(&self, plan: &Plan, part: i16) -> Result<(), Broken> {
         try_join!(
             self.write_lanes(plan),
             self.write_events(plan),
+            self.write_offboardings(plan),
             self.write_attempts(plan),
             self.write_connectors(plan),
             self.write_holds(plan),
@@ -331,6 +344,18 @@ impl Statements<'_> {
             let params: [&(dyn ToSql + Sync); 7] =
                 [&ids, &connectors, &subjects, &sort, &seq, &states, &records];
             all(some.len(), self.run(SQL, &params).await?)?;
+        }
+        Ok(())
+    }
+
+    async fn write_offboardings(&self, plan: &Plan) -> Result<(), Broken> {
+        const SQL: &str =
+            "INSERT INTO offboardings AS o (person, seq) SELECT * FROM unnest($1::text[], $2::bigint[])
+            ON CONFLICT (person) DO UPDATE SET seq = excluded.seq WHERE o.seq < excluded.seq";
+        if !plan.left.is_empty() {
+            let people: Vec<_> = plan.left.keys().map(PersonId::as_str).collect();
+            let seqs = plan.left.values().map(|seq| number(*seq)).collect::<Result<Vec<_>, _>>()?;
+            self.run(SQL, &[&people, &seqs]).await?;
         }
         Ok(())
     }

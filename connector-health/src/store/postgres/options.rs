@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// Most bytes of a schema's name.
 const SCHEMA_BYTES_MAX: usize = 63;
@@ -48,6 +48,7 @@ pub struct PostgresOptions {
     pub(super) connections: usize,
     pub(super) statement_timeout: Duration,
     pub(super) clock_skew_max: Duration,
+    pub(super) leases_are_callers: bool,
     roots_pem: Option<String>,
     is_clear_accepted: bool,
 }
@@ -64,8 +65,11 @@ impl fmt::Debug for PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// From a connection string as libpq has them: `postgres://user@db.example.org/provisioning?target_session_attrs=read-write`.
-    /// `sslmode=verify-full`, `verify-ca` and `require` are one and the same here: the certificate is always checked.
+    /// From a connection string as libpq has them: `postgres://user@db1.example.org,db2.example.org/provisioning`. `sslmode=verify-full`,
+    /// `verify-ca` and `require` are one and the same here: the certificate is always checked. `target_session_attrs` is always
+    /// `read-write`: a standby is no place for an outbox. Unless the string says otherwise, a peer that is gone is noticed after 30 s
+    /// of silence (`keepalives_idle`, `keepalives_interval`, `keepalives_retries`), or 15 s after something was sent
+    /// (`tcp_user_timeout`, Linux).
     ///
     /// # Errors
     /// Where it cannot be read.
@@ -88,12 +92,27 @@ impl PostgresOptions {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let says = |name: &str| parameters.split('&').any(|parameter| parameter.starts_with(name));
+        if !says("keepalives_idle=") {
+            config.keepalives_idle(KEEPALIVES_IDLE);
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(KEEPALIVES_INTERVAL);
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(KEEPALIVES_RETRIES);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(TCP_USER_TIMEOUT);
+        }
         Ok(Self {
             config,
             schema: "connector_health".to_owned(),
             connections: 8,
             statement_timeout: Duration::from_secs(30),
             clock_skew_max: Duration::from_secs(30),
+            leases_are_callers: false,
             roots_pem: None,
             is_clear_accepted: false,
         })
@@ -138,11 +157,19 @@ impl PostgresOptions {
         Self { statement_timeout: timeout.max(Duration::from_millis(1)), ..self }
     }
 
-    /// How far this machine's clock may be from the server's (30 s). Leases are by the clocks of workers: where these differ by more
-    /// than a part of a lease, two would work on one lane.
+    /// How far this machine's clock may be from the server's (30 s), looked at for each new connection. Leases are by the database's
+    /// clock. What differs between workers is when something is due that was put off, and until when a create that was not answered
+    /// may still be carried out: up to twice as much.
     #[must_use]
     pub fn clock_skew_max(self, skew: Duration) -> Self {
         Self { clock_skew_max: skew, ..self }
+    }
+
+    /// Has leases be by [`Claim::now`](crate::store::Claim::now) instead of the database's clock, for tests in virtual time. Two workers
+    /// whose clocks differ would work on one lane.
+    #[must_use]
+    pub fn dangerously_lease_by_caller(self) -> Self {
+        Self { leases_are_callers: true, ..self }
     }
 
     /// Authorities that the server's certificate may come from, as PEM, in place of those that this machine trusts.
@@ -214,3 +241,29 @@ fn is_here(host: &str) -> bool {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVES_RETRIES: u32 = 3;
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_gone_is_noticed_and_a_standby_is_refused_whatever_the_string_says() {
+        let config = |string: &str| PostgresOptions::new(string).unwrap().config;
+        let usual = config("postgres://me@db/outbox?target_session_attrs=any");
+        assert_eq!(usual.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert!(usual.get_keepalives());
+        assert_eq!(usual.get_keepalives_idle(), KEEPALIVES_IDLE);
+        assert_eq!(usual.get_keepalives_interval(), Some(KEEPALIVES_INTERVAL));
+        assert_eq!(usual.get_keepalives_retries(), Some(KEEPALIVES_RETRIES));
+        assert_eq!(usual.get_tcp_user_timeout(), Some(&TCP_USER_TIMEOUT));
+        let other =
+            config("postgres://me@db/outbox?keepalives_idle=7200&tcp_user_timeout=60&keepalives_retries=9");
+        assert_eq!(other.get_keepalives_idle(), Duration::from_secs(7200));
+        assert_eq!(other.get_keepalives_retries(), Some(9));
+        assert_eq!(other.get_tcp_user_timeout(), Some(&Duration::from_secs(60)));
+    }
+}

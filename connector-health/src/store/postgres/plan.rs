@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::event::Lane;
-use crate::id::{ConnectorId, EventId};
+use crate::event::{Lane, Subject};
+use crate::id::{ConnectorId, EventId, PersonId};
 use crate::lane::{Attempt, ConnectorRecord, EventRecord, LaneRecord};
 use crate::store::rows::order_key;
 use crate::store::{Batch, Committed, Lease};
@@ -17,8 +17,15 @@ pub(super) struct Stored {
     pub(super) connectors: HashMap<ConnectorId, ConnectorRecord>,
     /// Lanes of events, and their places as [`order_key`] has them.
     pub(super) places: HashMap<EventId, (Lane, Vec<u8>)>,
-    /// Lanes and connectors whose records cannot be read.
-    pub(super) unreadable: (HashSet<Lane>, HashSet<ConnectorId>),
+    pub(super) unreadable: Unreadable,
+}
+
+/// What is stored and cannot be read.
+#[derive(Default)]
+pub(super) struct Unreadable {
+    pub(super) lanes: HashSet<Lane>,
+    pub(super) connectors: HashSet<ConnectorId>,
+    pub(super) events: HashSet<EventId>,
 }
 
 /// A record as it was and as it is to be.
@@ -36,6 +43,8 @@ pub(super) struct Plan {
     pub(super) attempts: BTreeMap<(u64, u32), Attempt>,
     pub(super) connectors: BTreeMap<ConnectorId, Change<ConnectorRecord>>,
     pub(super) released: Vec<Lease>,
+    /// People who are newly said to leave, and the number of the event that says so.
+    pub(super) left: BTreeMap<PersonId, u64>,
 }
 
 /// Takes batches one after the other, each whole or not at all.
@@ -55,9 +64,10 @@ fn judge(stored: &Stored, batch: &Batch) -> Committed {
     if batch.under.as_ref().is_some_and(|lease| stored.leases.get(&lease.lane) != Some(&lease.token)) {
         return Committed::LeaseLost;
     }
-    let (lanes, connectors) = &stored.unreadable;
-    if batch.lanes.iter().any(|lane| lanes.contains(&lane.lane))
-        || batch.connectors.iter().any(|connector| connectors.contains(&connector.connector))
+    let unreadable = &stored.unreadable;
+    if batch.lanes.iter().any(|lane| unreadable.lanes.contains(&lane.lane))
+        || batch.connectors.iter().any(|connector| unreadable.connectors.contains(&connector.connector))
+        || batch.events.iter().any(|event| unreadable.events.contains(event.event.id()))
     {
         return Committed::Unreadable;
     }
@@ -78,7 +88,15 @@ fn judge(stored: &Stored, batch: &Batch) -> Committed {
 fn take(stored: &mut Stored, batch: &Batch, plan: &mut Plan) {
     for event in &batch.events {
         let place = (event.event.lane().clone(), order_key(event.order));
-        stored.places.insert(event.event.id().clone(), place);
+        let is_new = stored.places.insert(event.event.id().clone(), place).is_none();
+        if let Subject::Person(person) = &event.event.lane().subject
+            && is_new
+            && event.is_deprovision()
+            && !event.state.is_closed()
+        {
+            let last = plan.left.entry(person.clone()).or_default();
+            *last = event.order.seq.max(*last);
+        }
         plan.events.insert(event.event.id().clone(), event.clone());
     }
     for lane in &batch.lanes {

@@ -1,5 +1,7 @@
 //! The tables, made and brought up to date by whoever comes first.
 
+use std::time::Duration;
+
 use deadpool_postgres::Transaction;
 
 use super::session::Fault;
@@ -8,7 +10,8 @@ use super::session::Fault;
 const LOCKS: i32 = 0x6368_6f62;
 
 /// What each version adds to the one before.
-const MIGRATIONS: &[&str] = &[r#"
+const MIGRATIONS: &[&str] = &[
+    r#"
     -- Texts are compared byte by byte. Times and places are bytes in the order of time: eight of seconds, four of
     -- nanoseconds, and for a place eight of the event's number.
     CREATE TABLE lanes (
@@ -101,42 +104,90 @@ const MIGRATIONS: &[&str] = &[r#"
         commits bigint NOT NULL,
         seen_at timestamptz NOT NULL DEFAULT now()
     ) WITH (fillfactor = 50);
-"#];
+"#,
+    r#"
+    -- Leases are by the clock of the database.
+    DELETE FROM leases;
+    ALTER TABLE leases DROP COLUMN until;
+    ALTER TABLE leases ADD COLUMN until timestamptz NOT NULL;
+
+    -- Whatever writes says which format it knows. Who reads `migrations` keeps it from changing until its transaction ends.
+    CREATE FUNCTION expect_format(known integer) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+        DECLARE
+            is_now integer;
+        BEGIN
+            SELECT max(version) INTO is_now FROM migrations;
+            IF is_now IS DISTINCT FROM known THEN
+                RAISE EXCEPTION USING ERRCODE = 'CHF01', MESSAGE = coalesce(is_now, 0)::text;
+            END IF;
+            RETURN true;
+        END $$;
+
+    -- Those who were said to leave, by the event that said so last, until somebody ends their offboarding.
+    CREATE TABLE offboardings (
+        person text COLLATE "C" PRIMARY KEY CHECK (person <> ''),
+        seq bigint NOT NULL CHECK (seq >= 0)
+    ) WITH (autovacuum_vacuum_scale_factor = 0.02);
+    INSERT INTO offboardings
+        SELECT substr(subject, 2), max(seq) FROM events
+        WHERE subject LIKE 'p_%' AND state <> 1 AND record LIKE '%"intent":"deprovision"%' GROUP BY subject;
+
+    -- Nothing that a worker could not read, as far as a column can say so.
+    ALTER TABLE lanes
+        ADD CHECK (subject ~ '^[pg].' AND connector <> ''),
+        ADD CHECK (octet_length(sort) = 20),
+        ADD CHECK (octet_length(due) = 12),
+        ADD CHECK (octet_length(oldest) = 12);
+    ALTER TABLE events ADD CHECK (subject ~ '^[pg].' AND connector <> ''), ADD CHECK (octet_length(sort) = 20);
+    ALTER TABLE holds ADD CHECK (subject ~ '^[pg].' AND connector <> '');
+"#,
+];
+
+/// The version of the tables that this program knows.
+pub(super) const FORMAT: i32 = MIGRATIONS.len() as i32;
+/// What a statement fails with that knows other tables than there are; its message is their version.
+pub(super) const OTHER_FORMAT: &str = "CHF01";
+/// Longest time that tables are brought up to date in.
+pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Makes what is missing, or refuses what is newer. `schema` has been checked to be a plain name.
-pub(super) async fn migrate(transaction: &Transaction<'_>, schema: &str) -> Result<(), SchemaFault> {
+pub(super) async fn migrate(transaction: &Transaction<'_>, schema: &str) -> Result<(), Fault> {
+    // A table that is changed is locked for everybody: whoever waits for that lock must not keep others from theirs for long.
+    let timeout_ms = MIGRATION_TIMEOUT.as_millis();
+    let timeouts = format!("SET LOCAL statement_timeout = {timeout_ms}; SET LOCAL lock_timeout = '5s'");
+    transaction.batch_execute(&timeouts).await?;
+    // Whoever finds all as it should be needs no right to change anything.
+    if is_there(transaction, schema).await? && version(transaction).await? == FORMAT {
+        return Ok(());
+    }
     // Several who start at once do so one after the other.
     transaction.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", &[&LOCKS, &schema]).await?;
     let known = transaction.query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[&schema]).await?;
     if known.is_none() {
         transaction.batch_execute(&format!("CREATE SCHEMA \"{schema}\"")).await?;
     }
-    transaction
-        .batch_execute(
-            "CREATE TABLE IF NOT EXISTS migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())",
-        )
-        .await?;
-    let row = transaction.query_one("SELECT coalesce(max(version), 0) FROM migrations", &[]).await?;
-    let version = usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or_default();
-    let Some(missing) = MIGRATIONS.get(version..) else {
-        return Err(SchemaFault::Newer(version as u64));
-    };
+    if !is_there(transaction, schema).await? {
+        let sql = "CREATE TABLE migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())";
+        transaction.batch_execute(sql).await?;
+    }
+    // Waits until nobody writes who has seen the version before.
+    transaction.batch_execute("LOCK TABLE migrations IN ACCESS EXCLUSIVE MODE").await?;
+    let version = version(transaction).await?;
+    let missing = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..));
+    let Some(missing) = missing else { return Err(Fault::OtherFormat(version)) };
     for (number, migration) in (version.saturating_add(1)..).zip(missing) {
         transaction.batch_execute(migration).await?;
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
         transaction.execute("INSERT INTO migrations (version) VALUES ($1)", &[&number]).await?;
     }
     Ok(())
 }
 
-/// Why the tables are not as they should be.
-pub(super) enum SchemaFault {
-    Newer(u64),
-    Fault(Fault),
+async fn is_there(transaction: &Transaction<'_>, schema: &str) -> Result<bool, Fault> {
+    let sql = "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'migrations'";
+    Ok(transaction.query_opt(sql, &[&schema]).await?.is_some())
 }
 
-impl From<tokio_postgres::Error> for SchemaFault {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Fault(Fault::of(&error))
-    }
+async fn version(transaction: &Transaction<'_>) -> Result<i32, Fault> {
+    let row = transaction.query_one("SELECT coalesce(max(version), 0) FROM migrations", &[]).await?;
+    Ok(row.try_get(0)?)
 }

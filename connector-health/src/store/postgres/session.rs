@@ -9,12 +9,12 @@ use deadpool_postgres::{
     Timeouts,
 };
 use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresOptions;
+use super::schema::{FORMAT, OTHER_FORMAT};
 use crate::store::StoreError;
 
 /// How often something is tried before it counts as failed.
@@ -23,6 +23,10 @@ const TRIES_MAX: u32 = 6;
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// How much longer than the server itself is waited for its answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// Time after which the server ends a transaction in which nothing is asked.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// How a message of [`prepare`] begins that is about clocks.
+const SKEWED: &str = "skewed: ";
 
 /// Values of a statement, which it owns: see [`Sessions::rows`].
 pub(super) type Params = Vec<Box<dyn ToSql + Sync + Send>>;
@@ -42,6 +46,8 @@ pub(super) enum Fault {
     Lost(String),
     #[error("PostgreSQL does not answer in time")]
     Slow,
+    #[error("PostgreSQL: others keep something locked for too long")]
+    Locked,
     /// Others wrote the same at the same time; the same may go well now.
     #[error("PostgreSQL: {0}")]
     Collided(String),
@@ -49,6 +55,12 @@ pub(super) enum Fault {
     Refused { code: String, message: String },
     #[error("{0}")]
     Unfit(String),
+    /// This machine's clock is too far from the server's.
+    #[error("{0}")]
+    Skewed(String),
+    /// The tables are not those that this program knows.
+    #[error("the tables have format {0}, and this program knows format {FORMAT}")]
+    OtherFormat(i32),
 }
 
 impl Fault {
@@ -58,23 +70,26 @@ impl Fault {
             let message = format!("{error}{}", source.unwrap_or_default());
             return Self::Lost(message);
         };
-        let code = refusal.code();
-        let message = refusal.message().to_owned();
-        let is_lost = [
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-            SqlState::CANNOT_CONNECT_NOW,
-            SqlState::TOO_MANY_CONNECTIONS,
-            // The server has become a standby.
-            SqlState::READ_ONLY_SQL_TRANSACTION,
-            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-        ];
-        let collides = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+        Self::refused(refusal.code().code(), refusal.message())
+    }
+
+    fn refused(code: &str, message: &str) -> Self {
+        let message = message.to_owned();
         match code {
-            code if is_lost.contains(code) || code.code().starts_with("08") => Self::Lost(message),
-            code if collides.contains(code) => Self::Collided(message),
-            &SqlState::QUERY_CANCELED | &SqlState::LOCK_NOT_AVAILABLE => Self::Slow,
-            code => Self::Refused { code: code.code().to_owned(), message },
+            OTHER_FORMAT => Self::OtherFormat(message.parse().unwrap_or_default()),
+            // Serialisation, deadlock.
+            "40001" | "40P01" => Self::Collided(message),
+            "55P03" => Self::Locked,
+            // A statement was cancelled: it took too long, or somebody did so.
+            "57014" => Self::Slow,
+            // The session is at its end (shutdown, crash, start, the database dropped, idle), or its transaction (idle, too long), or the
+            // server has become a standby.
+            "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04" | "25006" => {
+                Self::Lost(message)
+            }
+            // Connections; and what the server has too little of: memory, disk, connections.
+            _ if code.starts_with("08") || code.starts_with("53") => Self::Lost(message),
+            _ => Self::Refused { code: code.to_owned(), message },
         }
     }
 
@@ -92,8 +107,13 @@ impl From<tokio_postgres::Error> for Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Lost(_) | Fault::Slow => Self::Unreachable(fault.into()),
-            Fault::Collided(_) | Fault::Refused { .. } | Fault::Unfit(_) => Self::failed(fault),
+            Fault::Lost(_) | Fault::Slow | Fault::Locked | Fault::Collided(_) | Fault::Skewed(_) => {
+                Self::Unreachable(fault.into())
+            }
+            Fault::OtherFormat(version) if version > FORMAT => {
+                Self::NewerFormat(version.unsigned_abs().into())
+            }
+            Fault::OtherFormat(_) | Fault::Refused { .. } | Fault::Unfit(_) => Self::failed(fault),
         }
     }
 }
@@ -110,10 +130,10 @@ impl Tries {
     }
 
     /// Waits, or says that it was enough.
-    pub(super) async fn after(&mut self, fault: Fault) -> Result<(), StoreError> {
+    pub(super) async fn after(&mut self, fault: Fault) -> Result<(), Fault> {
         self.left = self.left.saturating_sub(1);
         if self.left == 0 || !fault.is_transient() {
-            return Err(fault.into());
+            return Err(fault);
         }
         tokio::time::sleep(self.wait.mul_f64(0.5 + fastrand::f64())).await;
         self.wait = self.wait.saturating_mul(2);
@@ -158,7 +178,10 @@ impl Sessions {
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Fault::of(&error),
             PoolError::PostCreateHook(HookError::Backend(error)) => Fault::of(&error),
-            PoolError::PostCreateHook(HookError::Message(message)) => Fault::Unfit(message.into_owned()),
+            PoolError::PostCreateHook(HookError::Message(message)) => match message.strip_prefix(SKEWED) {
+                Some(skewed) => Fault::Skewed(skewed.to_owned()),
+                None => Fault::Unfit(message.into_owned()),
+            },
             PoolError::Timeout(_) => Fault::Slow,
             other => Fault::Lost(other.to_string()),
         })
@@ -184,6 +207,15 @@ impl Sessions {
         sql: &'static str,
         params: Params,
     ) -> Result<Vec<Row>, StoreError> {
+        Ok(self.try_rows(sql, params).await?)
+    }
+
+    /// The same, for whoever looks at what went wrong.
+    pub(super) async fn try_rows(
+        self: &Arc<Self>,
+        sql: &'static str,
+        params: Params,
+    ) -> Result<Vec<Row>, Fault> {
         let sessions = Arc::clone(self);
         let rows = tokio::spawn(async move {
             let mut tries = Tries::new();
@@ -194,7 +226,7 @@ impl Sessions {
                 }
             }
         });
-        rows.await.unwrap_or_else(|error| Err(StoreError::failed(error)))
+        rows.await.unwrap_or_else(|error| Err(Fault::Unfit(error.to_string())))
     }
 
     async fn once(&self, sql: &'static str, params: &Params) -> Result<Vec<Row>, Fault> {
@@ -223,7 +255,8 @@ async fn prepare(
     options: &PostgresOptions,
 ) -> Result<(), HookError> {
     let timeout_ms = options.statement_timeout.as_millis().to_string();
-    let idle_ms = options.statement_timeout.saturating_mul(2).as_millis().to_string();
+    // Whoever is stopped in the middle of a transaction keeps what it wrote from everybody.
+    let idle_ms = options.statement_timeout.min(IDLE_MAX).as_millis().to_string();
     // Temporary tables of the same names come last.
     let path = format!("\"{}\", pg_temp", options.schema);
     let asked_at = chrono::Utc::now();
@@ -253,7 +286,33 @@ async fn prepare(
     let skew_ms = before.max(after).max(0).unsigned_abs();
     if u128::from(skew_ms) > options.clock_skew_max.as_millis() {
         let skew_s = skew_ms / 1000;
-        return Err(HookError::message(format!("this machine's clock is {skew_s} s from the database's")));
+        let skewed = format!("{SKEWED}this machine's clock is {skew_s} s from the database's");
+        return Err(HookError::message(skewed));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_go_well_later_is_retryable_and_what_somebody_has_to_mend_is_not() {
+        let passing = [
+            "57P01", "57P02", "57P03", "57P04", "57P05", "57014", "53000", "53100", "53200", "53300",
+            "53400", "25P03", "25P04", "25006", "40001", "40P01", "55P03", "08000", "08001", "08003",
+            "08004", "08006", "08P01",
+        ];
+        for code in passing {
+            assert!(StoreError::from(Fault::refused(code, "so")).is_retryable(), "{code}");
+        }
+        for code in ["28P01", "28000", "3D000", "42501", "42P01", "42703", "23505", "22021", "XX000", "XX001"]
+        {
+            assert!(!StoreError::from(Fault::refused(code, "so")).is_retryable(), "{code}");
+        }
+        let newer = StoreError::from(Fault::refused(OTHER_FORMAT, "99"));
+        assert!(matches!(newer, StoreError::NewerFormat(99)), "{newer:?}");
+        let older = StoreError::from(Fault::refused(OTHER_FORMAT, "0"));
+        assert!(matches!(older, StoreError::Failed(_)), "{older:?}");
+    }
 }

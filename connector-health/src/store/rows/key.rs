@@ -31,6 +31,8 @@ pub(super) enum Table {
     Leavers,
     Connectors,
     Held,
+    /// Of people who were said to leave.
+    Offboardings,
 }
 
 pub(super) struct Key(pub(super) Vec<u8>);
@@ -92,6 +94,12 @@ pub(super) fn lane_at(key: &[u8], at: usize) -> Result<Lane, StoreError> {
         return Err(bad());
     };
     Ok(Lane { connector, subject })
+}
+
+/// A number within a key.
+pub(super) fn number_at(key: &[u8], at: usize) -> Result<u64, StoreError> {
+    let number = key.get(at..).and_then(<[u8]>::first_chunk).copied().map(u64::from_be_bytes);
+    number.ok_or_else(|| StoreError::unreadable("a key has no number"))
 }
 
 /// A time within a key.

@@ -85,7 +85,10 @@ async fn a_lost_answer_is_neither_an_error_nor_a_second_time() {
             let relay = TcpRelay::start(server.addr()).unwrap();
             let database = server.create_database().unwrap();
             let url = format!("postgres://{}@{}/{database}", Postgres::USER, relay.addr());
-            let settings = PostgresOptions::new(&url).unwrap().password(Postgres::PASSWORD);
+            let settings = PostgresOptions::new(&url)
+                .unwrap()
+                .dangerously_lease_by_caller()
+                .password(Postgres::PASSWORD);
             let store = PostgresStore::open(settings).await.unwrap();
             let application = MemoryConnector::new().recording();
             let connectors = Connectors::new().with(crm(), application.clone());
@@ -139,7 +142,8 @@ async fn soak_a_killed_server_has_lost_nothing_that_it_acknowledged() {
     let application = MemoryConnector::new();
     let connectors = Connectors::new().with(crm(), application.clone());
     let mut dice = fastrand::Rng::with_seed(rounds() as u64);
-    let store = PostgresStore::open(PostgresOptions::new(&url).unwrap()).await.unwrap();
+    let store =
+        PostgresStore::open(PostgresOptions::new(&url).unwrap().dangerously_lease_by_caller()).await.unwrap();
     let outbox = Arc::new(Outbox::open_with(store, options()).await.unwrap());
     let mut acknowledged = 0;
     for _ in 0..rounds() {
@@ -212,7 +216,9 @@ async fn serve(store: PostgresStore, from: usize, to: usize, mut out: impl Write
 #[ignore = "needs PostgreSQL: cargo xtask test"]
 async fn a_process_of_its_own() {
     if let (Ok(url), Ok(from)) = (std::env::var(URL), std::env::var(FROM)) {
-        let store = PostgresStore::open(PostgresOptions::new(&url).unwrap()).await.unwrap();
+        let store = PostgresStore::open(PostgresOptions::new(&url).unwrap().dangerously_lease_by_caller())
+            .await
+            .unwrap();
         serve(store, from.parse().unwrap(), usize::MAX, std::io::stderr()).await;
     } else {
         let mut lines = Vec::new();

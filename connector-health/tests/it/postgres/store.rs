@@ -46,7 +46,7 @@ async fn many_who_start_at_once_make_the_tables_once() {
     }
     numbers.sort();
     assert_eq!(numbers, (1..=12).collect::<Vec<u64>>());
-    assert_eq!(database.sql("SELECT count(*) FROM at_once.migrations"), "1\n");
+    assert_eq!(database.sql("SELECT count(*) FROM at_once.migrations"), "2\n");
     // Another schema is another outbox.
     assert_eq!(database.open().await.reserve(1).await.unwrap(), 1);
 }
@@ -75,7 +75,8 @@ async fn what_is_refused_is_said_without_secrets() {
     // A role that may log in and nothing else.
     database.sql("CREATE ROLE nobody_special LOGIN PASSWORD 'hunter3-hunter3'");
     let url = database.url.replace(Postgres::USER, "nobody_special");
-    let options = PostgresOptions::new(&url).unwrap().password("hunter3-hunter3");
+    let options =
+        PostgresOptions::new(&url).unwrap().dangerously_lease_by_caller().password("hunter3-hunter3");
     let error = PostgresStore::open(options).await.unwrap_err();
     let text = format!("{} {error:?}", told(&error));
     assert!(text.contains("42501") && !text.contains("hunter3"), "{text}");
@@ -132,7 +133,9 @@ async fn tls_is_spoken_and_its_certificate_checked() {
     let error = PostgresStore::open(asking().roots_pem(other.ca_pem().unwrap())).await.unwrap_err();
     assert!(told(&error).contains("TLS"), "{}", told(&error));
     // It would be refused in the clear, which is asked for on this machine alone.
-    let error = PostgresStore::open(PostgresOptions::new(&url).unwrap()).await.unwrap_err();
+    let error = PostgresStore::open(PostgresOptions::new(&url).unwrap().dangerously_lease_by_caller())
+        .await
+        .unwrap_err();
     assert!(told(&error).contains("pg_hba.conf"), "{}", told(&error));
 }
 
@@ -159,7 +162,11 @@ async fn a_clock_that_is_elsewhere_gets_no_connection() {
     let role = "CREATE ROLE late LOGIN SUPERUSER PASSWORD 'late'; ALTER ROLE late SET search_path = public, pg_catalog";
     database.sql(role);
     let url = database.url.replace(Postgres::USER, "late");
-    let error = PostgresStore::open(PostgresOptions::new(&url).unwrap().password("late")).await.unwrap_err();
+    let error = PostgresStore::open(
+        PostgresOptions::new(&url).unwrap().dangerously_lease_by_caller().password("late"),
+    )
+    .await
+    .unwrap_err();
     assert!(told(&error).contains("3599 s") || told(&error).contains("3600 s"), "{}", told(&error));
 }
 

@@ -171,7 +171,9 @@ async fn work_through(store: PostgresStore, connectors: &Connectors, second: i64
 async fn a_process_of_its_own() {
     if let (Ok(url), Ok(application)) = (std::env::var(URL), std::env::var(APPLICATION)) {
         let second = std::env::var(SECOND).unwrap().parse().unwrap();
-        let store = PostgresStore::open(PostgresOptions::new(&url).unwrap()).await.unwrap();
+        let store = PostgresStore::open(PostgresOptions::new(&url).unwrap().dangerously_lease_by_caller())
+            .await
+            .unwrap();
         work_through(store, &Connectors::new().with(crm(), Remote(application)), second).await;
     } else {
         let database = Database::new();

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{failed, said, shown};
+use super::{said, shown};
 use crate::access::{Holder, Role};
 use crate::engine::{Engine, Form, Plan, Refused, Which};
 
@@ -51,7 +51,7 @@ impl From<Refused> for No {
 impl IntoResponse for No {
     fn into_response(self) -> Response {
         match self {
-            Self::Refused(Refused::Engine(error)) => failed(&error),
+            Self::Refused(Refused::Engine(error)) => error.into_response(),
             Self::Refused(no @ (Refused::NoSuch | Refused::NoSuchGrant | Refused::NoSuchViolation)) => {
                 said(StatusCode::NOT_FOUND, no.to_string())
             }

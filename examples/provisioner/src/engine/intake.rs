@@ -1,11 +1,12 @@
 //! What sources say, taken in: recorded first, then accepted by the outbox.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use audit_log::Entry;
 use chrono::Utc;
-use connector_health::outbox::{AcceptError, Accepted};
+use connector_health::outbox::{AcceptError, Accepted, Approved, OutboxError};
 use connector_health::{ConnectorId, PersonId};
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -15,6 +16,8 @@ use crate::people::{Happening, Kind, Mistake};
 
 /// Lines that are taken in together.
 const LINES_TOGETHER_MAX: usize = 256;
+/// Time between two tries to hand something over while the database is away.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What became of one line of a source.
 #[derive(Debug, Serialize)]
@@ -55,6 +58,9 @@ impl Taken {
 pub(crate) enum TakeError {
     #[error(transparent)]
     Mistake(#[from] Mistake),
+    /// The database of the outbox is away. What of it was taken is known when it is said again.
+    #[error("{0}")]
+    Unreachable(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -62,13 +68,16 @@ pub(crate) enum TakeError {
 impl TakeError {
     /// Whether it is no fault of what was said: it is to be said again.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Mistake(Mistake::Unreadable(_) | Mistake::Outbox(_)))
+        matches!(self, Self::Unreachable(_) | Self::Mistake(Mistake::Unreadable(_) | Mistake::Outbox(_)))
     }
 }
 
 impl From<EngineError> for TakeError {
     fn from(error: EngineError) -> Self {
-        Self::Failed(error.to_string())
+        match error.is_retryable() {
+            true => Self::Unreachable(error.to_string()),
+            false => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -77,6 +86,31 @@ impl Engine {
     pub(crate) async fn take(&self, happening: &Happening) -> Result<Taken, TakeError> {
         let mut taken = self.take_together(std::slice::from_ref(happening)).await?;
         taken.pop().unwrap_or_else(|| Err(TakeError::Failed("nothing was taken".to_owned())))
+    }
+
+    /// Takes in what a source says that nobody says again: waits for the database for as long as it is away. Where the future is
+    /// dropped meanwhile, it was taken, or not.
+    pub(crate) async fn take_patiently(
+        &self,
+        source: &str,
+        happening: &Happening,
+    ) -> Result<Taken, TakeError> {
+        // At one and the same time, so that what was accepted before the database went is known as the same.
+        let happening = Happening { at: Some(happening.at.unwrap_or_else(Utc::now)), ..happening.clone() };
+        // Beside what the source itself waits for.
+        let waiting = format!("{source} intake");
+        loop {
+            match self.take(&happening).await {
+                Err(TakeError::Unreachable(why)) => {
+                    self.trouble(&waiting, format!("waits to hand over: {why}"))
+                }
+                answer => {
+                    self.settled(&waiting);
+                    return answer;
+                }
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
     }
 
     /// Takes many lines in, in their order, and answers for each. Durable on return; after an error nothing is known: give them again.
@@ -112,6 +146,8 @@ impl Engine {
         for happening in happenings {
             let meant = match happening.events(&self.outbox, &ids, now).await {
                 Ok(meant) => meant,
+                // Nothing is known of anybody: not of this line alone.
+                Err(Mistake::Outbox(error)) if !error.is_of_lane() => return Err(error.into()),
                 Err(mistake) => {
                     answers.push(Err(mistake.into()));
                     continue;
@@ -152,7 +188,6 @@ impl Engine {
         }
         // Recorded first: nothing happens to anybody that is not on record.
         try_join_all(entries.into_iter().map(|entry| self.record(entry))).await?;
-        self.leavers.add(&leavers)?;
         self.hold(&mut lefts)?;
         let (whose, events): (Vec<usize>, Vec<_>) = events.into_iter().unzip();
         for (whose, accepted) in whose.into_iter().zip(self.outbox.accept_all(events, now).await) {
@@ -161,11 +196,7 @@ impl Engine {
                 Ok(Accepted::Queued) => taken.queued += 1,
                 Ok(Accepted::Already) => taken.already += 1,
                 Ok(Accepted::Held) => taken.held += 1,
-                Err(AcceptError::Outbox(error)) => {
-                    let why = format!("the outbox: {error}");
-                    self.broke(&why);
-                    return Err(EngineError::Broken(why));
-                }
+                Err(AcceptError::Outbox(error)) => return Err(self.not_accepted(error)),
                 Err(error) => {
                     taken.is_stuck |= matches!(error, AcceptError::Stuck(..));
                     taken.refused.push(error.to_string());
@@ -180,10 +211,25 @@ impl Engine {
         Ok(answers)
     }
 
+    /// The outbox did not take something: either it can later, or nothing goes on.
+    pub(super) fn not_accepted(&self, error: Arc<OutboxError>) -> EngineError {
+        let error = EngineError::Accept(error);
+        if !error.is_retryable() {
+            self.broke(&error.to_string());
+        }
+        error
+    }
+
     /// Lets held leavers go on.
-    pub(crate) async fn approve(&self, connector: &ConnectorId) -> Result<u64, EngineError> {
+    pub(crate) async fn approve(&self, connector: &ConnectorId) -> Result<Approved, EngineError> {
         self.record(Entry::new("leavers.approved").target(connector.as_str()).outcome("success")).await?;
         let approved = self.outbox.approve(connector).await?;
+        if !approved.stuck.is_empty() {
+            let stuck = approved.stuck.len();
+            crate::say(&format!(
+                "{connector}: {stuck} leavers are held still, for nothing can be read of them"
+            ));
+        }
         self.wake.notify_one();
         Ok(approved)
     }

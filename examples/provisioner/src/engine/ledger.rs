@@ -1,15 +1,13 @@
-//! What outlives a restart beside the outbox: alerts, and who left and is not confirmed to be out.
+//! What outlives a restart beside the outbox: alerts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::Write as _;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use connector_health::ConnectorId;
 use connector_health::alert::{Alert, AlertStore, AlertStoreError};
-use connector_health::{ConnectorId, PersonId};
-use serde::{Deserialize, Serialize};
 
 use super::{EngineError, rfc3339};
 use crate::files;
@@ -117,90 +115,4 @@ impl AlertStore for FileAlerts {
     async fn load(&self) -> Result<Vec<(String, Alert)>, AlertStoreError> {
         Ok(self.kept().values().cloned().collect())
     }
-}
-
-/// Those whose offboarding has no entry in the audit trail yet: a line for each change, so that a crash forgets nobody.
-pub(super) struct OpenLeavers {
-    file: PathBuf,
-    known: Mutex<BTreeSet<PersonId>>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Change {
-    Left(PersonId),
-    Closed(PersonId),
-}
-
-impl OpenLeavers {
-    pub(super) fn open(file: PathBuf) -> Result<Self, EngineError> {
-        let text = match std::fs::read_to_string(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(EngineError::File { what: "cannot read", path: file, source }),
-            Ok(text) => text,
-        };
-        let mut known = BTreeSet::new();
-        // Whoever sent a line that was torn by a crash got no answer, and sends it again.
-        for change in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
-            match change {
-                Change::Left(person) => known.insert(person),
-                Change::Closed(person) => known.remove(&person),
-            };
-        }
-        let kept: String = known.iter().cloned().map(|person| line(&Change::Left(person))).collect();
-        files::private_file(&file, kept.as_bytes())?;
-        Ok(Self { file, known: Mutex::new(known) })
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeSet<PersonId>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Durable on return.
-    pub(super) fn add(&self, people: &[PersonId]) -> Result<(), EngineError> {
-        let mut known = self.known();
-        let new: Vec<_> = people.iter().filter(|person| !known.contains(*person)).cloned().collect();
-        self.append(new.iter().cloned().map(Change::Left))?;
-        known.extend(new);
-        Ok(())
-    }
-
-    /// Durable on return.
-    pub(super) fn remove(&self, people: &[PersonId]) -> Result<(), EngineError> {
-        let mut known = self.known();
-        self.append(people.iter().cloned().map(Change::Closed))?;
-        known.retain(|person| !people.contains(person));
-        Ok(())
-    }
-
-    fn append(&self, changes: impl Iterator<Item = Change>) -> Result<(), EngineError> {
-        let text: String = changes.map(|change| line(&change)).collect();
-        if text.is_empty() {
-            return Ok(());
-        }
-        std::fs::OpenOptions::new()
-            .append(true)
-            .open(&self.file)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
-            .map_err(|source| EngineError::File { what: "cannot write", path: self.file.clone(), source })
-    }
-
-    /// Those of these people who are among them.
-    pub(super) fn among(&self, people: BTreeSet<PersonId>) -> BTreeSet<PersonId> {
-        let known = self.known();
-        people.into_iter().filter(|person| known.contains(person)).collect()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.known().len()
-    }
-
-    pub(super) fn all(&self) -> BTreeSet<PersonId> {
-        self.known().clone()
-    }
-}
-
-fn line(change: &Change) -> String {
-    // INVARIANT: a name in an enum can be written as JSON.
-    serde_json::to_string(change).unwrap_or_default() + "\n"
 }

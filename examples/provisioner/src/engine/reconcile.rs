@@ -198,7 +198,6 @@ impl Engine {
                 let again =
                     Entry::new("reconciliation.deprovision").target(person.as_str()).outcome("success");
                 self.record(again.field("connector", id)).await?;
-                self.leavers.add(std::slice::from_ref(&person))?;
                 let now = Utc::now();
                 let event = Event::deprovision(id, &person).occurred_at(now).triggered_by("reconciliation");
                 self.outbox.accept(event, now).await.map_err(|error| broken(&error))?;

@@ -91,7 +91,7 @@ impl Engine {
                 "failures": failures,
             }));
         }
-        let leavers_open = missing.len().max(self.leavers.len());
+        let leavers_open = missing.len().max(self.outbox.open_offboardings().await?.len());
         let mut leavers: Vec<(DateTime<Utc>, Value)> = missing
             .into_iter()
             .map(|(person, systems)| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use audit_log::Entry;
 use chrono::{DateTime, Utc};
@@ -24,6 +24,8 @@ use crate::people::{Happening, Kind, Person};
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Time after which a version is gone through once more, of which something could not be taken although nothing is wrong with it.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Refused lines that are named.
 const REFUSED_SHOWN_MAX: usize = 10;
 
@@ -41,6 +43,8 @@ pub(crate) struct CsvFeed {
     read: Option<Version>,
     fresh: Option<Version>,
     held: Option<Held>,
+    /// When the same version is gone through once more.
+    again_at: Option<Instant>,
 }
 
 type Version = (SystemTime, u64);
@@ -64,6 +68,8 @@ struct NotFollowed {
     partly: Vec<(PersonId, String)>,
     /// Who joined, and not everywhere.
     again: BTreeSet<PersonId>,
+    /// Whether any of it is no fault of the file.
+    is_transient: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -80,7 +86,7 @@ impl CsvFeed {
         file: PathBuf,
     ) -> Result<Self, EngineError> {
         let kept = files::kept(&file)?.unwrap_or_default();
-        Ok(Self { engine, ends, source, file, kept, read: None, fresh: None, held: None })
+        Ok(Self { engine, ends, source, file, kept, read: None, fresh: None, held: None, again_at: None })
     }
 
     /// Works until dropped, or until something cannot be recorded.
@@ -115,6 +121,9 @@ impl CsvFeed {
                 return Ok(());
             }
         };
+        if self.again_at.is_some_and(|at| at <= Instant::now()) {
+            self.read = None;
+        }
         if self.read == Some(version) {
             return Ok(());
         }
@@ -130,7 +139,7 @@ impl CsvFeed {
                 return Ok(());
             }
         };
-        self.read = Some(version);
+        (self.read, self.again_at) = (Some(version), None);
         match Snapshot::from_csv(&text, &columns) {
             Ok(snapshot) => self.take(snapshot, HEXLOWER.encode(&Sha256::digest(&text))).await,
             Err(error) => {
@@ -156,8 +165,10 @@ impl CsvFeed {
         let Difference { mut facts, held, next } = diff(&self.kept.snapshot, snapshot, self.source.guard);
         let again = self.kept.again.iter().filter_map(|person| next.entry(person));
         facts.extend(again.filter(|entry| entry.works_here).cloned().map(Fact::Joiner));
-        let NotFollowed { refused, partly, again } = self.follow(&facts, &next, &hash, at, now).await?;
-        self.kept.snapshot = self.without(next, &refused);
+        let NotFollowed { refused, partly, again, is_transient } =
+            self.follow(&facts, &next, &hash, at, now).await?;
+        self.again_at = is_transient.then(|| Instant::now() + AGAIN_AFTER);
+        self.kept.snapshot = without(&self.kept.snapshot, next, &refused);
         self.kept.again = again;
         files::keep(&self.file, &self.kept)?;
         let count = |wanted: fn(&Fact) -> bool| facts.iter().filter(|fact| wanted(fact)).count();
@@ -168,8 +179,10 @@ impl CsvFeed {
             count(|fact| matches!(fact, Fact::Mover { .. })),
             count(|fact| matches!(fact, Fact::Leaver { .. })),
         ));
-        self.held = held;
+        let was_held = std::mem::replace(&mut self.held, held);
         match &self.held {
+            // It was said of the same version.
+            Some(held) if was_held.as_ref() == Some(held) => {}
             Some(held) => {
                 let entry = Entry::new("source.leavers_held").target(CSV).outcome("failure");
                 self.engine.note(entry.field("leavers", held.len())).await?;
@@ -234,8 +247,9 @@ impl CsvFeed {
             let (person, outcome) = match happening {
                 Ok(Some(happening)) => {
                     let happening = Happening { at: Some(at), ..happening };
-                    let outcome = match self.engine.take(&happening).await {
+                    let outcome = match self.engine.take_patiently(CSV, &happening).await {
                         Ok(taken) => {
+                            not_followed.is_transient |= taken.is_stuck;
                             let person = taken.person;
                             // What a rule denies is answered: asking again changes nothing.
                             let denied = taken.denied.into_iter().map(|why| (person.clone(), why));
@@ -250,8 +264,11 @@ impl CsvFeed {
                                 (false, _) => Err(taken.refused.join("; ")),
                             }
                         }
-                        Err(TakeError::Mistake(why)) => Err(why.to_string()),
                         Err(TakeError::Failed(why)) => return Err(EngineError::Broken(why)),
+                        Err(why) => {
+                            not_followed.is_transient |= why.is_transient();
+                            Err(why.to_string())
+                        }
                     };
                     (happening.person.id, outcome)
                 }
@@ -273,31 +290,34 @@ impl CsvFeed {
         end.and_then(|end| end.instant().ok()).is_some_and(|end| end <= now)
     }
 
-    /// The snapshot to go on from: of whom something could not be taken, what was known before.
-    fn without(&self, next: Snapshot, refused: &[(PersonId, String)]) -> Snapshot {
-        if refused.is_empty() {
-            return next;
-        }
-        let is_refused = |person: &PersonId| refused.iter().any(|(known, _)| known == person);
-        let kept = next.entries().filter(|entry| !is_refused(&entry.person)).cloned();
-        let before = self.kept.snapshot.entries().filter(|entry| is_refused(&entry.person)).cloned();
-        Snapshot::of(kept.chain(before)).unwrap_or(next)
-    }
-
     async fn approve(&mut self, held: Held) -> Result<(), EngineError> {
         let now = Utc::now();
-        let (facts, snapshot) = std::mem::take(&mut self.kept.snapshot).approve(held);
+        let (facts, snapshot) = self.kept.snapshot.clone().approve(held);
         let hash = format!("approved {}", rfc3339(now));
-        let NotFollowed { refused, .. } = self.follow(&facts, &snapshot, &hash, now, now).await?;
+        let NotFollowed { refused, is_transient, .. } =
+            self.follow(&facts, &snapshot, &hash, now, now).await?;
         for (person, why) in &refused {
             crate::say(&format!("{person} is not taken as a leaver: {why}"));
         }
-        self.kept.snapshot = snapshot;
+        // They are still to leave.
+        self.kept.snapshot = without(&self.kept.snapshot, snapshot, &refused);
+        self.again_at = is_transient.then(|| Instant::now() + AGAIN_AFTER);
         files::keep(&self.file, &self.kept)?;
         self.engine.settled(CSV);
         crate::say(&format!("{CSV}: {} left, as approved", facts.len()));
         Ok(())
     }
+}
+
+/// The snapshot to go on from: of whom something could not be taken, what was known before.
+fn without(known: &Snapshot, next: Snapshot, refused: &[(PersonId, String)]) -> Snapshot {
+    if refused.is_empty() {
+        return next;
+    }
+    let is_refused = |person: &PersonId| refused.iter().any(|(known, _)| known == person);
+    let kept = next.entries().filter(|entry| !is_refused(&entry.person)).cloned();
+    let before = known.entries().filter(|entry| is_refused(&entry.person)).cloned();
+    Snapshot::of(kept.chain(before)).unwrap_or(next)
 }
 
 type Told = Result<Option<Happening>, (PersonId, String)>;

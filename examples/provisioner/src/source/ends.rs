@@ -160,6 +160,7 @@ impl Ends {
             }
             Ok(taken) => taken.refused.join("; "),
             Err(TakeError::Mistake(why)) => why.to_string(),
+            Err(TakeError::Unreachable(why)) => why,
             Err(TakeError::Failed(why)) => return Err(EngineError::Broken(why)),
         };
         self.engine.trouble(

@@ -68,9 +68,15 @@ impl Stage {
 
     /// What is in the audit log, oldest first. The service must have ended.
     pub fn trail(&self) -> Vec<audit_log::Recorded> {
+        self.trail_of("data")
+    }
+
+    /// The same of a service with another data directory.
+    pub fn trail_of(&self, data: &str) -> Vec<audit_log::Recorded> {
+        let data = self.path().join(data);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let (store, keys) = (self.path().join("data/audit"), self.path().join("data/keys"));
+            let (store, keys) = (data.join("audit"), data.join("keys"));
             let (store, keys) =
                 (audit_log::FileStore::open(store).unwrap(), audit_log::FileKeys::open(keys).unwrap());
             let log = audit_log::AuditLog::open(store, keys).await.unwrap();

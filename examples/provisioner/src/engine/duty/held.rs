@@ -388,11 +388,7 @@ impl Engine {
         match self.outbox.accept(event, now).await {
             // Another word of the same name: it was released before.
             Ok(_) | Err(AcceptError::Different(_)) => {}
-            Err(AcceptError::Outbox(error)) => {
-                let why = format!("the outbox: {error}");
-                self.broke(&why);
-                return Err(EngineError::Broken(why));
-            }
+            Err(AcceptError::Outbox(error)) => return Err(self.not_accepted(error)),
             Err(error) => {
                 let why = error.to_string();
                 if held.refused.as_ref() != Some(&why) {

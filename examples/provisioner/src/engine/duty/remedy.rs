@@ -78,11 +78,7 @@ impl Engine {
             self.record(entry).await?;
             match self.outbox.accept(event, now).await {
                 Ok(_) => taken = taken.saturating_add(1),
-                Err(AcceptError::Outbox(error)) => {
-                    let why = format!("the outbox: {error}");
-                    self.broke(&why);
-                    return Err(EngineError::Broken(why));
-                }
+                Err(AcceptError::Outbox(error)) => return Err(self.not_accepted(error)),
                 Err(error) => return Err(EngineError::Review(error.to_string())),
             }
         }

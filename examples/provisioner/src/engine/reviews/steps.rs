@@ -214,9 +214,7 @@ impl Engine {
                 };
                 return match self.outbox.accept(event, now).await {
                     Ok(_) => Ok(Revocation::Waits),
-                    Err(AcceptError::Outbox(error)) => {
-                        Err(EngineError::Broken(format!("the outbox: {error}")))
-                    }
+                    Err(AcceptError::Outbox(error)) => Err(self.not_accepted(error)),
                     Err(error) => Ok(Revocation::Failed(error.to_string())),
                 };
             };
