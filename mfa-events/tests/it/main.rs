@@ -16,6 +16,7 @@ mod metrics_current;
 mod openapi;
 #[cfg(feature = "redb")]
 mod redb;
+mod rules;
 mod schema;
 #[cfg(feature = "set")]
 mod set;
