@@ -13,6 +13,7 @@ use std::fmt;
 use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::group::Group;
 use crate::event::{Code, CodeError, Detail, Event, EventType, FailureReason, Method, Outcome};
 
 /// Text of the rules that come with this crate.
@@ -111,6 +112,18 @@ pub enum Grouping {
     Actor,
 }
 
+impl Grouping {
+    /// Whether a group is one of these.
+    pub(super) fn is_of(self, group: &Group) -> bool {
+        match group {
+            Group::Tenant => self == Self::Tenant,
+            Group::Source(_) => self == Self::Source,
+            Group::Network(_) => self == Self::Network,
+            Group::Actor(_) => self == Self::Actor,
+        }
+    }
+}
+
 /// What is counted once each.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -195,8 +208,8 @@ pub struct Rule {
     /// How far back an event is judged with others: half-open, `(t - window, t]`. In JSON in milliseconds.
     #[serde(rename = "window_ms", serialize_with = "milliseconds")]
     pub window: TimeDelta,
-    /// An alert closes when it was not met for so long, and is not opened again before; as long as the window where a file says nothing.
-    /// In JSON in milliseconds.
+    /// An alert closes when it was not met for so long, and is not opened again before; at least the window, which it is where a file
+    /// says nothing. In JSON in milliseconds.
     #[serde(rename = "quiet_ms", serialize_with = "milliseconds")]
     pub quiet: TimeDelta,
     /// Which events count. Empty for kinds that say themselves what they look at ([`Kind::RepeatAfterUnlock`], [`Kind::Sequence`]).
@@ -257,7 +270,7 @@ pub enum Kind {
     },
     /// More selected events than usual for this hour of the week: at least `count_min`, and above the median of the same hours of earlier
     /// weeks by more than `deviations` robust standard deviations (1.4826 times the median absolute deviation, at least the square root
-    /// of the median, at least 1). Hours in which it was met do not become part of what is usual.
+    /// of the median, at least 1). Once enough weeks are known, hours in which it was met do not become part of what is usual.
     VolumeVsBaseline {
         /// How many at least, however quiet the hour usually is.
         count_min: u32,
