@@ -7,6 +7,7 @@ pub mod batch;
 pub mod conformance;
 #[cfg(feature = "http")]
 pub mod cursor;
+pub mod detect;
 pub mod event;
 pub mod follow;
 #[cfg(feature = "http")]
@@ -15,12 +16,14 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod risk;
 pub mod schema;
 #[cfg(feature = "set")]
 pub mod set;
 pub mod store;
 
 pub use batch::Batch;
+pub use detect::{Alert, Detector, Rule, Rules};
 pub use event::{
     AccountLocked, AccountUnlocked, Detail, Event, EventType, LoginFailure, LoginSuccess, MfaFailure,
     Outcome, RecoveryAttempted,

@@ -25,6 +25,8 @@ pub(crate) enum Subject {
     /// The outbox: 100,000 queued events over 50 connectors, and opening a million of a killed process. Days of a company of 10,000
     /// people in virtual time: from fault to alert, and from its end to the last leaver without access.
     Provisioning,
+    /// Detection over events of logins: all rules on one core and under a flood, and what the rules find of a simulated company's attacks.
+    Detection,
 }
 
 impl Subject {
@@ -35,6 +37,7 @@ impl Subject {
             Self::Policy => &["command_check"],
             Self::Governance => &["governance"],
             Self::Provisioning => &["provisioning", "company_day"],
+            Self::Detection => &["events_detection", "detection_quality"],
             Self::Scim => &["scim_peers", "scim"],
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod batch;
+mod detect;
 mod event;
 #[cfg(feature = "http")]
 mod http;
@@ -14,8 +15,11 @@ mod metrics;
 mod metrics_current;
 #[cfg(all(feature = "http", feature = "set"))]
 mod openapi;
+mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
+mod risk;
+mod rules;
 mod schema;
 #[cfg(feature = "set")]
 mod set;
