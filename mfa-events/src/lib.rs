@@ -7,6 +7,7 @@ pub mod batch;
 pub mod conformance;
 #[cfg(feature = "http")]
 pub mod cursor;
+pub mod detect;
 pub mod event;
 #[cfg(feature = "http")]
 pub mod http;
@@ -18,6 +19,7 @@ pub mod schema;
 pub mod store;
 
 pub use batch::Batch;
+pub use detect::{Rule, Rules};
 pub use event::{
     AccountLocked, AccountUnlocked, Detail, Event, EventType, LoginFailure, LoginSuccess, MfaFailure,
     Outcome, RecoveryAttempted,

@@ -9,4 +9,5 @@ mod log;
 mod metrics;
 #[cfg(feature = "redb")]
 mod redb;
+mod rules;
 mod schema;
