@@ -15,11 +15,12 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod risk;
 pub mod schema;
 pub mod store;
 
 pub use batch::Batch;
-pub use detect::{Rule, Rules};
+pub use detect::{Alert, Detector, Rule, Rules};
 pub use event::{
     AccountLocked, AccountUnlocked, Detail, Event, EventType, LoginFailure, LoginSuccess, MfaFailure,
     Outcome, RecoveryAttempted,

@@ -13,6 +13,7 @@ use std::fmt;
 use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::group::Group;
 use crate::event::{Code, CodeError, Detail, Event, EventType, FailureReason, Method, Outcome};
 
 /// Text of the rules that come with this crate.
@@ -109,6 +110,18 @@ pub enum Grouping {
     Network,
     /// Each `actor_id`.
     Actor,
+}
+
+impl Grouping {
+    /// Whether a group is one of these.
+    pub(super) fn is_of(self, group: &Group) -> bool {
+        match group {
+            Group::Tenant => self == Self::Tenant,
+            Group::Source(_) => self == Self::Source,
+            Group::Network(_) => self == Self::Network,
+            Group::Actor(_) => self == Self::Actor,
+        }
+    }
 }
 
 /// What is counted once each.

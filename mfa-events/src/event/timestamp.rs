@@ -25,6 +25,9 @@ pub enum TimestampError {
 }
 
 impl Timestamp {
+    /// The begin of 1970.
+    pub(crate) const EPOCH: Self = Self(DateTime::UNIX_EPOCH);
+
     /// Of a time; what is smaller than a millisecond is left out.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod event;
 mod http;
 mod log;
 mod metrics;
+mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
 mod rules;
