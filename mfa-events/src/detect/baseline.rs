@@ -20,8 +20,8 @@ const HOUR_MS: i64 = 3_600_000;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Baseline {
     window: VecDeque<Place>,
-    /// Of each hour of the week, the last counts, oldest first.
-    samples: Vec<VecDeque<u32>>,
+    /// Of each hour of the week, the last hours and their counts, oldest first.
+    samples: Vec<VecDeque<(i64, u32)>>,
     /// The hour that is under way, since 1970, and when the first event came.
     under_way: Option<(i64, i64)>,
     /// Until then, what is counted is an attack and not usual.
@@ -83,10 +83,11 @@ impl Baseline {
                 && start >= self.alerting_until
                 && let Some(samples) = self.samples.get_mut(slot(hour))
             {
-                if samples.len() >= WEEKS_KEPT {
+                // One more than are compared with: the last may be of this week.
+                if samples.len() > WEEKS_KEPT {
                     samples.pop_front();
                 }
-                samples.push_back(u32::try_from(self.window.len()).unwrap_or(u32::MAX));
+                samples.push_back((hour, u32::try_from(self.window.len()).unwrap_or(u32::MAX)));
             }
         }
         self.under_way = Some((now.max(hour), since));
@@ -116,13 +117,15 @@ impl Baseline {
         Level { count, usual, above, first: self.window.get(from).copied() }
     }
 
+    /// Median and spread of that hour in the weeks before. What has just ended is part of what is judged, and not of what is usual.
     fn usual(&self, hour: i64) -> Option<(f64, f64)> {
-        let samples = self.samples.get(slot(hour))?;
+        let earlier = self.samples.get(slot(hour))?.iter().filter(|(of, _)| *of < hour);
+        let samples: Vec<_> = earlier.rev().take(WEEKS_KEPT).map(|(_, count)| f64::from(*count)).collect();
         if samples.len() < WEEKS_MIN {
             return None;
         }
-        let centre = median(samples.iter().map(|count| f64::from(*count)).collect());
-        let spread = median(samples.iter().map(|count| (f64::from(*count) - centre).abs()).collect());
+        let centre = median(samples.clone());
+        let spread = median(samples.iter().map(|count| (count - centre).abs()).collect());
         // Counts of things that happen by themselves spread by their root; a few weeks may by chance show less.
         Some((centre, (1.4826 * spread).max(centre.sqrt()).max(1.0)))
     }

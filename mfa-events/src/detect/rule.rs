@@ -208,8 +208,8 @@ pub struct Rule {
     /// How far back an event is judged with others: half-open, `(t - window, t]`. In JSON in milliseconds.
     #[serde(rename = "window_ms", serialize_with = "milliseconds")]
     pub window: TimeDelta,
-    /// An alert closes when it was not met for so long, and is not opened again before; as long as the window where a file says nothing.
-    /// In JSON in milliseconds.
+    /// An alert closes when it was not met for so long, and is not opened again before; at least the window, which it is where a file
+    /// says nothing. In JSON in milliseconds.
     #[serde(rename = "quiet_ms", serialize_with = "milliseconds")]
     pub quiet: TimeDelta,
     /// Which events count. Empty for kinds that say themselves what they look at ([`Kind::RepeatAfterUnlock`], [`Kind::Sequence`]).

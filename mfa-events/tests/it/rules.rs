@@ -42,6 +42,7 @@ fn tells_mistakes_with_their_places() {
         ("\"10m\"", "\"ten\"", (9, 10, "a span of time is as in")),
         ("\"10m\"", "\"0s\"", (9, 10, "it is 1ms to 31d")),
         ("\"10m\"", "\"99999999999999999d\"", (9, 10, "a span of time is as in")),
+        ("\"10m\"", "\"10m\"\nquiet = \"9m\"", (10, 9, "`quiet` is at least as long as `window`")),
         ("\"source\"", "\"actor\"", (10, 12, "is not grouped by that")),
         ("\"source\"", "\"planet\"", (10, 12, "unknown variant")),
         ("of = \"actor\"", "of = \"source\"", (10, 12, "different sources are counted")),

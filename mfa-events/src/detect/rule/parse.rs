@@ -207,6 +207,10 @@ impl Reader<'_> {
         }
         let window = self.span_of_time(&draft.window);
         let quiet = draft.quiet.as_ref().map_or(window, |quiet| self.span_of_time(quiet));
+        if let Some(place) = draft.quiet.as_ref().filter(|_| quiet < window) {
+            // Otherwise the next alert could begin with the events of the last.
+            self.mistake(place.span(), "`quiet` is at least as long as `window`");
+        }
         let wants_select = draft.kind.fields().contains(&"select");
         let select = match &draft.select {
             Some(select) => {
