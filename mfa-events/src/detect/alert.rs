@@ -50,11 +50,12 @@ pub struct Alert {
     pub events: u64,
     /// Events that came too late to count when they happened, and counted when they came.
     pub late_events: u64,
-    /// Different actors: exact up to [`EXACT_MAX`](super::tally::EXACT_MAX), an estimate above it.
+    /// Different actors: exact up to [`EXACT_MAX`](super::EXACT_MAX), an estimate above it. Of those before it opened it knows as many as
+    /// the threshold asks for, or twice that.
     pub actors: u64,
     /// Whether `actors` is exact.
     pub is_exact: bool,
-    /// Different sources.
+    /// Different sources, in the same way.
     pub sources: u64,
     /// Actors, at most [`NAMED_MAX`], in no order.
     pub actor_ids: Vec<ActorId>,

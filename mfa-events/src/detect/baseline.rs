@@ -34,6 +34,8 @@ pub(super) struct Level {
     pub(super) count: usize,
     /// Median of earlier weeks; nothing as long as too few are known.
     pub(super) usual: Option<f64>,
+    /// Whether that is known of every hour that the window lies in.
+    pub(super) is_known: bool,
     /// It takes more than this.
     pub(super) above: f64,
     pub(super) first: Option<Place>,
@@ -114,7 +116,7 @@ impl Baseline {
         let from = self.window.partition_point(|(at, _)| *at <= after);
         let count = self.window.len().saturating_sub(from);
         let above = above.min(VOLUME_MAX as f64 - 1.0);
-        Level { count, usual, above, first: self.window.get(from).copied() }
+        Level { count, usual, is_known: known.len() == 2, above, first: self.window.get(from).copied() }
     }
 
     /// Median and spread of that hour in the weeks before. What has just ended is part of what is judged, and not of what is usual.

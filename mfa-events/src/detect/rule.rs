@@ -270,7 +270,7 @@ pub enum Kind {
     },
     /// More selected events than usual for this hour of the week: at least `count_min`, and above the median of the same hours of earlier
     /// weeks by more than `deviations` robust standard deviations (1.4826 times the median absolute deviation, at least the square root
-    /// of the median, at least 1). Hours in which it was met do not become part of what is usual.
+    /// of the median, at least 1). Once enough weeks are known, hours in which it was met do not become part of what is usual.
     VolumeVsBaseline {
         /// How many at least, however quiet the hour usually is.
         count_min: u32,

@@ -220,7 +220,10 @@ impl State {
                 if level.count < *count_min as usize || level.count as f64 <= level.above {
                     return None;
                 }
-                baseline.freeze(facts.at.saturating_add(rule.quiet.num_milliseconds()));
+                // As long as nothing is known, much may be usual: it would never become so.
+                if level.is_known {
+                    baseline.freeze(facts.at.saturating_add(rule.quiet.num_milliseconds()));
+                }
                 let count = u64::try_from(level.count).unwrap_or(u64::MAX);
                 let finding = Finding::Volume { count, usual: level.usual, above: level.above };
                 let first = level.first.unwrap_or(place);

@@ -94,6 +94,7 @@ struct Met {
     first: u64,
     events: u64,
     severity: Option<Severity>,
+    freezes: bool,
 }
 
 struct Open {
@@ -146,7 +147,7 @@ fn told_of(rule: &Rule, group: &Group, history: &[Judged]) -> Vec<Told> {
         match (&mut open, met) {
             (None, None) => {}
             (None, Some(met)) => {
-                met_at.push(judged.at);
+                met_at.extend(met.freezes.then_some(judged.at));
                 let mut values: BTreeSet<_> =
                     in_window(rule, so_far).iter().filter_map(|seen| value(rule, seen)).collect();
                 values.extend(value(rule, judged));
@@ -165,7 +166,7 @@ fn told_of(rule: &Rule, group: &Group, history: &[Judged]) -> Vec<Told> {
             (Some(alert), met) => {
                 let mut worse = false;
                 if let Some(met) = met {
-                    met_at.push(judged.at);
+                    met_at.extend(met.freezes.then_some(judged.at));
                     alert.met = judged.at;
                     if let Some(severity) = met.severity.filter(|severity| *severity > alert.severity) {
                         alert.severity = severity;
@@ -280,7 +281,9 @@ fn met(rule: &Rule, so_far: &[Judged], met_at: &[i64]) -> Option<Met> {
     let is_selected = rule.select.selects(&last.event);
     let first = |of: &[&Judged]| of.iter().map(|judged| (judged.at, judged.offset)).min().unwrap().1;
     let weight = |of: &[&Judged]| of.iter().map(|judged| judged.weight()).sum();
-    let plain = |of: &[&Judged]| Some(Met { first: first(of), events: of.len() as u64, severity: None });
+    let plain = |of: &[&Judged]| {
+        Some(Met { first: first(of), events: of.len() as u64, severity: None, freezes: false })
+    };
     match &rule.kind {
         Kind::Count { threshold } | Kind::Fatigue { threshold, .. } if is_selected => {
             let kept: Vec<_> = newest(selected, *threshold);
@@ -292,6 +295,7 @@ fn met(rule: &Rule, so_far: &[Judged], met_at: &[i64]) -> Option<Met> {
                 first: first(&kept),
                 events: kept.len() as u64,
                 severity: Some(Severity::Critical),
+                freezes: false,
             })
         }
         Kind::DistinctCount { of: Distinct::Source, threshold, .. } if is_selected => {
@@ -341,9 +345,9 @@ fn met(rule: &Rule, so_far: &[Judged], met_at: &[i64]) -> Option<Met> {
             (kept.len() as u32 >= *threshold).then(|| plain(&kept)).flatten()
         }
         Kind::VolumeVsBaseline { count_min, deviations, cold_start } if is_selected => {
-            let above = above(rule, so_far, met_at, *deviations, *cold_start);
+            let (above, is_known) = above(rule, so_far, met_at, *deviations, *cold_start);
             let is_met = selected.len() as u32 >= *count_min && selected.len() as f64 > above;
-            is_met.then(|| plain(&selected)).flatten()
+            is_met.then(|| plain(&selected)).flatten().map(|met| Met { freezes: is_known, ..met })
         }
         Kind::ImpossibleTravel { speed_km_h, accuracy_km, distance_km_min } if is_selected => {
             let here = place(last)?;
@@ -362,11 +366,12 @@ fn met(rule: &Rule, so_far: &[Judged], met_at: &[i64]) -> Option<Met> {
                 first: before.offset,
                 events: 2,
                 severity: None,
+                freezes: false,
             })
         }
         Kind::Sequence { steps } => {
             let start = sequence(steps, so_far, after)?;
-            Some(Met { first: start, events: steps.len() as u64, severity: None })
+            Some(Met { first: start, events: steps.len() as u64, severity: None, freezes: false })
         }
         _ => None,
     }
@@ -386,7 +391,9 @@ fn sequence(steps: &[Step], so_far: &[Judged], after: i64) -> Option<u64> {
                 let mut left = step.at_least;
                 let is_last = number + 1 == steps.len();
                 while left > 0 {
-                    let Some(judged) = so_far.get(at) else { return false };
+                    if at == so_far.len() {
+                        return false;
+                    }
                     let is_end = at + 1 == so_far.len();
                     let taken = fits(step, number, steps, so_far, at);
                     if number == 0 && left == step.at_least && !taken {
@@ -397,7 +404,6 @@ fn sequence(steps: &[Step], so_far: &[Judged], after: i64) -> Option<u64> {
                     if taken && (!closes || is_end) && (closes || !is_end) {
                         left -= 1;
                     }
-                    _ = judged;
                     at += 1;
                 }
             }
@@ -438,7 +444,7 @@ fn degrees_km((lat1, lon1): (f64, f64), (lat2, lon2): (f64, f64)) -> f64 {
 
 const HOUR: i64 = 3_600_000;
 
-fn above(rule: &Rule, so_far: &[Judged], met_at: &[i64], deviations: f64, cold_start: u32) -> f64 {
+fn above(rule: &Rule, so_far: &[Judged], met_at: &[i64], deviations: f64, cold_start: u32) -> (f64, bool) {
     let selected: Vec<_> = so_far.iter().filter(|judged| rule.select.selects(&judged.event)).collect();
     let (begin, now) = (selected[0].at, so_far.last().unwrap().at);
     let quiet = rule.quiet.num_milliseconds();
@@ -464,8 +470,8 @@ fn above(rule: &Rule, so_far: &[Judged], met_at: &[i64], deviations: f64, cold_s
     };
     let hour = now.div_euclid(HOUR);
     match (usual(hour), usual(hour - 1)) {
-        (Some(one), Some(other)) => one.max(other),
-        (one, other) => one.or(other).unwrap_or(0.0).max(f64::from(cold_start) - 1.0),
+        (Some(one), Some(other)) => (one.max(other), true),
+        (one, other) => (one.or(other).unwrap_or(0.0).max(f64::from(cold_start) - 1.0), false),
     }
 }
 
@@ -679,6 +685,33 @@ fn of_alerts(alerts: &[Alert]) -> Vec<Told> {
 fn sorted(mut told: Vec<Told>) -> Vec<Told> {
     told.sort_by_key(|told| (told.rule.clone(), told.group.clone(), told.at, told.state));
     told
+}
+
+#[test]
+fn such_histories_meet_every_rule() {
+    let rules = Rules::from_toml(RULES).unwrap();
+    let mut met: BTreeMap<String, usize> = BTreeMap::new();
+    let mut state = 1_u64;
+    let mut draw = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..100 {
+        let drawn: Vec<Drawn> = (0..100)
+            .map(|_| {
+                let mut byte = |below| draw(below) as u8;
+                let (what, actor, source, method, risk) = (byte(14), byte(6), byte(10), byte(4), byte(4));
+                (what, actor, source, method, risk, draw(6_000) as i64, draw(16) as i64 - 2)
+            })
+            .collect();
+        let history = judged(&history(&drawn, 1), 5_000);
+        for told in rules.iter().flat_map(|rule| told(rule, &history)) {
+            *met.entry(told.rule).or_default() += 1;
+        }
+    }
+    for rule in &rules {
+        assert!(met.get(rule.id.as_str()).is_some_and(|count| *count >= 10), "{} {met:?}", rule.id);
+    }
 }
 
 type Drawn = (u8, u8, u8, u8, u8, i64, i64);
