@@ -29,20 +29,30 @@ impl Prefix {
     /// The source that an address belongs to: itself, or its /64 with IPv6.
     pub fn source(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(_) => Self::of(address, 32),
-            IpAddr::V6(_) => Self::of(address, 64),
+            IpAddr::V4(_) => Self::masked(address, 32),
+            IpAddr::V6(_) => Self::masked(address, 64),
         }
     }
 
     /// The network that an address belongs to: its /24, or its /48 with IPv6.
     pub fn network(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(_) => Self::of(address, 24),
-            IpAddr::V6(_) => Self::of(address, 48),
+            IpAddr::V4(_) => Self::masked(address, 24),
+            IpAddr::V6(_) => Self::masked(address, 48),
         }
     }
 
-    fn of(address: IpAddr, bits: u8) -> Self {
+    /// The network of so many bits that an address belongs to; nothing where its addresses have fewer bits.
+    pub fn of(address: IpAddr, bits: u8) -> Option<Self> {
+        (bits <= if address.to_canonical().is_ipv4() { 32 } else { 128 }).then(|| Self::masked(address, bits))
+    }
+
+    /// Length of the prefix, in bits.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    fn masked(address: IpAddr, bits: u8) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => {
                 let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(bits))).unwrap_or_default();
@@ -83,7 +93,7 @@ impl FromStr for Prefix {
         if bits > most || address != address.to_canonical() {
             return Err(PrefixError);
         }
-        Ok(Self::of(address, bits))
+        Ok(Self::masked(address, bits))
     }
 }
 

@@ -11,5 +11,6 @@ mod metrics;
 mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
+mod risk;
 mod rules;
 mod schema;
