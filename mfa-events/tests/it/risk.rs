@@ -152,8 +152,9 @@ fn hours_are_a_circle() {
     for week in 0..10 {
         risk.observe(&event(LoginSuccess::new("alice").at(monday(week * 168 - 10))));
     }
-    let odds =
-        |hours: i64| risk.evaluate(&event(LoginSuccess::new("alice").at(monday(1_680 + hours)))).terms[0].log_odds;
+    let odds = |hours: i64| {
+        risk.evaluate(&event(LoginSuccess::new("alice").at(monday(1_680 + hours)))).terms[0].log_odds
+    };
     let (own, next_day, noon) = (odds(-10), odds(-9), odds(3));
     assert!(own <= next_day && next_day < 0.0 && noon > 0.0, "{own} {next_day} {noon}");
 }
