@@ -51,6 +51,8 @@ pub(super) struct Kept {
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     sweep: usize,
+    /// Groups that were let in since the last sweep.
+    admitted: usize,
     random: u64,
     counts: RuleCounts,
     evicted: VecDeque<Evicted>,
@@ -93,6 +95,7 @@ impl Lane {
             slots: Vec::new(),
             free: Vec::new(),
             sweep: 0,
+            admitted: 0,
             random: 0x9e37_79b9_7f4a_7c15,
             counts: RuleCounts::default(),
             evicted: VecDeque::new(),
@@ -298,6 +301,7 @@ impl Lane {
                 return None;
             }
         }
+        self.kept.admitted = self.kept.admitted.saturating_add(1);
         let slot = Slot { group, hash, last: facts.at, late: 0, state, alert: None };
         let at = match self.kept.free.pop() {
             Some(at) => {
@@ -376,12 +380,13 @@ impl Lane {
         self.kept.free.push(at);
     }
 
-    /// Looks at a few groups, and forgets those of which nothing is within the window.
-    pub(super) fn sweep(&mut self, clock: i64, groups: usize) {
+    /// Looks at a few groups, more than have come since, and forgets those of which nothing is within the window.
+    pub(super) fn sweep(&mut self, clock: i64) {
         let until = clock.saturating_sub(self.rule.window_ms());
         if self.rule.group_by == Grouping::Tenant {
             return;
         }
+        let groups = std::mem::take(&mut self.kept.admitted).saturating_mul(2).saturating_add(1);
         for _ in 0..groups.min(self.kept.slots.len()) {
             self.kept.sweep = self.kept.sweep.saturating_add(1);
             if self.kept.sweep >= self.kept.slots.len() {

@@ -13,7 +13,8 @@ const REGISTER_BITS: u32 = REGISTERS.trailing_zeros();
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) enum Tally {
     Exact(Vec<u64>),
-    Registers(Vec<u8>),
+    /// With what they come to, as that is asked far more often than it changes.
+    Registers(Vec<u8>, u64),
 }
 
 impl Default for Tally {
@@ -33,14 +34,18 @@ impl Tally {
             }
             Self::Exact(hashes) => {
                 let mut registers = vec![0; REGISTERS];
-                hashes.iter().for_each(|hash| raise(&mut registers, *hash));
+                hashes.iter().for_each(|hash| _ = raise(&mut registers, *hash));
                 raise(&mut registers, hash);
-                *self = Self::Registers(registers);
+                let count = estimate(&registers);
+                *self = Self::Registers(registers, count);
                 true
             }
-            Self::Registers(registers) => {
-                raise(registers, hash);
-                false
+            Self::Registers(registers, count) => {
+                let is_raised = raise(registers, hash);
+                if is_raised {
+                    *count = estimate(registers);
+                }
+                is_raised
             }
         }
     }
@@ -48,7 +53,7 @@ impl Tally {
     pub(super) fn count(&self) -> u64 {
         match self {
             Self::Exact(hashes) => u64::try_from(hashes.len()).unwrap_or(u64::MAX),
-            Self::Registers(registers) => estimate(registers),
+            Self::Registers(_, count) => *count,
         }
     }
 
@@ -57,11 +62,17 @@ impl Tally {
     }
 }
 
-fn raise(registers: &mut [u8], hash: u64) {
+/// Whether a register is larger now.
+fn raise(registers: &mut [u8], hash: u64) -> bool {
     let register = usize::try_from(hash >> (64 - REGISTER_BITS)).unwrap_or_default();
     let rank = (hash << REGISTER_BITS).leading_zeros().min(64 - REGISTER_BITS).saturating_add(1);
-    if let Some(register) = registers.get_mut(register) {
-        *register = (*register).max(u8::try_from(rank).unwrap_or(u8::MAX));
+    let rank = u8::try_from(rank).unwrap_or(u8::MAX);
+    match registers.get_mut(register) {
+        Some(register) if *register < rank => {
+            *register = rank;
+            true
+        }
+        _ => false,
     }
 }
 

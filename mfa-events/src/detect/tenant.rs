@@ -340,10 +340,8 @@ impl TenantDetector {
         if self.sweep >= self.lanes.len() {
             self.sweep = 0;
         }
-        let rules = self.lanes.len();
         if let Some(lane) = self.lanes.get_mut(self.sweep) {
-            // Twice as many as an event can add to each rule, before it is this rule's turn again.
-            lane.sweep(at, rules.saturating_mul(2));
+            lane.sweep(at);
         }
         if self.sweep == 0
             && self.sketch.is_some()
