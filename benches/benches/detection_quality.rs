@@ -335,7 +335,8 @@ fn is_of(alert: &Alert, attack: &Attack) -> bool {
         })
     };
     match &alert.group {
-        Group::Actor(actor) => attack.actors.contains(actor.as_str()),
+        // One of many victims may have trouble of his own meanwhile.
+        Group::Actor(actor) => attack.actors.len() == 1 && attack.actors.contains(actor.as_str()),
         Group::Source(prefix) | Group::Network(prefix) => source(&prefix.to_string()),
         // Of those that it names, most must be the attack's: that somebody else mistypes meanwhile does not make it found.
         _ if alert.actor_ids.is_empty() => false,
@@ -437,6 +438,6 @@ fn main() {
             .filter(|(_, all)| *all > 0)
             .min_by(|one, other| (one.0 * other.1).cmp(&(other.0 * one.1)));
         let worst = worst.map_or("-".to_owned(), |(right, all)| share(*right, *all));
-        println!("{:<30} {all:>8} {right:>8} {:>10} {worst:>12}", rule.id, share(right, all));
+        println!("{:<30} {all:>8} {right:>8} {:>10} {worst:>12}", rule.id.as_str(), share(right, all));
     }
 }

@@ -12,7 +12,6 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -75,6 +74,14 @@ fn throughput(criterion: &mut Criterion) {
         ("10,000 events a second, 10 % failures", 10_000, 10),
     ] {
         let records = company(per_second, failures_percent);
+        let best = (0..5).map(|_| {
+            let (mut detector, mut alerts) = (detector(Options::default()), Vec::new());
+            let before = processor_time();
+            records.iter().for_each(|record| detector.observe(record, &mut alerts));
+            (processor_time() - before).max(0.001)
+        });
+        let best = best.fold(f64::INFINITY, f64::min);
+        println!("{name}: {:.2} million events per second of one core", EVENTS as f64 / best / 1e6);
         group.bench_function(name, |bench| {
             bench.iter_batched(
                 || (detector(Options::default()), Vec::with_capacity(1_024)),
@@ -91,6 +98,12 @@ fn throughput(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Seconds of a processor that this thread has had, whatever else the machine does.
+fn processor_time() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// Resident memory of this process, in MiB.
 fn resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
@@ -103,7 +116,7 @@ fn flood(_: &mut Criterion) {
     let mut detector = detector(Options::default());
     let mut alerts = Vec::new();
     let before = resident_mib();
-    let mut spent = std::time::Duration::ZERO;
+    let mut spent = 0.0;
     for chunk in 0..FLOOD / 100_000 {
         let records: Vec<_> = (0..100_000)
             .map(|number| {
@@ -114,16 +127,16 @@ fn flood(_: &mut Criterion) {
                 record(number + 1, event.at(at).try_into().expect("an event"), at)
             })
             .collect();
-        let start = Instant::now();
+        let start = processor_time();
         for record in &records {
             detector.observe(record, &mut alerts);
         }
-        spent += start.elapsed();
+        spent += processor_time() - start;
         alerts.clear();
     }
     let (size, after) = (detector.size(), resident_mib());
-    let rate = FLOOD as f64 / spent.as_secs_f64() / 1e6;
-    println!("flood: {FLOOD} made-up actors and sources at {rate:.2} million events/s");
+    let rate = FLOOD as f64 / spent / 1e6;
+    println!("flood: {FLOOD} made-up actors and sources at {rate:.2} million events per second of one core");
     println!("flood: {size:?}, {} MiB more than before", after.saturating_sub(before));
 }
 

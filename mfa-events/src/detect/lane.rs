@@ -163,8 +163,10 @@ impl Lane {
     fn takes(&self, role: Role, facts: &Facts<'_>) -> Option<bool> {
         let takes = |mask: &Mask| mask.takes(facts.features, facts.event);
         match (role, &self.rule.kind) {
-            (Role::Counts, Kind::Sequence { .. }) => {
-                let begins = self.steps.first().is_some_and(takes);
+            (Role::Counts, Kind::Sequence { steps }) => {
+                // Where a method must be new, those before count from the first time that they were used.
+                let remembers = steps.iter().rposition(|step| step.new_method).unwrap_or(1).max(1);
+                let begins = self.steps.iter().take(remembers).any(takes);
                 (begins || self.steps.iter().any(takes)).then_some(begins)
             }
             (Role::Counts, Kind::ImpossibleTravel { .. }) => {

@@ -257,10 +257,32 @@ impl State {
 
     /// How far it is from being met, in thousandths; what is within the window counts, however old the group is.
     pub(super) fn progress(&self, kind: &Kind, after: i64) -> u64 {
-        let measures = self.measures(kind, after);
-        let share = measures.iter().map(|measure| (measure.now / measure.needed.max(1.0)).min(1.0));
-        let (sum, count) = share.fold((0.0, 0.0), |(sum, count), share| (sum + share, count + 1.0));
-        (1_000.0 * sum / f64::max(count, 1.0)) as u64
+        let share = |now: usize, needed: u32| {
+            let now = u64::try_from(now).unwrap_or(u64::MAX).min(u64::from(needed));
+            now.saturating_mul(1_000) / u64::from(needed.max(1))
+        };
+        // A flood asks this of many groups for each event: those of which there may be many are counted without a list.
+        match (self, kind) {
+            (Self::Count(events), Kind::Count { threshold } | Kind::Fatigue { threshold, .. }) => {
+                share(events.within(after), *threshold)
+            }
+            (Self::Actors(actors), Kind::DistinctCount { threshold, .. }) => {
+                share(actors.within(after), *threshold)
+            }
+            (Self::Cluster(cluster), Kind::Cluster { actors, .. }) => {
+                share(cluster.actors.within(after), *actors)
+            }
+            (Self::Sequence(sequence), Kind::Sequence { steps }) => {
+                let (now, needed) = sequence.progress(steps, after);
+                (1_000.0 * now / needed.max(1.0)) as u64
+            }
+            _ => {
+                let measures = self.measures(kind, after);
+                let share = measures.iter().map(|measure| (measure.now / measure.needed.max(1.0)).min(1.0));
+                let (sum, count) = share.fold((0.0, 0.0), |(sum, count), share| (sum + share, count + 1.0));
+                (1_000.0 * sum / f64::max(count, 1.0)) as u64
+            }
+        }
     }
 
     /// What is counted, and how much of it is needed.
@@ -303,7 +325,10 @@ impl State {
             (Self::Travel(last), Kind::ImpossibleTravel { .. }) => {
                 vec![measure("places", usize::from(last.is_some_and(|visit| visit.at > after)), 2)]
             }
-            (Self::Sequence(sequence), Kind::Sequence { steps }) => sequence.measures(steps, after),
+            (Self::Sequence(sequence), Kind::Sequence { steps }) => {
+                let (now, needed) = sequence.progress(steps, after);
+                vec![Measure { what: "steps", now, needed }]
+            }
             _ => Vec::new(),
         }
     }
@@ -391,15 +416,15 @@ impl Sequence {
         met
     }
 
-    fn measures(&self, steps: &[Step], after: i64) -> Vec<Measure> {
+    /// Steps that are done, the part of the next included, and how many there are.
+    fn progress(&self, steps: &[Step], after: i64) -> (f64, f64) {
         let done = self.reached.iter().rposition(|reached| reached.is_some_and(|(at, _)| at > after));
         let done = done.map_or(0, |at| at.saturating_add(1));
         let under_way =
             self.starts.get(done).map_or(0, |starts| starts.iter().filter(|(at, _)| *at > after).count());
         let needed = steps.get(done).map_or(1, |step| step.at_least);
         let share = under_way as f64 / f64::from(needed.max(1));
-        let now = (done as f64 + share).min(steps.len() as f64);
-        vec![Measure { what: "steps", now, needed: steps.len() as f64 }]
+        ((done as f64 + share).min(steps.len() as f64), steps.len() as f64)
     }
 }
 
