@@ -78,7 +78,9 @@ fn raise(registers: &mut [u8], hash: u64) -> bool {
 
 fn estimate(registers: &[u8]) -> u64 {
     let m = REGISTERS as f64;
-    let sum: f64 = registers.iter().map(|rank| 2_f64.powi(-i32::from(*rank))).sum();
+    // 2 to the power of -rank, by its exponent.
+    let power = |rank: u8| f64::from_bits(1_023_u64.saturating_sub(u64::from(rank)) << 52);
+    let sum: f64 = registers.iter().map(|rank| power(*rank)).sum();
     let raw = 0.7213 / (1.0 + 1.079 / m) * m * m / sum.max(f64::MIN_POSITIVE);
     let empty = registers.iter().filter(|rank| **rank == 0).count();
     let estimate = match raw <= 2.5 * m && empty > 0 {
