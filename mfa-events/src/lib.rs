@@ -9,12 +9,16 @@ pub mod conformance;
 pub mod cursor;
 pub mod detect;
 pub mod event;
+pub mod export;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod id;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+#[cfg(any(feature = "export-http", feature = "webhook"))]
+pub mod outlet;
+pub mod respond;
 pub mod risk;
 pub mod schema;
 pub mod store;

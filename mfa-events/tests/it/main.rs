@@ -4,6 +4,7 @@
 mod batch;
 mod detect;
 mod event;
+mod export;
 #[cfg(feature = "http")]
 mod http;
 mod log;
@@ -12,5 +13,6 @@ mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
 mod risk;
+mod respond;
 mod rules;
 mod schema;
