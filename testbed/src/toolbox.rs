@@ -1,7 +1,7 @@
 //! Python and Node environments that tests and benches run servers and peers from.
 //!
 //! They lie in the target directory, are made by `cargo xtask test` and `cargo xtask bench` from lock files with hashes
-//! in `testbed/scim`, and are used until the lock file changes. `requirements.in` says how its lock file is made; that of
+//! in `testbed/scim` and `testbed/siem`, and are used until the lock file changes. `requirements.in` says how its lock file is made; that of
 //! Node is made by `npm install --package-lock-only --omit-lockfile-registry-resolved`, which leaves out whose mirror it came from.
 
 use std::env;
@@ -19,17 +19,23 @@ pub enum Environment {
     Python,
     /// `scimmy`, `scimmy-routers` and `express`.
     Node,
+    /// What reads events as others write them, and the clients of those who collect them.
+    SiemPython,
+    /// The parser of Microsoft's query language.
+    SiemNode,
 }
 
 impl Environment {
     /// All there are.
-    pub const ALL: [Self; 2] = [Self::Python, Self::Node];
+    pub const ALL: [Self; 4] = [Self::Python, Self::Node, Self::SiemPython, Self::SiemNode];
 
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "the Python environment",
             Self::Node => "the Node environment",
+            Self::SiemPython => "the Python environment for SIEM",
+            Self::SiemNode => "the Node environment for SIEM",
         }
     }
 
@@ -38,14 +44,17 @@ impl Environment {
         match self {
             Self::Python => include_str!("../scim/requirements.txt"),
             Self::Node => include_str!("../scim/package-lock.json"),
+            Self::SiemPython => include_str!("../siem/requirements.txt"),
+            Self::SiemNode => include_str!("../siem/package-lock.json"),
         }
     }
 
     /// The package description that goes with the lock file, where its installer wants one.
     pub fn manifest(self) -> Option<&'static str> {
         match self {
-            Self::Python => None,
+            Self::Python | Self::SiemPython => None,
             Self::Node => Some(include_str!("../scim/package.json")),
+            Self::SiemNode => Some(include_str!("../siem/package.json")),
         }
     }
 
@@ -53,6 +62,8 @@ impl Environment {
         match self {
             Self::Python => "python",
             Self::Node => "node",
+            Self::SiemPython => "siem-python",
+            Self::SiemNode => "siem-node",
         }
     }
 }
@@ -105,7 +116,16 @@ impl Toolbox {
     /// # Errors
     /// [`Error::NotPrepared`] without the environment.
     pub fn python(&self) -> Result<Command, Error> {
-        self.script("python3")
+        self.python_of(Environment::Python)
+    }
+
+    /// A command that runs the Python of one of the environments that have one.
+    ///
+    /// # Errors
+    /// [`Error::NotPrepared`] without the environment.
+    pub fn python_of(&self, environment: Environment) -> Result<Command, Error> {
+        self.needs(environment)?;
+        Ok(Command::new(self.environment(environment).join("bin/python3")))
     }
 
     /// A command that runs a program that a package of the Python environment brings.
@@ -123,12 +143,25 @@ impl Toolbox {
     /// # Errors
     /// [`Error::NotPrepared`] without the environment, [`Error::Needs`] without `node`.
     pub fn node(&self, source: &str) -> Result<Command, Error> {
-        self.needs(Environment::Node)?;
+        self.node_of(Environment::Node, source)
+    }
+
+    /// As [`node`](Self::node), in one of the environments that have it.
+    ///
+    /// # Errors
+    /// [`Error::NotPrepared`] without the environment, [`Error::Needs`] without `node`.
+    pub fn node_of(&self, environment: Environment, source: &str) -> Result<Command, Error> {
+        self.needs(environment)?;
         let mut command = Program::find("node", "nodejs")?.command();
         // A module given on the command line looks for packages from the working directory upwards.
-        command.current_dir(self.environment(Environment::Node));
+        command.current_dir(self.environment(environment));
         command.args(["--input-type=module", "--eval", source]);
         Ok(command)
+    }
+
+    /// Where Debian packages are unpacked that are not installed, as they would end a service that this machine has.
+    pub fn unpacked(&self) -> PathBuf {
+        self.dir.join("debian")
     }
 
     fn needs(&self, environment: Environment) -> Result<(), Error> {

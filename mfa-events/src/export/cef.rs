@@ -73,8 +73,8 @@ pub fn cef(tenant: &TenantId, record: &Record) -> String {
         let place = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
         extension.some_custom("cs2", "geo_location", Some(place.as_str()).filter(|place| !place.is_empty()));
         if let (Some(lat), Some(lon)) = (geo.lat, geo.lon) {
-            extension.add("slat", &lat.to_string());
-            extension.add("slong", &lon.to_string());
+            extension.custom("cfp1", "lat", &lat.to_string());
+            extension.custom("cfp2", "lon", &lon.to_string());
         }
     }
     if let Some(score) = event.risk_context().and_then(|risk| risk.score) {
