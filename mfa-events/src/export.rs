@@ -30,7 +30,7 @@ pub use follow::{
 };
 #[cfg(feature = "export-http")]
 pub use hec::{HEC_BATCH_BYTES_MAX, HecBuilder, HecSink};
-pub use ocsf::{OCSF_VERSION, ocsf};
+pub use ocsf::{OCSF_VERSION, ocsf, ocsf_alert};
 pub use position::{FilePositions, MemoryPositions, PositionError, Positions};
 #[cfg(feature = "export-http")]
 pub use sentinel::{

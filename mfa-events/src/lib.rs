@@ -18,6 +18,7 @@ pub mod log;
 pub mod metrics;
 #[cfg(any(feature = "export-http", feature = "webhook"))]
 pub mod outlet;
+pub mod render;
 pub mod respond;
 pub mod risk;
 pub mod schema;

@@ -14,6 +14,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::detect::Alert;
+
 pub use deliver::{Delivered, Patience, deliver};
 #[cfg(feature = "webhook")]
 pub use verify::{REPLAY_IDS_MAX, SIGNATURES_MAX, Verified, Verifier, VerifyError, WEBHOOK_WINDOW_S};
@@ -58,6 +60,14 @@ impl Notice {
         Ok(Self { id, body })
     }
 
+    /// Of a turn in the life of an alert, its body the alert's JSON. Whoever reads the log again gets the same id.
+    ///
+    /// # Errors
+    /// Where the alert cannot be written.
+    pub fn of(alert: &Alert) -> Result<Self, NoticeError> {
+        Self::new(notice_id(alert), alert)
+    }
+
     /// Its identity.
     pub fn id(&self) -> &str {
         &self.id
@@ -67,6 +77,16 @@ impl Notice {
     pub fn body(&self) -> &Value {
         &self.body
     }
+}
+
+/// Names one turn in the life of an alert: it is told again when it is worse or more.
+pub(crate) fn notice_id(alert: &Alert) -> String {
+    let state = match alert.state {
+        crate::detect::AlertState::Opened => "opened",
+        crate::detect::AlertState::Updated => "updated",
+        crate::detect::AlertState::Closed => "closed",
+    };
+    format!("{}:{state}:{}:{}", alert.id, alert.severity, alert.events)
 }
 
 /// Does something about a notice: locks an account, asks a person, starts a playbook.

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{PRODUCT, VENDOR, VERSION, known, own_fields};
+use crate::detect::rule::Severity;
+use crate::detect::{Alert, AlertState};
 use crate::event::{Detail, Event, Method, Outcome, RiskLevel};
 use crate::id::TenantId;
 use crate::store::Record;
@@ -79,6 +81,73 @@ pub fn ocsf(tenant: &TenantId, record: &Record) -> Value {
     }))
 }
 
+/// An alert as OCSF has it: a `Detection Finding` (2004) that is created, updated and closed under one `finding_info.uid`.
+///
+/// Times are milliseconds since 1970. What the schema has no name for is in `unmapped` under this crate's names.
+pub fn ocsf_alert(alert: &Alert) -> Value {
+    let (activity, activity_name) = match alert.state {
+        AlertState::Opened => (1, "Create"),
+        AlertState::Updated => (2, "Update"),
+        AlertState::Closed => (3, "Close"),
+    };
+    let (status, status_name) = if alert.state == AlertState::Closed { (4, "Resolved") } else { (1, "New") };
+    let (severity, severity_name) = match alert.severity {
+        Severity::Low => (2, "Low"),
+        Severity::Medium => (3, "Medium"),
+        Severity::High => (4, "High"),
+        Severity::Critical => (5, "Critical"),
+    };
+    let ms = |at: crate::event::Timestamp| at.as_datetime().timestamp_millis();
+    let actors = alert.actor_ids.iter().map(|actor| json!({ "actor": { "user": { "uid": actor } } }));
+    known(json!({
+        "activity_id": activity,
+        "activity_name": activity_name,
+        "category_name": "Findings",
+        "category_uid": 2,
+        "class_name": "Detection Finding",
+        "class_uid": DETECTION_FINDING,
+        "type_name": format!("Detection Finding: {activity_name}"),
+        "type_uid": DETECTION_FINDING * 100 + activity,
+        "time": ms(alert.at),
+        "start_time": ms(alert.first_event_at),
+        "end_time": ms(alert.last_met_at),
+        "count": alert.events,
+        "severity": severity_name,
+        "severity_id": severity,
+        "status": status_name,
+        "status_id": status,
+        "message": alert.to_string(),
+        "metadata": {
+            "event_code": alert.rule,
+            "product": { "name": PRODUCT, "vendor_name": VENDOR, "version": VERSION },
+            "tenant_uid": alert.tenant_id,
+            "uid": crate::respond::notice_id(alert),
+            "version": OCSF_VERSION,
+        },
+        "finding_info": {
+            "analytic": { "name": alert.name, "type": "Rule", "type_id": 1, "uid": alert.rule },
+            "created_time": ms(alert.opened_at),
+            "first_seen_time": ms(alert.first_event_at),
+            "last_seen_time": ms(alert.last_met_at),
+            "modified_time": ms(alert.at),
+            "title": alert.name,
+            "uid": alert.id,
+        },
+        "evidences": actors.collect::<Value>(),
+        "unmapped": {
+            "actors": alert.actors,
+            "finding": alert.finding,
+            "first_offset": alert.first_offset.to_string(),
+            "group": alert.group,
+            "is_exact": alert.is_exact,
+            "late_events": alert.late_events,
+            "source_ips": alert.source_ips,
+            "sources": alert.sources,
+        },
+    }))
+}
+
+const DETECTION_FINDING: u64 = 2004;
 const AUTHENTICATION: u64 = 3002;
 const ACCOUNT_CHANGE: u64 = 3001;
 

@@ -4,7 +4,7 @@ mod follow;
 mod formats;
 #[cfg(feature = "export-http")]
 mod hec;
-mod judges;
+pub(crate) mod judges;
 #[cfg(feature = "export-http")]
 mod receivers;
 #[cfg(feature = "export-http")]

@@ -13,6 +13,7 @@ mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
 mod risk;
+mod render;
 mod respond;
 mod rules;
 mod schema;

@@ -175,3 +175,43 @@ fn refuses_names_that_a_header_has_no_room_for() {
         "a name of an application of syslog is 1 to 48 visible ASCII characters"
     );
 }
+
+/// Ten people fail from one address, then nobody does.
+pub(crate) fn alerts() -> Vec<mfa_events::Alert> {
+    use mfa_events::{Detector, LoginFailure, Rules};
+
+    let rules = Rules::published().only(|rule| rule.id.as_str() == "credential-stuffing");
+    let mut detector = Detector::new(rules);
+    let records: Vec<_> = (1..=20)
+        .map(|number| {
+            let at = crate::event::at() + chrono::TimeDelta::seconds(i64::try_from(number).unwrap());
+            let failure =
+                LoginFailure::new(&format!("person-{number:02}")).at(at).from("203.0.113.7".parse().unwrap());
+            let failure = failure.id(uuid::Uuid::from_u128(u128::from(number)));
+            record(number, failure.try_into().unwrap())
+        })
+        .collect();
+    let mut alerts = Vec::new();
+    detector.observe(&acme(), &records, &mut alerts);
+    detector.tick(&acme(), crate::event::at() + chrono::TimeDelta::hours(2), &mut alerts);
+    alerts
+}
+
+#[test]
+fn an_alert_is_a_finding_that_is_created_updated_and_closed() {
+    let alerts = alerts();
+    let findings: Vec<Value> = alerts.iter().map(mfa_events::export::ocsf_alert).collect();
+    let turns: Vec<_> = findings.iter().map(|finding| finding["type_uid"].as_u64().unwrap()).collect();
+    assert_eq!(turns, [200_401, 200_402, 200_403]);
+    assert!(
+        findings.iter().all(|finding| finding["finding_info"]["uid"] == findings[0]["finding_info"]["uid"])
+    );
+    golden("export/ocsf-alert.json", &format!("{}\n", serde_json::to_string_pretty(&findings).unwrap()));
+    // Each turn is a notice of its own, the same one however often the log is read.
+    let ids = |alerts: &[mfa_events::Alert]| -> Vec<String> {
+        alerts.iter().map(|alert| mfa_events::respond::Notice::of(alert).unwrap().id().to_owned()).collect()
+    };
+    let once = ids(&alerts);
+    assert_eq!(once, ids(&self::alerts()));
+    assert!(once[0] != once[1] && once[1] != once[2] && once[0] != once[2]);
+}

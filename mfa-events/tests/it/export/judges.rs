@@ -157,6 +157,30 @@ fn models_of_ocsf_read_the_events() {
     assert!(!judged(READS_OCSF, &[], &wrong).status.success());
 }
 
+/// Of findings the package has the whole class.
+const READS_FINDINGS: &str = r#"
+import json, sys
+from py_ocsf_models.events.findings.detection_finding import DetectionFinding
+
+for event in json.load(sys.stdin):
+    finding = DetectionFinding.model_validate(event)
+    assert finding.type_uid.value == event["type_uid"], finding
+    unknown = set(event) - set(DetectionFinding.model_fields)
+    assert not unknown, unknown
+    unknown = set(event["finding_info"]) - set(type(finding.finding_info).model_fields)
+    assert not unknown, unknown
+"#;
+
+#[test]
+#[ignore = "needs py-ocsf-models: cargo xtask test"]
+fn models_of_ocsf_read_the_alerts() {
+    let findings: Value = super::formats::alerts().iter().map(mfa_events::export::ocsf_alert).collect();
+    accepted(READS_FINDINGS, &[], &findings);
+    let mut wrong = findings;
+    wrong[0]["type_uid"] = 200_409.into();
+    assert!(!judged(READS_FINDINGS, &[], &wrong).status.success());
+}
+
 #[cfg(feature = "export-syslog")]
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs rsyslog and syslog-ng: cargo xtask test"]
