@@ -1,10 +1,12 @@
 //! What is done about an alert: hooks for those who can act.
 //!
 //! A [`Notice`] is what they are told, a [`Responder`] is told it, and [`deliver`] sees to it that each has heard. With the feature
-//! `webhook`, a [`Webhook`] posts notices to a SOAR system, signed, and a [`Verifier`] is what checks them there.
+//! `webhook`, a `Webhook` posts notices to a SOAR system, signed; with `webhook-verify`, a `Verifier` is what checks them there.
 
 mod deliver;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "webhook-verify")]
+mod sign;
+#[cfg(feature = "webhook-verify")]
 mod verify;
 #[cfg(feature = "webhook")]
 mod webhook;
@@ -17,10 +19,12 @@ use serde_json::Value;
 use crate::detect::Alert;
 
 pub use deliver::{Delivered, Patience, deliver};
-#[cfg(feature = "webhook")]
+#[cfg(feature = "webhook-verify")]
+pub use sign::{WEBHOOK_SECRET_BYTES_MIN, signature};
+#[cfg(feature = "webhook-verify")]
 pub use verify::{REPLAY_IDS_MAX, SIGNATURES_MAX, Verified, Verifier, VerifyError, WEBHOOK_WINDOW_S};
 #[cfg(feature = "webhook")]
-pub use webhook::{WEBHOOK_SECRET_BYTES_MIN, Webhook, signature};
+pub use webhook::Webhook;
 
 /// Most bytes of a notice's id.
 pub const NOTICE_ID_BYTES_MAX: usize = 128;

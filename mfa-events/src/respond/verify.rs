@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::NOTICE_ID_BYTES_MAX;
-use super::webhook::{WEBHOOK_SECRET_BYTES_MIN, mac};
+use super::sign::{WEBHOOK_SECRET_BYTES_MIN, mac};
 
 /// How far the time of a message may be from now, in seconds, to either side.
 pub const WEBHOOK_WINDOW_S: i64 = 300;
