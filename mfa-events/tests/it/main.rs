@@ -12,8 +12,8 @@ mod metrics;
 mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
-mod risk;
 mod render;
 mod respond;
+mod risk;
 mod rules;
 mod schema;
