@@ -24,7 +24,7 @@ use crate::id::TenantId;
 use crate::store::Record;
 
 pub use cef::cef;
-pub use ecs::{ECS_VERSION, ecs};
+pub use ecs::{ECS_VERSION, ecs, ecs_alert};
 pub use follow::{
     FollowError, Follower, FollowerBuilder, News, RETRY_FIRST, RETRY_LONGEST, STALLED_AFTER, Told,
 };

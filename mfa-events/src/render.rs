@@ -1,7 +1,8 @@
 //! Rules in the languages of those who look at events elsewhere: [`spl`] for Splunk, [`kql`] for Microsoft Sentinel, [`sigma`] for
 //! whatever reads Sigma.
 //!
-//! Each rule comes in two [`Form`]s: in buckets, as analysts know it, and over a window that slides, as this crate judges. What a text
+//! Each rule comes in two [`Form`]s: in buckets, as analysts know it, and over a window that slides, as this crate judges; sequences and
+//! distances slide in both, and what is compared with a usual hour is in buckets only. What a text
 //! says otherwise than the rule is written above it, and what cannot be said is an error. Queries look back over what is stored: they
 //! have no alerts that open and close, and no weight of risk.
 
@@ -190,12 +191,21 @@ fn above(rule: &Rule, notes: &[String]) -> Vec<String> {
 fn notes(rule: &Rule, form: Form, language: &'static str) -> Vec<String> {
     let mut notes = Vec::new();
     let window = span(rule.window);
-    match form {
-        Form::Tumbling => notes.push(format!(
-            "Tumbling: counts in buckets of the clock of {window}. An attack across the boundary of two buckets passes with up to nearly \
-             twice the threshold; the sliding form finds it."
-        )),
-        Form::Sliding => notes.push(format!(
+    match (form, &rule.kind) {
+        (Form::Tumbling, kind) => {
+            let sliding = match kind {
+                Kind::VolumeVsBaseline { .. } => "",
+                _ => "; the sliding form finds it",
+            };
+            notes.push(format!(
+                "Tumbling: counts in buckets of the clock of {window}. An attack across the boundary of two buckets passes with up to \
+                 nearly twice the threshold{sliding}."
+            ));
+        }
+        (Form::Sliding, Kind::ImpossibleTravel { .. }) => {
+            notes.push(format!("Each event is compared with the one before it, where that is within {window}."));
+        }
+        (Form::Sliding, _) => notes.push(format!(
             "Sliding: each event is judged with those of the {window} before it. Search over at least twice that."
         )),
     }

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{PRODUCT, known, ocsf, own_fields};
+use crate::detect::rule::Severity;
+use crate::detect::{Alert, AlertState};
 use crate::event::{Detail, Outcome};
 use crate::id::TenantId;
 use crate::store::Record;
@@ -71,5 +73,43 @@ pub fn ecs(tenant: &TenantId, record: &Record) -> Value {
         },
         "user": { "id": event.actor() },
         "mfa_events": own,
+    }))
+}
+
+/// An alert as the Elastic Common Schema has it: `event.kind` is `alert`, and each of its turns is an event.
+///
+/// What the schema has no name for is in `mfa_events.alert`: the alert as this crate writes it.
+pub fn ecs_alert(alert: &Alert) -> Value {
+    let severity = match alert.severity {
+        Severity::Low => 2,
+        Severity::Medium => 3,
+        Severity::High => 4,
+        Severity::Critical => 5,
+    };
+    known(json!({
+        "@timestamp": alert.at,
+        "ecs": { "version": ECS_VERSION },
+        "event": {
+            "action": match alert.state {
+                AlertState::Opened => "alert-opened",
+                AlertState::Updated => "alert-updated",
+                AlertState::Closed => "alert-closed",
+            },
+            "category": ["intrusion_detection"],
+            "dataset": "mfa_events.alert",
+            "end": alert.last_met_at,
+            "id": crate::respond::notice_id(alert),
+            "kind": "alert",
+            "module": "mfa_events",
+            "provider": PRODUCT,
+            "severity": severity,
+            "start": alert.first_event_at,
+            "type": ["info"],
+        },
+        "message": alert.to_string(),
+        "organization": { "id": alert.tenant_id },
+        "related": { "user": alert.actor_ids },
+        "rule": { "id": alert.rule, "name": alert.name },
+        "mfa_events": { "alert": alert },
     }))
 }

@@ -103,11 +103,14 @@ pub fn kql(rule: &Rule, names: &Names, form: Form) -> Result<String, RenderError
             sequence(&mut text, &first.select, first.at_least, rest);
         }
     }
-    text.line(format_args!(
-        "| extend rule = {}, severity = {}",
-        quoted(rule.id.as_str()),
-        quoted(rule.severity.as_str())
-    ));
+    let severity = match rule.kind {
+        Kind::Fatigue { approved_after: Some(approved_after), .. } => {
+            let usual = quoted(rule.severity.as_str());
+            format!("iff(is_approved and events >= {approved_after}, \"critical\", {usual})")
+        }
+        _ => quoted(rule.severity.as_str()),
+    };
+    text.line(format_args!("| extend rule = {}, severity = {severity}", quoted(rule.id.as_str())));
     Ok(text.0)
 }
 

@@ -32,7 +32,7 @@ pub fn spl(rule: &Rule, names: &Names, form: Form) -> Result<String, RenderError
     if matches!(rule.kind, Kind::Sequence { .. }) {
         more.push("Each step is within the window of the one before it, where the rule has all steps within one window.".to_owned());
     }
-    if form == Form::Sliding {
+    if form == Form::Sliding && !matches!(rule.kind, Kind::ImpossibleTravel { .. }) {
         more.push("Counts stop at max_stream_window of limits.conf, 10000 events unless raised.".to_owned());
     }
     let mut text = Text::default();
@@ -125,11 +125,14 @@ pub fn spl(rule: &Rule, names: &Names, form: Form) -> Result<String, RenderError
             sequence(&mut text, rule, &window, first, rest)?;
         }
     }
-    text.line(format_args!(
-        "| eval rule={}, severity={}",
-        quoted(rule.id.as_str()),
-        quoted(rule.severity.as_str())
-    ));
+    let severity = match rule.kind {
+        Kind::Fatigue { approved_after: Some(approved_after), .. } => {
+            let usual = quoted(rule.severity.as_str());
+            format!("if(is_approved=1 AND events>={approved_after}, \"critical\", {usual})")
+        }
+        _ => quoted(rule.severity.as_str()),
+    };
+    text.line(format_args!("| eval rule={}, severity={severity}", quoted(rule.id.as_str())));
     Ok(text.0)
 }
 
@@ -236,18 +239,19 @@ fn fatigue(
     };
     text.line(format_args!("| eval is_failure=if({}, 1, 0)", selected(&rule.select)));
     text.line(format_args!(
-        "| eval is_approval=if(event_type=\"login.success\" AND (isnull(mfa_method) OR mfa_method=\"push\"), 1, 0)"
+        "| eval is_approved=if(event_type=\"login.success\" AND (isnull(mfa_method) OR mfa_method=\"push\"), 1, 0)"
     ));
-    text.line(format_args!("| where is_failure=1 OR is_approval=1"));
+    text.line(format_args!("| where is_failure=1 OR is_approved=1"));
     match form {
         Form::Tumbling => {
             text.line(format_args!("| eval at=_time"));
             text.line(format_args!("| bin _time span={window}"));
             text.line(format_args!(
-                "| stats sum(is_failure) as events min(eval(if(is_failure=1, at, null()))) as first_at max(eval(if(is_approval=1, at, null()))) as approved_at by _time tenant_id group_key"
+                "| stats sum(is_failure) as events min(eval(if(is_failure=1, at, null()))) as first_at max(eval(if(is_approved=1, at, null()))) as approved_at by _time tenant_id group_key"
             ));
+            text.line(format_args!("| eval is_approved=if(coalesce(approved_at, 0)>first_at, 1, 0)"));
             text.line(format_args!(
-                "| where events>={threshold} OR (events>={approved_after} AND approved_at>first_at)"
+                "| where events>={threshold} OR (is_approved=1 AND events>={approved_after})"
             ));
         }
         Form::Sliding => {
@@ -256,7 +260,7 @@ fn fatigue(
                 "| streamstats time_window={window} sum(is_failure) as events by tenant_id group_key"
             ));
             text.line(format_args!(
-                "| where events>={threshold} OR (is_approval=1 AND events>={approved_after})"
+                "| where events>={threshold} OR (is_approved=1 AND events>={approved_after})"
             ));
         }
     }

@@ -207,6 +207,9 @@ fn an_alert_is_a_finding_that_is_created_updated_and_closed() {
         findings.iter().all(|finding| finding["finding_info"]["uid"] == findings[0]["finding_info"]["uid"])
     );
     golden("export/ocsf-alert.json", &format!("{}\n", serde_json::to_string_pretty(&findings).unwrap()));
+    let alerts_in_ecs: Vec<Value> = alerts.iter().map(mfa_events::export::ecs_alert).collect();
+    assert!(alerts_in_ecs.iter().all(|alert| alert["event"]["kind"] == "alert"));
+    golden("export/ecs-alert.json", &format!("{}\n", serde_json::to_string_pretty(&alerts_in_ecs).unwrap()));
     // Each turn is a notice of its own, the same one however often the log is read.
     let ids = |alerts: &[mfa_events::Alert]| -> Vec<String> {
         alerts.iter().map(|alert| mfa_events::respond::Notice::of(alert).unwrap().id().to_owned()).collect()
