@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod detect;
 pub mod event;
 pub mod export;
+pub mod follow;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod id;
@@ -22,6 +23,8 @@ pub mod render;
 pub mod respond;
 pub mod risk;
 pub mod schema;
+#[cfg(feature = "set")]
+pub mod set;
 pub mod store;
 
 pub use batch::Batch;
@@ -30,9 +33,10 @@ pub use event::{
     AccountLocked, AccountUnlocked, Detail, Event, EventType, LoginFailure, LoginSuccess, MfaFailure,
     Outcome, RecoveryAttempted,
 };
+pub use follow::Follow;
 pub use id::{ActorId, TenantId};
 pub use log::EventLog;
-pub use metrics::LoginMetrics;
+pub use metrics::{CurrentMetrics, LoginMetrics};
 #[cfg(feature = "redb")]
 pub use store::RedbStore;
 pub use store::{Appended, EventStore, MemoryStore, Offset};

@@ -3,12 +3,16 @@
 //! A minute is what its events say, whenever they come: late ones correct what was counted, and what comes too late or from the
 //! future is counted apart, never silently left out. The core keeps no clock; `now` is given.
 
+mod current;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Country, Detail, Event, Method, Outcome};
+
+pub use current::{AsOf, CurrentMetrics, MetricsError};
 
 /// Minutes that are kept: two days, so that each hour of the last has one to be compared with, and an hour for those that are under way.
 pub const MINUTES_KEPT: i64 = 49 * 60;
@@ -168,6 +172,8 @@ pub struct Report {
     pub before: Counts,
     /// 24 parts of an hour each, oldest first.
     pub hours: Vec<Hour>,
+    /// Each minute of the span.
+    pub trend: Trend,
     /// Events that came when their minute was not kept any more, since the counts began.
     pub too_late: u64,
     /// Events whose time was further ahead than a clock may be, since the counts began.
@@ -184,6 +190,26 @@ pub struct Hour {
     pub counts: Counts,
     /// What the hour 24 hours before counted.
     pub day_before: Counts,
+}
+
+/// The minutes of a span as columns, oldest first: what a chart draws.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Trend {
+    /// Begin of the first minute.
+    pub from: DateTime<Utc>,
+    /// Seconds from one to the next: 60.
+    pub step_s: u32,
+    /// `login.success`, and so on as in [`Counts`].
+    pub successes: Vec<u64>,
+    /// `login.failure`.
+    pub failures: Vec<u64>,
+    /// `mfa.failure`.
+    pub mfa_failures: Vec<u64>,
+    /// `account.locked`.
+    pub lockouts: Vec<u64>,
+    /// `recovery.attempted`.
+    pub recoveries: Vec<u64>,
 }
 
 /// One minute.
@@ -250,8 +276,25 @@ impl LoginMetrics {
             total,
             before: self.sum(from.saturating_sub(DAY), from),
             hours,
+            trend: self.trend(from, to),
             too_late: self.too_late,
             from_the_future: self.from_the_future,
+        }
+    }
+
+    fn trend(&self, from: i64, to: i64) -> Trend {
+        let column = |of: fn(&Counts) -> u64| {
+            let counted = |minute| self.minutes.get(&minute).map_or(0, |minute| of(&minute.all));
+            (from..to).map(counted).collect()
+        };
+        Trend {
+            from: time(from),
+            step_s: 60,
+            successes: column(|counts| counts.successes),
+            failures: column(|counts| counts.failures),
+            mfa_failures: column(|counts| counts.mfa_failures),
+            lockouts: column(|counts| counts.lockouts),
+            recoveries: column(|counts| counts.recoveries),
         }
     }
 

@@ -8,3 +8,7 @@ pub const VERSION: u32 = 1;
 
 /// The schema as text.
 pub const EVENT: &str = include_str!("../schema/event.json");
+
+/// The HTTP interface of the feature `http` as OpenAPI 3.1.
+#[cfg(feature = "http")]
+pub const OPENAPI: &str = include_str!("../schema/openapi.json");

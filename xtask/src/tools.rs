@@ -169,6 +169,8 @@ const TOOLS: &[Tool] = &[
     },
     program("node", "nodejs"),
     program("npm", "npm"),
+    // What a newcomer asks an HTTP interface with.
+    program("curl", "curl"),
     // Peers in benches.
     program("openssl", "openssl"),
     program("sqlite3", "sqlite3"),

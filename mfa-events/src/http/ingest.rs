@@ -1,20 +1,19 @@
 //! Events in.
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::keys::tenant;
-use super::{Api, Problem, Right};
+use super::keys::{Caller, Sender};
+use super::{Problem, Shared, body};
 use crate::batch::{Batch, BatchError, Form, Item};
 use crate::event::{self, Event, ReadError};
-use crate::id::TenantId;
+use crate::limits::BATCH_BYTES_MAX;
 use crate::log::Which;
 use crate::store::{Appended, EventStore};
 
@@ -67,16 +66,15 @@ impl Fault {
 }
 
 pub(super) async fn events<S: EventStore>(
-    State(api): State<Api<S>>,
+    State(api): State<Shared<S>>,
+    Sender(caller): Sender,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let tenant = tenant(&*api.keys, &headers, Right::Ingest)?;
-    let body = body.map_err(|rejection| {
-        let is_long = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-        let code = if is_long { "too_long" } else { "bad_request" };
-        Problem::new(rejection.status(), code, rejection.body_text())
-    })?;
+    // Whoever has sent too much already need not send the rest first.
+    caller.sends(0)?;
+    let _room = caller.tenant_usage.bytes(body::length(&headers))?;
+    let body = body::read(&headers, body, BATCH_BYTES_MAX).await?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let form = match kind.split(';').next().unwrap_or_default().trim() {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Form::Lines,
@@ -86,7 +84,8 @@ pub(super) async fn events<S: EventStore>(
         BatchError::TooLong => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_long", error.to_string()),
         BatchError::Empty | BatchError::Form(_) => Problem::bad(error.to_string()),
     })?;
-    let report = append(&api, &tenant, batch).await?;
+    caller.sends(batch.items.len())?;
+    let report = append(&api, &caller, batch).await?;
     let status = match report.events.is_empty() {
         true => StatusCode::UNPROCESSABLE_ENTITY,
         false => StatusCode::OK,
@@ -94,7 +93,8 @@ pub(super) async fn events<S: EventStore>(
     Ok((status, Json(report)).into_response())
 }
 
-async fn append<S: EventStore>(api: &Api<S>, tenant: &TenantId, batch: Batch) -> Result<Report, Problem> {
+async fn append<S: EventStore>(api: &Shared<S>, caller: &Caller, batch: Batch) -> Result<Report, Problem> {
+    let tenant = &caller.tenant;
     let mut report =
         Report { accepted: 0, known: 0, events: Vec::new(), rejected: Vec::new(), unread: batch.unread };
     let mut events: Vec<Event> = Vec::new();
@@ -108,7 +108,14 @@ async fn append<S: EventStore>(api: &Api<S>, tenant: &TenantId, batch: Batch) ->
             Err(error) => report.rejected.push(Rejected { index, line, errors: faults(error) }),
         }
     }
+    let turn = caller.tenant_usage.events(events.len()).await;
     let appended = api.log.append(tenant, events, Utc::now()).await?;
+    drop(turn);
+    if let Some(journal) = &api.journal
+        && let Some(last) = appended.iter().map(|appended| appended.offset()).max()
+    {
+        journal.holds(tenant, last).await.map_err(|_| Problem::unknown())?;
+    }
     for ((index, line, event_id), appended) in places.into_iter().zip(appended) {
         match appended {
             Appended::New(_) => report.accepted = report.accepted.saturating_add(1),

@@ -1,12 +1,18 @@
 //! Who asks, and for whom.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-use super::Problem;
+use super::limits::{KeyUsage, LiveReader, TenantUsage};
+use super::{Limits, Problem, Shared};
 use crate::id::TenantId;
+use crate::store::EventStore;
 
 /// Fewest bytes of a key: fewer could be guessed, and it is kept as a hash that is quick to compute.
 pub const KEY_BYTES_MIN: usize = 24;
@@ -25,11 +31,28 @@ pub enum Right {
 
 /// What a key is good for.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Scope {
     /// Whose events.
     pub tenant: TenantId,
     /// What may be done with them.
     pub rights: Vec<Right>,
+    /// How much of it.
+    pub limits: Limits,
+}
+
+impl Scope {
+    /// What is stated, within the limits that there are where none are.
+    pub fn new(tenant: TenantId, rights: impl Into<Vec<Right>>) -> Self {
+        Self { tenant, rights: rights.into(), limits: Limits::default() }
+    }
+
+    /// Within these limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
 }
 
 /// Knows keys.
@@ -84,26 +107,86 @@ impl Keys for HashedKeys {
     }
 }
 
-/// Whose events a request is about.
-pub(super) fn tenant(keys: &dyn Keys, headers: &HeaderMap, right: Right) -> Result<TenantId, Problem> {
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let key = shown.and_then(|shown| {
-        let (scheme, key) = shown.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
-    let scope = key.filter(|key| key.len() <= KEY_BYTES_MAX).and_then(|key| keys.scope(key));
-    let Some(scope) = scope else {
-        let detail = "a key is needed, as in `Authorization: Bearer …`, and this is not one";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
-    };
-    match scope.rights.contains(&right) {
-        true => Ok(scope.tenant),
-        false => {
+/// Who asks. Whoever may not is refused before anything else of the request is looked at.
+pub(super) struct Caller {
+    pub(super) tenant: TenantId,
+    pub(super) limits: Limits,
+    #[cfg(feature = "set")]
+    hash: [u8; 32],
+    key: Arc<KeyUsage>,
+    pub(super) tenant_usage: Arc<TenantUsage>,
+}
+
+/// Somebody who may send.
+pub(super) struct Sender(pub(super) Caller);
+
+/// Somebody who may read.
+pub(super) struct Reader(pub(super) Caller);
+
+impl<S: EventStore> FromRequestParts<Shared<S>> for Sender {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared<S>) -> Result<Self, Problem> {
+        Caller::of(&parts.headers, shared, Right::Ingest).map(Self)
+    }
+}
+
+impl<S: EventStore> FromRequestParts<Shared<S>> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared<S>) -> Result<Self, Problem> {
+        Caller::of(&parts.headers, shared, Right::Read).map(Self)
+    }
+}
+
+impl Caller {
+    fn of<S: EventStore>(headers: &HeaderMap, shared: &Shared<S>, right: Right) -> Result<Self, Problem> {
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let key = shown.and_then(|shown| {
+            let (scheme, key) = shown.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        });
+        let key = key.filter(|key| key.len() <= KEY_BYTES_MAX);
+        let scope = key.and_then(|key| Some((key, shared.keys.scope(key)?)));
+        let Some((key, Scope { tenant, rights, limits })) = scope else {
+            let detail = "a key is needed, as in `Authorization: Bearer …`, and this is not one";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
+        };
+        let now = Instant::now();
+        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let usage = shared.usage.of_key(&hash, now);
+        usage.request(&limits, now)?;
+        if !rights.contains(&right) {
             let detail = match right {
                 Right::Ingest => "this key may not send events",
                 Right::Read => "this key may not read events",
             };
-            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
         }
+        let tenant_usage = shared.usage.of_tenant(&tenant);
+        Ok(Self {
+            tenant,
+            limits,
+            #[cfg(feature = "set")]
+            hash,
+            key: usage,
+            tenant_usage,
+        })
+    }
+
+    /// What tells keys of a tenant apart, and does not show them.
+    #[cfg(feature = "set")]
+    pub(super) fn name(&self) -> String {
+        self.hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// So many events are sent.
+    pub(super) fn sends(&self, events: usize) -> Result<(), Problem> {
+        self.key.events(events, &self.limits, Instant::now(), chrono::Utc::now())
+    }
+
+    /// Waits for events from now on.
+    pub(super) fn waits(&self) -> Result<LiveReader, Problem> {
+        self.key.live_reader(&self.limits)
     }
 }

@@ -1,52 +1,61 @@
 //! Queries by actor and by time.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::keys::tenant;
-use super::stream::{Asked, catch_up, parameters};
-use super::{Api, Problem, Right};
+use super::keys::{Caller, Reader};
+use super::stream::{Asked, catch_up, most, parameters};
+use super::{Problem, Shared, body};
 use crate::event::Timestamp;
 use crate::id::ActorId;
-use crate::log::{PAGE_EVENTS_MAX, QUERY_ACTORS_MAX, Which};
+use crate::log::{QUERY_ACTORS_MAX, Which};
 use crate::store::{EventStore, Moment, Offset, Record};
 
+/// Most bytes of a list of actors.
+pub const ACTORS_BODY_BYTES_MAX: usize = 1024 * 1024;
+
 pub(super) async fn of_actor<S: EventStore>(
-    State(api): State<Api<S>>,
-    Path(actor): Path<String>,
+    State(api): State<Shared<S>>,
+    Reader(caller): Reader,
+    actor: Result<Path<String>, PathRejection>,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let tenant = tenant(&*api.keys, &headers, Right::Read)?;
+    let Path(actor) = actor.map_err(|error| Problem::bad(error.body_text()))?;
     let actor = ActorId::new(actor).map_err(|error| Problem::bad(error.to_string()))?;
-    catch_up(&api, &tenant, &Which::Actors(vec![actor]), &parameters(asked)?, &headers).await
+    catch_up(&api, &caller.tenant, &Which::Actors(vec![actor]), &parameters(asked)?, &headers).await
 }
 
 /// Actors whose events are asked for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OfActors {
+struct OfActors {
     actors: Vec<ActorId>,
 }
 
 pub(super) async fn of_actors<S: EventStore>(
-    State(api): State<Api<S>>,
+    State(api): State<Shared<S>>,
+    Reader(caller): Reader,
     asked: Result<Query<Asked>, QueryRejection>,
-    headers: HeaderMap,
-    body: Result<Json<OfActors>, JsonRejection>,
+    mut headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let tenant = tenant(&*api.keys, &headers, Right::Read)?;
-    let Json(OfActors { actors }) = body.map_err(|error| Problem::bad(error.body_text()))?;
+    let body = body::read(&headers, body, ACTORS_BODY_BYTES_MAX).await?;
+    let OfActors { actors } = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad(format!("an object with `actors` is asked for: {error}")))?;
     if actors.is_empty() || actors.len() > QUERY_ACTORS_MAX {
         return Err(Problem::bad(format!("1 to {QUERY_ACTORS_MAX} actors are asked for at once")));
     }
-    catch_up(&api, &tenant, &Which::Actors(actors), &parameters(asked)?, &headers).await
+    // Only a GET is answered with 304 (RFC 9110 §13.1.2).
+    headers.remove(header::IF_NONE_MATCH);
+    catch_up(&api, &caller.tenant, &Which::Actors(actors), &parameters(asked)?, &headers).await
 }
 
 /// A span of time.
@@ -55,7 +64,7 @@ pub(super) async fn of_actors<S: EventStore>(
 pub(super) struct Span {
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-    limit: Option<usize>,
+    limit: Option<u32>,
     /// `next` of the answer before.
     after: Option<String>,
 }
@@ -73,15 +82,14 @@ pub(super) struct TimeAnswer {
 }
 
 pub(super) async fn of_time<S: EventStore>(
-    State(api): State<Api<S>>,
+    State(api): State<Shared<S>>,
+    Reader(Caller { tenant, .. }): Reader,
     span: Result<Query<Span>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Json<TimeAnswer>, Problem> {
-    let tenant = tenant(&*api.keys, &headers, Right::Read)?;
     let Query(span) = span.map_err(|error| Problem::bad(error.body_text()))?;
     let after =
         span.after.as_deref().map(|after| moment(after).ok_or_else(|| Problem::bad("`after` is no `next`")));
-    let limit = span.limit.unwrap_or(PAGE_EVENTS_MAX);
+    let limit = most(span.limit);
     let page = api.log.read_time(&tenant, span.from..span.to, after.transpose()?, limit).await?;
     let json = |record: &Record| {
         let json = String::from_utf8(record.to_json(&tenant)).ok()?;

@@ -1,6 +1,7 @@
 //! The stream, after the read path of the Durable Streams protocol: catch-up, long-poll and server-sent events from one URL.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -12,9 +13,11 @@ use chrono::Utc;
 use futures::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::keys::tenant;
-use super::{Api, HEARTBEAT, LONG_POLL, Problem, Right};
+use super::keys::{Caller, Reader as MayRead};
+use super::limits::LiveReader;
+use super::{HEARTBEAT, LONG_POLL, Problem, STREAM_TIME_MAX, Shared};
 use crate::id::{ActorId, TenantId};
 use crate::log::{PAGE_EVENTS_MAX, Page, ReadError, Which};
 use crate::store::{EventStore, Offset, Record};
@@ -26,13 +29,16 @@ const CURSOR: HeaderName = HeaderName::from_static("stream-cursor");
 /// Events that one stream of server-sent events reads at once, which is what it holds in memory.
 const EVENTS_AT_ONCE: usize = 100;
 
+/// When a reader whose stream has ended comes again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What may be asked for.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     offset: Option<String>,
     live: Option<Live>,
-    limit: Option<usize>,
+    limit: Option<u32>,
     /// One actor alone.
     actor: Option<String>,
     /// What keeps caches apart; of no meaning here but that it grows.
@@ -54,24 +60,59 @@ pub(super) fn parameters(asked: Result<Query<Asked>, QueryRejection>) -> Result<
 }
 
 pub(super) async fn stream<S: EventStore>(
-    State(api): State<Api<S>>,
+    State(api): State<Shared<S>>,
+    MayRead(caller): MayRead,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let tenant = tenant(&*api.keys, &headers, Right::Read)?;
     let asked = parameters(asked)?;
-    let which = match &asked.actor {
-        Some(actor) => {
-            Which::Actors(vec![ActorId::new(actor).map_err(|error| Problem::bad(error.to_string()))?])
-        }
-        None => Which::All,
-    };
+    let which = asked.which()?;
     match asked.live {
-        Some(Live::LongPoll) => long_poll(&api, &tenant, &which, &asked, &headers).await,
-        Some(Live::Sse) => events(api, tenant, which, &asked, &headers).await,
-        None if accepts(&headers, "text/event-stream") => events(api, tenant, which, &asked, &headers).await,
-        Some(Live::No) | None => catch_up(&api, &tenant, &which, &asked, &headers).await,
+        Some(Live::LongPoll) => long_poll(&api, &caller, &which, &asked, &headers).await,
+        Some(Live::Sse) if asked.offset.is_none() && last_event_id(&headers).is_none() => {
+            Err(Problem::bad("`live=sse` needs an `offset`: `-1` for everything, `now` for what comes"))
+        }
+        Some(Live::Sse) => events(api, caller, which, &asked, &headers).await,
+        None if accepts(&headers, "text/event-stream") => events(api, caller, which, &asked, &headers).await,
+        Some(Live::No) | None => catch_up(&api, &caller.tenant, &which, &asked, &headers).await,
     }
+}
+
+/// `HEAD`: where the stream ends (Durable Streams §5.4).
+pub(super) async fn tail<S: EventStore>(
+    State(api): State<Shared<S>>,
+    MayRead(caller): MayRead,
+    asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let asked = parameters(asked)?;
+    let which = asked.which()?;
+    // A cursor that does not hold is told as it would be to a GET.
+    start(&api, &caller.tenant, &which, asked.offset.as_deref()).await?;
+    let next = api.log.bounds(&caller.tenant).await?.last;
+    let page = Page { records: Vec::new(), next, is_up_to_date: true };
+    Ok(answer(&api, &caller.tenant, &which, &page, &headers, StatusCode::OK))
+}
+
+impl Asked {
+    fn limit(&self) -> usize {
+        most(self.limit)
+    }
+
+    fn which(&self) -> Result<Which, Problem> {
+        let actor = self.actor.as_ref().map(ActorId::new).transpose();
+        let actor = actor.map_err(|error| Problem::bad(error.to_string()))?;
+        Ok(actor.map_or(Which::All, |actor| Which::Actors(vec![actor])))
+    }
+}
+
+/// Most events of an answer, as it was asked for.
+pub(super) fn most(limit: Option<u32>) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(PAGE_EVENTS_MAX)
+}
+
+fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty())
 }
 
 fn accepts(headers: &HeaderMap, kind: &str) -> bool {
@@ -82,7 +123,7 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
 
 /// Where to begin.
 async fn start<S: EventStore>(
-    api: &Api<S>,
+    api: &Shared<S>,
     tenant: &TenantId,
     which: &Which,
     offset: Option<&str>,
@@ -105,7 +146,7 @@ async fn start<S: EventStore>(
 }
 
 pub(super) async fn catch_up<S: EventStore>(
-    api: &Api<S>,
+    api: &Shared<S>,
     tenant: &TenantId,
     which: &Which,
     asked: &Asked,
@@ -115,21 +156,54 @@ pub(super) async fn catch_up<S: EventStore>(
     let page = match asked.offset.as_deref() {
         // Nothing is read, only where it would go on.
         Some("now") => Page { records: Vec::new(), next: after, is_up_to_date: true },
-        _ => api.log.read(tenant, which, after, asked.limit.unwrap_or(PAGE_EVENTS_MAX)).await?,
+        _ => api.log.read(tenant, which, after, asked.limit()).await?,
     };
-    Ok(answer(api, tenant, which, &page, headers, StatusCode::OK))
+    if asked.offset.as_deref() == Some("now") {
+        return Ok(answer(api, tenant, which, &page, headers, StatusCode::OK));
+    }
+    let tag = tag(after, &page, headers);
+    let status = match has(headers, &tag) {
+        true => StatusCode::NOT_MODIFIED,
+        false => StatusCode::OK,
+    };
+    let mut response = answer(api, tenant, which, &page, headers, status);
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// What stands between two offsets of a stream is always the same; how it is written, and whether more was there, is not.
+fn tag(after: Offset, page: &Page, headers: &HeaderMap) -> String {
+    let form = if accepts(headers, "application/json") { 'a' } else { 'l' };
+    let end = if page.is_up_to_date { "u" } else { "" };
+    format!("\"{after}-{}-{form}{end}\"", page.next)
+}
+
+/// Whether the client has it (RFC 9110 §13.1.2).
+fn has(headers: &HeaderMap, tag: &str) -> bool {
+    let asked = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = asked.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
 async fn long_poll<S: EventStore>(
-    api: &Api<S>,
-    tenant: &TenantId,
+    api: &Shared<S>,
+    caller: &Caller,
     which: &Which,
     asked: &Asked,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
+    if asked.offset.is_none() {
+        return Err(Problem::bad(
+            "`live=long-poll` needs an `offset`: `-1` for everything, `now` for what comes",
+        ));
+    }
+    let tenant = &caller.tenant;
+    let _place = caller.waits()?;
     let mut after = start(api, tenant, which, asked.offset.as_deref()).await?;
-    let limit = asked.limit.unwrap_or(PAGE_EVENTS_MAX);
-    let deadline = tokio::time::Instant::now() + LONG_POLL;
+    let limit = asked.limit();
+    let deadline = Instant::now() + LONG_POLL;
     let page = loop {
         let page = api.log.read(tenant, which, after, limit).await?;
         if !page.records.is_empty() {
@@ -156,7 +230,7 @@ fn interval(given: Option<u64>) -> u64 {
 }
 
 fn answer<S: EventStore>(
-    api: &Api<S>,
+    api: &Shared<S>,
     tenant: &TenantId,
     which: &Which,
     page: &Page,
@@ -164,8 +238,9 @@ fn answer<S: EventStore>(
     status: StatusCode,
 ) -> Response {
     let is_array = accepts(headers, "application/json");
+    let has_body = status == StatusCode::OK;
     let mut body = Vec::new();
-    for (at, record) in page.records.iter().enumerate() {
+    for (at, record) in page.records.iter().enumerate().filter(|_| has_body) {
         if is_array {
             body.push(if at == 0 { b'[' } else { b',' });
         }
@@ -174,7 +249,6 @@ fn answer<S: EventStore>(
             body.push(b'\n');
         }
     }
-    let has_body = status == StatusCode::OK;
     if is_array && has_body {
         body.extend(if page.records.is_empty() { &b"[]"[..] } else { b"]" });
     }
@@ -184,7 +258,9 @@ fn answer<S: EventStore>(
     if has_body {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
+    // Sensitive: no cache keeps it, though a client may (Durable Streams §10.7).
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept, Authorization"));
     // Cursors are hexadecimal.
     if let Ok(next) = HeaderValue::from_str(&api.cursors.cursor(tenant, which, page.next)) {
         headers.insert(NEXT_OFFSET, next);
@@ -198,17 +274,20 @@ fn answer<S: EventStore>(
 /// Server-sent events: each event is one, with the cursor behind it as its id, so that `Last-Event-ID` goes on from there; whatever was
 /// read together is followed by `control`, which says where it ends.
 async fn events<S: EventStore>(
-    api: Api<S>,
-    tenant: TenantId,
+    api: Shared<S>,
+    caller: Caller,
     which: Which,
     asked: &Asked,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     // Whoever reconnects goes on; whoever is new sees what is new.
-    let offset = last.or(asked.offset.as_deref()).or(Some("now"));
-    let after = start(&api, &tenant, &which, offset).await?;
-    let reader = Reader { api, tenant, which, after, queued: Vec::new(), is_first: true };
+    let offset = last_event_id(headers).or(asked.offset.as_deref()).or(Some("now"));
+    let after = start(&api, &caller.tenant, &which, offset).await?;
+    let place = caller.waits()?;
+    let ends = Instant::now() + STREAM_TIME_MAX;
+    let tenant = caller.tenant;
+    let reader =
+        Reader { api, tenant, which, after, queued: Vec::new(), is_first: true, ends, _place: place };
     let keep_alive = KeepAlive::new().interval(HEARTBEAT);
     let mut response = Sse::new(reader.into_stream()).keep_alive(keep_alive).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -216,20 +295,23 @@ async fn events<S: EventStore>(
 }
 
 struct Reader<S> {
-    api: Api<S>,
+    api: Shared<S>,
     tenant: TenantId,
     which: Which,
     after: Offset,
     /// What was read, last first.
     queued: Vec<Event>,
     is_first: bool,
+    ends: Instant,
+    _place: LiveReader,
 }
 
 impl<S: EventStore> Reader<S> {
     fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, |mut reader| async move {
             while reader.queued.is_empty() {
-                reader.read_on().await?;
+                // At its end, too, the client comes again.
+                tokio::time::timeout_at(reader.ends, reader.read_on()).await.ok()??;
             }
             reader.queued.pop().map(|event| (Ok(event), reader))
         })
@@ -262,6 +344,6 @@ impl<S: EventStore> Reader<S> {
         {
             control.insert("upToDate".to_owned(), true.into());
         }
-        Event::default().event("control").data(control.to_string())
+        Event::default().event("control").retry(RETRY).data(control.to_string())
     }
 }

@@ -13,21 +13,21 @@ use tower::ServiceExt as _;
 
 use crate::event::{failure, with};
 
-const ACME: &str = "acme-0123456789abcdef0123";
-const ACME_SENDER: &str = "acme-sender-456789abcdef";
-const OTHER: &str = "other-0123456789abcdef01";
+pub(crate) const ACME: &str = "acme-0123456789abcdef0123";
+pub(crate) const ACME_SENDER: &str = "acme-sender-456789abcdef";
+pub(crate) const OTHER: &str = "other-0123456789abcdef01";
 
-struct Api {
-    router: Router,
-    log: EventLog<MemoryStore>,
+pub(crate) struct Api {
+    pub(crate) router: Router,
+    pub(crate) log: EventLog<MemoryStore>,
 }
 
-fn tenant(name: &str) -> TenantId {
+pub(crate) fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-fn api() -> Api {
-    let scope = |name: &str, rights: &[Right]| Scope { tenant: tenant(name), rights: rights.to_vec() };
+pub(crate) fn api() -> Api {
+    let scope = |name: &str, rights: &[Right]| Scope::new(tenant(name), rights);
     let keys = HashedKeys::new()
         .with(ACME, scope("acme", &[Right::Ingest, Right::Read]))
         .and_then(|keys| keys.with(ACME_SENDER, scope("acme", &[Right::Ingest])))
@@ -38,40 +38,40 @@ fn api() -> Api {
 }
 
 impl Api {
-    async fn ask(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Response<Body> {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    async fn get(&self, key: &str, uri: &str) -> Response<Body> {
+    pub(crate) async fn get(&self, key: &str, uri: &str) -> Response<Body> {
         self.ask(request(key, uri).body(Body::empty()).unwrap()).await
     }
 
-    async fn post(&self, key: &str, body: impl Into<Body>) -> (StatusCode, Value) {
+    pub(crate) async fn post(&self, key: &str, body: impl Into<Body>) -> (StatusCode, Value) {
         told(self.ask(request(key, "/v1/events").method("POST").body(body.into()).unwrap()).await).await
     }
 
-    async fn send(&self, actors: &[&str]) {
+    pub(crate) async fn send(&self, actors: &[&str]) {
         let events: Vec<_> = actors.iter().map(|actor| with("actor_id", (*actor).into())).collect();
         let (status, report) = self.post(ACME, format!("[{}]", events.join(","))).await;
         assert_eq!((status, &report["accepted"]), (StatusCode::OK, &json!(actors.len())), "{report}");
     }
 }
 
-fn request(key: &str, uri: &str) -> axum::http::request::Builder {
+pub(crate) fn request(key: &str, uri: &str) -> axum::http::request::Builder {
     Request::builder().uri(uri).header(header::AUTHORIZATION, format!("Bearer {key}"))
 }
 
-async fn told(response: Response<Body>) -> (StatusCode, Value) {
+pub(crate) async fn told(response: Response<Body>) -> (StatusCode, Value) {
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
-fn header_of(response: &Response<Body>, name: &str) -> Option<String> {
+pub(crate) fn header_of(response: &Response<Body>, name: &str) -> Option<String> {
     response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
 }
 
-async fn actors(response: Response<Body>) -> Vec<String> {
+pub(crate) async fn actors(response: Response<Body>) -> Vec<String> {
     assert_eq!(response.status(), StatusCode::OK);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let lines = std::str::from_utf8(&body).unwrap().lines();
@@ -96,7 +96,7 @@ async fn nobody_gets_in_without_a_key_or_beyond_what_it_allows() {
         assert_eq!(api.get(ACME_SENDER, uri).await.status(), StatusCode::FORBIDDEN);
         assert_eq!(api.get("no-key-at-all-0123456789ab", uri).await.status(), StatusCode::UNAUTHORIZED);
     }
-    assert!(HashedKeys::new().with("short", Scope { tenant: tenant("acme"), rights: Vec::new() }).is_err());
+    assert!(HashedKeys::new().with("short", Scope::new(tenant("acme"), [])).is_err());
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_long_poll_waits_for_an_event_and_ends_without_one() {
 }
 
 /// Reads server-sent events until there are so many of the type.
-async fn sent(body: &mut Body, kind: &str, count: usize) -> Vec<(Option<String>, String)> {
+pub(crate) async fn sent(body: &mut Body, kind: &str, count: usize) -> Vec<(Option<String>, String)> {
     let (mut text, mut found) = (String::new(), Vec::new());
     while found.len() < count {
         let frame = body.frame().await.unwrap().unwrap();

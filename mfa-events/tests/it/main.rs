@@ -7,8 +7,15 @@ mod event;
 mod export;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod http_limits;
+#[cfg(feature = "http")]
+mod http_reads;
 mod log;
 mod metrics;
+mod metrics_current;
+#[cfg(all(feature = "http", feature = "set"))]
+mod openapi;
 mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
@@ -17,3 +24,7 @@ mod respond;
 mod risk;
 mod rules;
 mod schema;
+#[cfg(feature = "set")]
+mod set;
+#[cfg(all(feature = "http", feature = "set"))]
+mod set_poll;

@@ -1,0 +1,98 @@
+//! What the demo tells.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use mfa_events::{Event, EventLog, EventType, RedbStore, TenantId};
+
+use super::Stage;
+use super::day::{self, Attack};
+use crate::failure::Failure;
+use crate::{say, tell};
+
+/// How long an hour of the day takes.
+const HOUR_TAKES: Duration = Duration::from_millis(60);
+
+/// Logins that one sign of a bar stands for.
+const LOGINS_PER_SIGN: usize = 12;
+
+/// Puts the day into the log, hour by hour, and tells of it where somebody looks.
+pub(super) async fn day(
+    log: &EventLog<RedbStore>,
+    tenant: &TenantId,
+    seed: u64,
+    is_silent: bool,
+) -> Result<(), Failure> {
+    let bounds = log.bounds(tenant).await.map_err(Failure::stopped)?;
+    if bounds.last > bounds.forgotten {
+        say("there are events from an earlier run: no day is simulated");
+        return Ok(());
+    }
+    let end = Utc::now();
+    let events = day::events(end, seed).map_err(Failure::stopped)?;
+    let told = |line: String| if is_silent { Ok(()) } else { tell(&line) };
+    told(
+        format!(
+            "Two days of a company of 400, {} events; the second has three attacks in it.\n",
+            events.len()
+        )
+        .trim_end()
+        .to_owned(),
+    )?;
+    let mut rest = events.as_slice();
+    for hour in 0..48 {
+        let from = end - TimeDelta::hours(48 - hour);
+        let to = from + TimeDelta::hours(1);
+        let split = rest.partition_point(|event| event.at().as_datetime() < to);
+        let (now, later) = rest.split_at_checked(split).unwrap_or((rest, &[]));
+        rest = later;
+        log.append(tenant, now.iter().cloned(), Utc::now()).await.map_err(Failure::stopped)?;
+        if hour < 24 || is_silent {
+            continue;
+        }
+        told(bar(from, now))?;
+        for attack in Attack::ALL.into_iter().filter(|attack| (from..to).contains(&attack.begins(end))) {
+            told(format!("       ! {}", attack.about()))?;
+        }
+        tokio::time::sleep(HOUR_TAKES).await;
+    }
+    told("\nNothing is looked for in it: this build counts and streams, and detects no attack (GET /v1/alerts answers 501).".trim_start().to_owned())
+}
+
+fn bar(from: chrono::DateTime<Utc>, events: &[Event]) -> String {
+    let count = |kind: EventType| events.iter().filter(|event| event.event_type() == kind).count();
+    let (successes, failures) = (count(EventType::LoginSuccess), count(EventType::LoginFailure));
+    let logins = successes.saturating_add(failures);
+    let signs = "#".repeat(logins / LOGINS_PER_SIGN);
+    let percent = failures.saturating_mul(100).checked_div(logins).unwrap_or_default();
+    format!(
+        "{}  {logins:>4} logins, {percent:>2} % failed, {:>2} second factors failed  {signs}",
+        from.format("%H:%M"),
+        count(EventType::MfaFailure),
+    )
+}
+
+/// What to try.
+pub(super) fn next(stage: &Stage) -> Result<(), Failure> {
+    let Stage { api, key, data_dir } = stage;
+    let auth = format!("-H 'Authorization: Bearer {key}'");
+    let at = Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+    let lines = [
+        String::new(),
+        "It keeps running. Try:".to_owned(),
+        String::new(),
+        format!("  Open     {api}/#key={key}"),
+        format!("  Stream   curl -N {auth} -H 'Accept: text/event-stream' {api}/v1/stream"),
+        format!(
+            "  Send     curl {auth} {api}/v1/events -d '{{\"event_type\":\"mfa.failure\",\"timestamp\":\"{at}\",\"actor_id\":\"alice\",\"outcome\":\"failure\",\"mfa_method\":\"push\",\"failure_reason\":\"push_denied\"}}'"
+        ),
+        format!("  Poll     curl -i {auth} '{api}/v1/stream?offset=-1&limit=3'"),
+        format!("  Actor    curl {auth} {api}/v1/actors/person-0042/events"),
+        format!("  Metrics  curl {auth} {api}/v1/metrics"),
+        format!("  OpenAPI  curl {api}/openapi.json"),
+        format!("  Evidence auditor --data-dir {} search person-0042", data_dir.display()),
+        String::new(),
+        "Ctrl-C ends it.".to_owned(),
+    ];
+    lines.iter().try_for_each(|line| tell(line))
+}

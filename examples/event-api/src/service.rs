@@ -1,0 +1,72 @@
+//! What serves: log, audit log, metrics and page, in one directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use audit_log::Entry;
+use axum::Router;
+use mfa_events::cursor::{CURSOR_KEY_BYTES, CursorKey};
+use mfa_events::http::{Api, HashedKeys};
+use mfa_events::{CurrentMetrics, EventLog, RedbStore, TenantId};
+
+use crate::failure::Failure;
+use crate::journal::Journal;
+use crate::{files, page};
+
+pub(crate) struct Service {
+    pub(crate) log: EventLog<RedbStore>,
+    pub(crate) journal: Journal,
+    pub(crate) router: Router,
+}
+
+impl Service {
+    pub(crate) async fn open(
+        data_dir: &Path,
+        keys: HashedKeys,
+        tenants: &[TenantId],
+    ) -> Result<Self, Failure> {
+        files::private_dir(data_dir)
+            .map_err(|error| Failure::stopped(format!("`{}`: {error}", data_dir.display())))?;
+        let store = RedbStore::open(data_dir.join("events.redb")).map_err(|error| {
+            Failure::stopped(format!("`{}`: {error}", data_dir.join("events.redb").display()))
+        })?;
+        let log = EventLog::open(store);
+        let journal =
+            Journal::open(data_dir, &log, tenants.iter().cloned()).await.map_err(Failure::stopped)?;
+        let metrics = Arc::new(CurrentMetrics::new(log.clone()));
+        tenants.iter().for_each(|tenant| metrics.begin(tenant));
+        let cursors = cursors(&data_dir.join("cursor.key"))?;
+        // Detection has its place here: `.alerts(…)`. Until it does, `/v1/alerts` answers 501, and the page says so.
+        let api = Api::new(log.clone(), keys, cursors).metrics(metrics).journal(journal.clone()).router();
+        Ok(Self { log, journal, router: page::router().merge(api) })
+    }
+
+    /// Puts a start on record.
+    pub(crate) async fn started(&self) -> Result<(), Failure> {
+        let entry = Entry::new("service.started").outcome("success");
+        self.journal.note(entry).await.map_err(Failure::stopped)
+    }
+
+    /// Brings what was appended into the audit log, and closes it.
+    pub(crate) async fn close(self) -> Result<(), Failure> {
+        let Self { log, journal, router } = self;
+        drop(router);
+        journal.close(&log).await.map_err(Failure::stopped)
+    }
+}
+
+/// The key that cursors are made with: they hold as long as the data they point into.
+fn cursors(path: &Path) -> Result<CursorKey, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::stopped(format!("`{}`: {error}", path.display()));
+    let known = files::kept(path).map_err(|error| failed(&error))?;
+    let key: [u8; CURSOR_KEY_BYTES] = match known {
+        Some(known) => known.try_into().map_err(|_| failed(&"this is no key of cursors"))?,
+        None => {
+            let mut key = [0; CURSOR_KEY_BYTES];
+            getrandom::fill(&mut key).map_err(|error| failed(&error))?;
+            files::private_file(path, &key).map_err(|error| failed(&error))?;
+            key
+        }
+    };
+    Ok(CursorKey::new(key))
+}
