@@ -40,6 +40,7 @@ pub struct Options {
     pub(crate) operation_timeout: Duration,
     pub(crate) pass_time: Duration,
     pub(crate) backoff: (TimeDelta, TimeDelta),
+    pub(crate) leaver_backoff_max: TimeDelta,
     pub(crate) leaver_retry: TimeDelta,
     pub(crate) attempts_max: u32,
     pub(crate) failures_to_stop: u32,
@@ -58,6 +59,7 @@ impl Default for Options {
             operation_timeout: Duration::from_secs(60),
             pass_time: Duration::from_secs(30),
             backoff: (TimeDelta::seconds(5), TimeDelta::minutes(15)),
+            leaver_backoff_max: TimeDelta::minutes(5),
             leaver_retry: TimeDelta::seconds(5),
             attempts_max: 20,
             failures_to_stop: 3,
@@ -117,6 +119,13 @@ impl Options {
     #[must_use]
     pub fn backoff(self, first: TimeDelta, longest: TimeDelta) -> Self {
         Self { backoff: (first, longest), ..self }
+    }
+
+    /// Longest time after which a failed leaver is tried again, where that is shorter than for other events (5 min): an application that
+    /// lies or does half of it lets go of them soon after it has come to its senses.
+    #[must_use]
+    pub fn leaver_backoff_max(self, longest: TimeDelta) -> Self {
+        Self { leaver_backoff_max: longest, ..self }
     }
 
     /// Attempts after which a person has to look (20). Does not hold for leavers, nor where the whole connector fails.
@@ -374,7 +383,7 @@ impl<S: OutboxStore> Outbox<S> {
         };
         let Some(mut leaver) = leaver else { return Ok((record, None)) };
         if matches!(leaver.state, EventState::Pending)
-            && let Some(outage) = self.outage(&record.lane.connector).await?
+            && let Some(outage) = deliver::of_record(self.outage(&record.lane.connector).await)?
         {
             outage.explain(&mut leaver);
         }

@@ -4,7 +4,8 @@
 //!  access of all connectors ──▶ Campaign::start ──▶ assigned to an independent reviewer, bound to a snapshot hash
 //!        decide(approve, revoke, reassign, delegate) ──▶ RevokeIntent ──▶ outbox ──▶ revoke_confirmed ──▶ closed
 //!        observe(access as it is now) ──▶ what changed meanwhile is presented again
-//!        tick(now) ──▶ reminders, escalations, what stayed undecided
+//!        tick(now) ──▶ reminders, escalations, what stayed undecided though somebody was asked
+//!                      (too much of it is held until approve_revokes)
 //! ```
 //!
 //! A campaign is complete only when each item is approved, or its revocation is *confirmed*. A campaign is a plain value that
@@ -17,10 +18,11 @@ pub mod export;
 mod plan;
 mod progress;
 mod step;
+mod time;
 
 pub use access::{Access, Item, ItemKey, ItemState, SnapshotHash};
 pub use campaign::Campaign;
-pub use plan::{Escalation, Recurrence, ReviewerRule, Settings, Undecided};
+pub use plan::{Escalation, Recurrence, ReviewerRule, RevokeGuard, Settings, Undecided};
 pub use progress::{Certification, Progress};
 pub use step::{Decision, NotIndependent, Notice, Observed, Phase, Record, ReviewError, RevokeIntent};
 

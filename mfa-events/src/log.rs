@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -63,7 +64,11 @@ struct Waiting {
 
 /// Tenants that somebody waits for.
 #[derive(Default)]
-struct Watchers(Mutex<HashMap<TenantId, watch::Sender<()>>>);
+struct Watchers {
+    tenants: Mutex<HashMap<TenantId, watch::Sender<()>>>,
+    /// Nothing could be appended the last time.
+    is_failing: AtomicBool,
+}
 
 /// Why events were not appended.
 #[derive(Debug, thiserror::Error)]
@@ -229,6 +234,13 @@ impl<S: EventStore> EventLog<S> {
             Which::All => store.read(tenant, after, take).await?,
             Which::Actors(actors) => store.of_actors(tenant, actors, after, take).await?,
         };
+        // What a store shows before it counts it is read next time: nobody is given a cursor that is taken for one of nowhere.
+        records.retain(|record| record.offset <= bounds.last);
+        // What was forgotten meanwhile may be missing here.
+        let earliest = self.bounds(tenant).await?.forgotten;
+        if after < earliest {
+            return Err(ReadError::Gone { earliest });
+        }
         let is_up_to_date = records.len() <= limit;
         records.truncate(limit);
         // Where only some events are asked for, what was passed over need not be looked at again.
@@ -264,7 +276,7 @@ impl<S: EventStore> EventLog<S> {
     /// Waits until there is an event after this offset. It may return when there is none of those that somebody looks for.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// Where the store fails, also where it fails for others who append meanwhile: who waits learns of it.
     pub async fn wait(&self, tenant: &TenantId, after: Offset) -> Result<(), StoreError> {
         let mut woken = self.inner.watchers.watch(tenant);
         loop {
@@ -273,7 +285,8 @@ impl<S: EventStore> EventLog<S> {
             if self.bounds(tenant).await?.last > after {
                 return Ok(());
             }
-            if woken.changed().await.is_err() {
+            let is_told = woken.changed().await.is_ok();
+            if !is_told || self.inner.watchers.is_failing.load(Ordering::Acquire) {
                 return Err(StoreError::Stopped);
             }
         }
@@ -298,7 +311,7 @@ impl<S: EventStore> EventLog<S> {
 
 impl Watchers {
     fn watch(&self, tenant: &TenantId) -> watch::Receiver<()> {
-        let mut watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         // Tenants whom nobody waits for any more go here, where new ones come.
         if !watchers.contains_key(tenant) {
             watchers.retain(|_, sender| sender.receiver_count() > 0);
@@ -307,8 +320,16 @@ impl Watchers {
     }
 
     fn wake<'t>(&self, tenants: impl Iterator<Item = &'t TenantId>) {
-        let watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let watchers = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_failing.store(false, Ordering::Release);
         tenants.filter_map(|tenant| watchers.get(tenant)).for_each(|sender| _ = sender.send(()));
+    }
+
+    /// Whoever waits would wait for what cannot come.
+    fn fail(&self) {
+        let watchers = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_failing.store(true, Ordering::Release);
+        watchers.values().for_each(|sender| _ = sender.send(()));
     }
 }
 
@@ -350,6 +371,7 @@ async fn commit<S: EventStore>(
         match store.append(entries).await {
             Ok(appended) if appended.len() != senders.iter().map(|sender| sender.told).sum::<usize>() => {
                 // A store that answers for fewer or more is answering for somebody else's.
+                watchers.fail();
                 senders.clear();
             }
             Ok(appended) => {
@@ -362,6 +384,7 @@ async fn commit<S: EventStore>(
                 }
             }
             Err(error) => {
+                watchers.fail();
                 let error = Arc::new(error);
                 for sender in senders {
                     let _ = sender.done.send(Err(Arc::clone(&error)));

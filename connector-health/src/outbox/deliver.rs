@@ -440,10 +440,11 @@ impl<S: OutboxStore> Outbox<S> {
     }
 
     fn failed(&self, event: &EventRecord, class: Class, failure: &Failure, now: DateTime<Utc>) -> EventState {
+        let is_leaver = class == Class::Leaver;
         let (first, longest) = self.options.backoff;
+        let longest = if is_leaver { longest.min(self.options.leaver_backoff_max) } else { longest };
         let doubled = 1_i32.checked_shl(event.attempts.saturating_sub(1).min(20)).unwrap_or(i32::MAX);
         let backoff = first.checked_mul(doubled).unwrap_or(longest).min(longest);
-        let is_leaver = class == Class::Leaver;
         let after = |wait: TimeDelta| now.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let of_connector = matches!(
             failure.kind(),
@@ -460,6 +461,7 @@ impl<S: OutboxStore> Outbox<S> {
         let retry_at = match failure.disposition() {
             // The connector is what waits.
             Disposition::Wait(asked) => {
+                let (_, longest) = self.options.backoff;
                 let asked = asked.unwrap_or(Duration::ZERO);
                 after(TimeDelta::from_std(asked).unwrap_or(longest).clamp(first, longest.max(first)))
             }

@@ -13,6 +13,7 @@ use crate::event::{Event, Intent, Lane};
 use crate::id::{ConnectorId, EventId};
 use crate::intended::Standing;
 use crate::lane::{ConnectorRecord, EventRecord, HOLDERS_MAX, LANE_HELD_MAX, LaneRecord, Place, json_bytes};
+use crate::observe::Stuck;
 use crate::replay;
 use crate::store::{Batch, Committed, Loaded, OutboxStore, StoreError};
 
@@ -186,7 +187,17 @@ impl<S: OutboxStore> Outbox<S> {
 
     async fn admit(&self, connector: &ConnectorId, new: u64, now: DateTime<Utc>) -> Result<bool, StoreError> {
         for _ in 0..CONFLICTS_MAX {
-            let stored = self.store.connector(connector).await?;
+            let stored = match self.store.connector(connector).await {
+                // Who left before cannot be counted, and these are judged by themselves: nobody stays in for that.
+                Err(error) if error.is_of_record() => {
+                    let active = self.store.counts(connector).await?.active;
+                    let record = ConnectorRecord::new(connector.clone());
+                    let error = error.into();
+                    self.options.observer.stuck(&Stuck { connector, lane: None, error: &error, at: now });
+                    return Ok(self.options.guard.admits(&record, new, active, now));
+                }
+                stored => stored?,
+            };
             let mut record = stored.unwrap_or_else(|| ConnectorRecord::new(connector.clone()));
             let active = self.store.counts(connector).await?.active;
             if !self.options.guard.admits(&record, new, active, now) {

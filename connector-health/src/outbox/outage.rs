@@ -54,7 +54,8 @@ impl Outage {
 }
 
 impl<S: OutboxStore> Outbox<S> {
-    /// The last outage of a connector, also one that an earlier process has seen.
+    /// The last outage of a connector, also one that an earlier process has seen. That it cannot be read is an error of a record until another
+    /// one is noted.
     pub(super) async fn outage(&self, connector: &ConnectorId) -> Result<Option<Outage>, StoreError> {
         if let Some(known) = self.outages.known().get(connector) {
             return Ok(known.clone());
@@ -84,7 +85,11 @@ impl<S: OutboxStore> Outbox<S> {
             (_, None) => return Ok(()),
         };
         for _ in 0..CONFLICTS_MAX {
-            let stored = self.store.connector(connector).await?;
+            let stored = match self.store.connector(connector).await {
+                // It is known here, and the next process begins anew.
+                Err(error) if error.is_of_record() => break,
+                stored => stored?,
+            };
             let mut record = stored.unwrap_or_else(|| ConnectorRecord::new(connector.clone()));
             record.outage = Some(outage.clone());
             let batch = Batch { connectors: vec![record], ..Batch::default() };

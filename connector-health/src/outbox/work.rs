@@ -168,7 +168,11 @@ impl<S: OutboxStore> Outbox<S> {
         if admission == Admission::Stop {
             return Ok(None);
         }
-        let is_suspect = self.outage(id).await?.is_some_and(|outage| outage.ended_at.is_none());
+        let (outage, unreadable) = match self.outage(id).await {
+            Err(error) if error.is_of_record() => (None, Some(error)),
+            outage => (outage?, None),
+        };
+        let is_suspect = outage.is_some_and(|outage| outage.ended_at.is_none());
         let was_due = self.is_due(id, clock).await?;
         let probes = admission == Admission::Probe || (was_due && is_suspect);
         if !probes && !was_due {
@@ -178,7 +182,12 @@ impl<S: OutboxStore> Outbox<S> {
         if probes {
             running.push(self.probe(id.clone(), Arc::clone(connector), clock).boxed());
         }
-        Ok(Some(Pass::new(Arc::clone(connector), phase, was_due, is_suspect)))
+        let mut pass = Pass::new(Arc::clone(connector), phase, was_due, is_suspect);
+        if let Some(error) = unreadable {
+            // What is known of its lanes goes out all the same.
+            self.stuck(id, None, &mut pass, error.into(), clock)?;
+        }
+        Ok(Some(pass))
     }
 
     /// Whether anything is due that was not tried in this pass.

@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::id::{PersonId, Right};
+use crate::id::{AccountId, PersonId, Right};
 
 /// A right of a person, as a reviewer sees it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -17,6 +17,9 @@ pub struct Access {
     pub person: PersonId,
     /// Which right, on which connector. Roles of SAP are rights as others are.
     pub right: Right,
+    /// By which account, where it is known: a person may have several at one application, and each is decided on by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// Why it was granted.
     pub justification: Option<String>,
     /// Who granted it.
@@ -42,6 +45,9 @@ pub struct ItemKey {
     pub person: PersonId,
     /// Which right.
     pub right: Right,
+    /// By which account, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
 }
 
 /// SHA-256 over the canonical form of what a reviewer saw. In JSON, 64 hexadecimal digits.
@@ -66,6 +72,9 @@ pub struct Item {
     pub state: ItemState,
     /// How often it was presented: more than once where it changed meanwhile.
     pub presented: u32,
+    /// Since when anybody is asked about what is shown; none where nobody is.
+    #[serde(default)]
+    pub asked_at: Option<DateTime<Utc>>,
     /// How many escalations it has passed.
     pub(super) escalated: u32,
 }
@@ -127,19 +136,20 @@ impl ItemState {
 impl Access {
     /// What tells it from all others.
     pub fn key(&self) -> ItemKey {
-        ItemKey { person: self.person.clone(), right: self.right.clone() }
+        ItemKey { person: self.person.clone(), right: self.right.clone(), account: self.account.clone() }
     }
 
     /// The hash of everything that a reviewer sees.
     ///
-    /// SHA-256 over `connector-health review item 1` and then, in the order of the fields, each text after its length in
+    /// SHA-256 over `connector-health review item 2` and then, in the order of the fields, each text after its length in
     /// eight bytes (big endian); a field that may be absent after one byte that says whether it is there; an instant as RFC
     /// 3339 in UTC with nine decimals. `manager` and `owner` are left out.
     pub fn snapshot(&self) -> SnapshotHash {
-        let mut canonical = Canonical::new(b"connector-health review item 1");
+        let mut canonical = Canonical::new(b"connector-health review item 2");
         canonical.text(self.person.as_str());
         canonical.text(self.right.connector.as_str());
         canonical.text(self.right.entitlement.as_str());
+        canonical.optional(self.account.as_ref().map(AccountId::as_str));
         canonical.optional(self.justification.as_deref());
         canonical.optional(self.granted_by.as_ref().map(PersonId::as_str));
         for instant in [self.granted_at, self.valid_until, self.last_review, self.last_use] {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Days, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::access::{Access, Canonical, Item, ItemKey, ItemState, SnapshotHash};
-use super::plan::{ReviewerRule, Settings, Undecided};
-use super::step::{Decision, NotIndependent, Notice, Observed, Phase, Record, ReviewError, RevokeIntent};
+use super::plan::{ReviewerRule, Settings};
+use super::step::{Decision, NotIndependent, Observed, Phase, Record, ReviewError, RevokeIntent};
 use super::{CHAIN_MAX, ITEMS_MAX, REASON_BYTES_MAX};
 use crate::id::{CampaignId, PersonId};
 
@@ -21,11 +21,15 @@ pub struct Campaign {
     snapshot: SnapshotHash,
     pub(super) items: BTreeMap<ItemKey, Item>,
     pub(super) signed: BTreeMap<PersonId, DateTime<Utc>>,
-    reminded: BTreeSet<u16>,
+    pub(super) reminded: BTreeSet<u16>,
     cancelled: Option<String>,
     pub(super) completed_at: Option<DateTime<Utc>>,
+    /// Revocations that nobody decided on, where there are too many to go on.
+    pub(super) held: Option<u64>,
+    /// So many may, since somebody said so.
+    pub(super) revokes_allowed: u64,
     /// How many are undecided, and how many revocations are under way. Follow from the items.
-    undecided: usize,
+    pub(super) undecided: usize,
     revoking: usize,
 }
 
@@ -40,6 +44,10 @@ struct State {
     reminded: BTreeSet<u16>,
     cancelled: Option<String>,
     completed_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    held: Option<u64>,
+    #[serde(default)]
+    revokes_allowed: u64,
 }
 
 impl Campaign {
@@ -58,7 +66,7 @@ impl Campaign {
             if items.len() >= ITEMS_MAX {
                 return Err(ReviewError::TooManyItems);
             }
-            let item = present(access, &settings.reviewers, None, 1);
+            let item = present(access, &settings.reviewers, None, 1, now);
             if let Some(twice) = items.insert(item.access.key(), item) {
                 return Err(ReviewError::Twice(twice.access.key()));
             }
@@ -80,6 +88,8 @@ impl Campaign {
             reminded: BTreeSet::new(),
             cancelled: None,
             completed_at: None,
+            held: None,
+            revokes_allowed: 0,
             revoking: 0,
         };
         campaign.settle(now);
@@ -183,6 +193,7 @@ impl Campaign {
         check_reason(reason)?;
         pass_on(item, to)?;
         item.reviewer = Some(to.clone());
+        item.asked_at.get_or_insert(now);
         item.delegate = None;
         item.state = ItemState::Open;
         self.signed.remove(to);
@@ -238,7 +249,7 @@ impl Campaign {
             return Observed::Revoking;
         }
         let presented = item.presented.saturating_add(1);
-        let again = present(access, &self.settings.reviewers, item.reviewer.as_ref(), presented);
+        let again = present(access, &self.settings.reviewers, item.reviewer.as_ref(), presented, now);
         let was_undecided = item.state.is_undecided();
         if let Some(reviewer) = &again.reviewer {
             self.signed.remove(reviewer);
@@ -247,7 +258,7 @@ impl Campaign {
         if !was_undecided {
             self.undecided = self.undecided.saturating_add(1);
         }
-        Observed::PresentedAgain(self.observed(&key, "presented_again", None, None, None, now))
+        Observed::PresentedAgain(Box::new(self.observed(&key, "presented_again", None, None, None, now)))
     }
 
     /// A read found that the right is gone. What was under way is confirmed by that.
@@ -262,97 +273,6 @@ impl Campaign {
         }
         self.set(key, ItemState::Gone { at: now }, now);
         Ok(self.observed(key, "gone", None, None, None, now))
-    }
-
-    /// Lets time pass: reminders, escalations, and what nobody decided on. Each is given out once.
-    pub fn tick(&mut self, now: DateTime<Utc>) -> Vec<Notice> {
-        if self.running().is_err() {
-            return Vec::new();
-        }
-        let mut notices = self.remind(now);
-        let keys: Vec<ItemKey> = match self.undecided {
-            0 => Vec::new(),
-            _ if now < self.settings.due_at => Vec::new(),
-            _ => {
-                let undecided = self.items.iter().filter(|(_, item)| item.state.is_undecided());
-                undecided.map(|(key, _)| key.clone()).collect()
-            }
-        };
-        for key in keys {
-            match self.settings.undecided {
-                Undecided::Revoked { after_days } if self.is_past(after_days, now) => {
-                    let reason = "nobody decided in time".to_owned();
-                    self.set(&key, ItemState::Revoking { by: None, at: now, reason, failure: None }, now);
-                    let intent = self.items.get(&key).and_then(|item| intent(&self.id, item));
-                    notices.extend(intent.map(Notice::Revoked));
-                }
-                _ => notices.extend(self.escalate(&key, now)),
-            }
-        }
-        notices
-    }
-
-    fn remind(&mut self, now: DateTime<Utc>) -> Vec<Notice> {
-        let due_at = self.settings.due_at;
-        let come: Vec<u16> = self
-            .settings
-            .remind_days
-            .iter()
-            .filter(|days| !self.reminded.contains(days))
-            .filter(|days| due_at.checked_sub_days(Days::new(u64::from(**days))).is_some_and(|at| at <= now))
-            .copied()
-            .collect();
-        self.reminded.extend(&come);
-        if come.is_empty() || now >= due_at {
-            return Vec::new();
-        }
-        let mut open: BTreeMap<&PersonId, u64> = BTreeMap::new();
-        for item in self.items.values().filter(|item| item.state == ItemState::Open) {
-            for reviewer in item.reviewer.iter().chain(&item.delegate) {
-                let count = open.entry(reviewer).or_default();
-                *count = count.saturating_add(1);
-            }
-        }
-        let each = open.into_iter();
-        each.map(|(reviewer, open)| Notice::Reminder { reviewer: reviewer.clone(), open, due_at }).collect()
-    }
-
-    /// To the last escalation that has come.
-    fn escalate(&mut self, key: &ItemKey, now: DateTime<Utc>) -> Option<Notice> {
-        let come = self.settings.escalations.iter().filter(|step| self.is_past(step.after_days, now)).count();
-        let come = u32::try_from(come).unwrap_or(u32::MAX);
-        let to = self
-            .settings
-            .escalations
-            .iter()
-            .filter(|step| self.is_past(step.after_days, now))
-            .max_by_key(|step| step.after_days)?
-            .to
-            .clone();
-        let item = self.items.get_mut(key)?;
-        if item.escalated >= come {
-            return None;
-        }
-        item.escalated = come;
-        if item.reviewer.as_ref() == Some(&to) {
-            return None;
-        }
-        if let Err(error) = independent(&item.access, &to, &[]) {
-            let ReviewError::NotIndependent { why, .. } = error else { return None };
-            return Some(Notice::NotEscalated { item: key.clone(), to, why });
-        }
-        // An escalation goes through however often an item was passed on, and to whom it was before.
-        item.chain.push(to.clone());
-        item.reviewer = Some(to.clone());
-        item.delegate = None;
-        item.state = ItemState::Open;
-        self.signed.remove(&to);
-        Some(Notice::Escalated(self.observed(key, "escalated", None, Some(&to), None, now)))
-    }
-
-    fn is_past(&self, after_days: u16, now: DateTime<Utc>) -> bool {
-        let at = self.settings.due_at.checked_add_days(Days::new(u64::from(after_days)));
-        at.is_some_and(|at| at <= now)
     }
 
     /// A reviewer states that all their decisions are made and meant. Undone when something is presented to them again.
@@ -437,14 +357,14 @@ impl Campaign {
         self.items.values().filter(theirs)
     }
 
-    fn running(&self) -> Result<(), ReviewError> {
+    pub(super) fn running(&self) -> Result<(), ReviewError> {
         match self.cancelled.is_some() || self.completed_at.is_some() {
             true => Err(ReviewError::Over),
             false => Ok(()),
         }
     }
 
-    fn observed(
+    pub(super) fn observed(
         &self,
         key: &ItemKey,
         step: &str,
@@ -466,7 +386,7 @@ impl Campaign {
         }
     }
 
-    fn set(&mut self, key: &ItemKey, state: ItemState, now: DateTime<Utc>) {
+    pub(super) fn set(&mut self, key: &ItemKey, state: ItemState, now: DateTime<Utc>) {
         let Some(item) = self.items.get_mut(key) else { return };
         let before = std::mem::replace(&mut item.state, state);
         let revoking = |state: &ItemState| usize::from(matches!(state, ItemState::Revoking { .. }));
@@ -485,7 +405,13 @@ impl Campaign {
 }
 
 /// Shows access to whoever reviewed it before, or to the first that the rules name, if independent.
-fn present(access: Access, rules: &[ReviewerRule], before: Option<&PersonId>, presented: u32) -> Item {
+fn present(
+    access: Access,
+    rules: &[ReviewerRule],
+    before: Option<&PersonId>,
+    presented: u32,
+    now: DateTime<Utc>,
+) -> Item {
     let named = rules.iter().filter_map(|rule| match rule {
         ReviewerRule::Manager => access.manager.as_ref(),
         ReviewerRule::Owner => access.owner.as_ref(),
@@ -497,6 +423,7 @@ fn present(access: Access, rules: &[ReviewerRule], before: Option<&PersonId>, pr
         snapshot: access.snapshot(),
         state: if reviewer.is_some() { ItemState::Open } else { ItemState::Unassigned },
         chain: reviewer.iter().cloned().collect(),
+        asked_at: reviewer.as_ref().map(|_| now),
         reviewer,
         delegate: None,
         presented,
@@ -505,7 +432,7 @@ fn present(access: Access, rules: &[ReviewerRule], before: Option<&PersonId>, pr
     }
 }
 
-fn independent(access: &Access, person: &PersonId, chain: &[PersonId]) -> Result<(), ReviewError> {
+pub(super) fn independent(access: &Access, person: &PersonId, chain: &[PersonId]) -> Result<(), ReviewError> {
     let why = if *person == access.person {
         NotIndependent::Own
     } else if access.granted_by.as_ref() == Some(person) {
@@ -527,7 +454,7 @@ fn pass_on(item: &mut Item, to: &PersonId) -> Result<(), ReviewError> {
     Ok(())
 }
 
-fn intent(campaign: &CampaignId, item: &Item) -> Option<RevokeIntent> {
+pub(super) fn intent(campaign: &CampaignId, item: &Item) -> Option<RevokeIntent> {
     let ItemState::Revoking { by, at, reason, .. } = &item.state else { return None };
     Some(RevokeIntent {
         campaign: campaign.clone(),
@@ -539,7 +466,7 @@ fn intent(campaign: &CampaignId, item: &Item) -> Option<RevokeIntent> {
     })
 }
 
-fn check_reason(reason: &str) -> Result<(), ReviewError> {
+pub(super) fn check_reason(reason: &str) -> Result<(), ReviewError> {
     match reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
         true => Err(ReviewError::Reason),
         false => Ok(()),
@@ -561,6 +488,8 @@ impl From<State> for Campaign {
             reminded: state.reminded,
             cancelled: state.cancelled,
             completed_at: state.completed_at,
+            held: state.held,
+            revokes_allowed: state.revokes_allowed,
             undecided,
             revoking,
         }
@@ -579,6 +508,8 @@ impl From<Campaign> for State {
             reminded: campaign.reminded,
             cancelled: campaign.cancelled,
             completed_at: campaign.completed_at,
+            held: campaign.held,
+            revokes_allowed: campaign.revokes_allowed,
         }
     }
 }

@@ -18,6 +18,7 @@ pub const CSV_COLUMNS: &[&str] = &[
     "person",
     "connector",
     "entitlement",
+    "account",
     "justification",
     "granted_by",
     "granted_at",
@@ -70,6 +71,7 @@ fn cells(campaign: &Campaign, item: &Item) -> Vec<String> {
         access.person.to_string(),
         access.right.connector.to_string(),
         access.right.entitlement.to_string(),
+        access.account.as_ref().map(ToString::to_string).unwrap_or_default(),
         access.justification.clone().unwrap_or_default(),
         name(access.granted_by.as_ref()),
         time(access.granted_at),
@@ -160,7 +162,10 @@ fn render(page: &mut String, campaign: &Campaign, now: DateTime<Utc>) -> std::fm
         ("People completed", format!("{} of {}", progress.entities_completed, progress.entities_total)),
         (
             "Revocations",
-            format!("{} confirmed, {} waiting", progress.revokes_confirmed, progress.revokes_waiting),
+            format!(
+                "{} confirmed, {} waiting, {} held",
+                progress.revokes_confirmed, progress.revokes_waiting, progress.revokes_held
+            ),
         ),
         ("Snapshot (SHA-256)", campaign.snapshot().to_string()),
     ];
@@ -209,12 +214,16 @@ fn row(page: &mut String, item: &Item) -> std::fmt::Result {
     for more in [outcome.reason, outcome.failure].into_iter().flatten() {
         write!(decision, ": {more}")?;
     }
+    let mut right = item.access.right.to_string();
+    if let Some(account) = &item.access.account {
+        write!(right, " ({account})")?;
+    }
     write!(
         page,
         "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
          <td class=\"{}\">{}</td><td>{}</td></tr>",
         Escaped(item.access.person.as_str()),
-        Escaped(&item.access.right.to_string()),
+        Escaped(&right),
         Escaped(item.access.justification.as_deref().unwrap_or_default()),
         time(item.access.last_review),
         time(item.access.last_use),

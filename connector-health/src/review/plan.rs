@@ -38,11 +38,39 @@ pub enum ReviewerRule {
 pub enum Undecided {
     /// It waits, and the campaign stays open.
     Waits,
-    /// It is revoked, so many days after the campaign was due.
+    /// It is revoked, so many days after the campaign was due; where somebody was asked only after that, so many days, and at least one,
+    /// after they were. What nobody was asked about waits.
     Revoked {
         /// Days.
         after_days: u16,
     },
+}
+
+/// When revocations that nobody decided on are held: so many of them are likelier to come of a mistake in the campaign than to be meant.
+/// They go on below both limits, or where there are no more than are always allowed; all of a campaign count together.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RevokeGuard {
+    /// Most of them (100).
+    pub revokes_max: u64,
+    /// Most of them in percent of the campaign's items (10).
+    pub percent_max: u8,
+    /// So many go on whatever their share (10).
+    pub always_allowed: u64,
+}
+
+impl Default for RevokeGuard {
+    fn default() -> Self {
+        Self { revokes_max: 100, percent_max: 10, always_allowed: 10 }
+    }
+}
+
+impl RevokeGuard {
+    /// Whether so many of a campaign's items may go though nobody decided on them.
+    pub(super) fn admits(&self, revokes: u64, items: u64) -> bool {
+        let share = items.saturating_mul(self.percent_max.into()) / 100;
+        revokes <= self.revokes_max && (revokes <= self.always_allowed || revokes <= share)
+    }
 }
 
 /// Who decides on what is overdue.
@@ -74,6 +102,9 @@ pub struct Settings {
     pub escalations: Vec<Escalation>,
     /// What nobody decides on.
     pub undecided: Undecided,
+    /// When too much of that would be revoked.
+    #[serde(default)]
+    pub guard: RevokeGuard,
 }
 
 impl Recurrence {

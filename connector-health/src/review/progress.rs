@@ -40,13 +40,16 @@ pub struct Progress {
     pub revokes_waiting: u64,
     /// Revocations that are confirmed.
     pub revokes_confirmed: u64,
+    /// Revocations that nobody decided on and that wait for an approval; with those that went on before.
+    #[serde(default)]
+    pub revokes_held: u64,
     /// Items without an independent reviewer.
     pub unassigned: u64,
     /// Items that were passed on.
     pub reassigned: u64,
     /// Items that were presented again.
     pub presented_again: u64,
-    /// Whether a person must see to something: an item without a reviewer, or a revocation that failed.
+    /// Whether a person must see to something: an item without a reviewer, a revocation that failed, or revocations that are held.
     pub has_errors: bool,
     /// Each reviewer's part, by reviewer.
     pub certifications: Vec<Certification>,
@@ -154,10 +157,11 @@ impl Campaign {
             entities_total: whole.persons.len() as u64,
             revokes_waiting: whole.waiting,
             revokes_confirmed: whole.confirmed,
+            revokes_held: self.held.unwrap_or(0),
             unassigned: whole.unassigned,
             reassigned: whole.reassigned,
             presented_again: whole.again,
-            has_errors: whole.errors,
+            has_errors: whole.errors || self.held.is_some(),
             certifications: certifications.collect(),
         }
     }

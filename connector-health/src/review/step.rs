@@ -158,6 +158,12 @@ pub enum ReviewError {
     /// A reason is missing or longer than [`REASON_BYTES_MAX`].
     #[error("a reason of 1 to {REASON_BYTES_MAX} bytes is needed")]
     Reason,
+    /// No revocations are held.
+    #[error("no revocations are held")]
+    NotHeld,
+    /// Others are held than were approved.
+    #[error("{0} revocations are held by now")]
+    HeldOthers(u64),
     /// Something is still undecided.
     #[error("{0} items are still to be decided")]
     Undecided(u64),
@@ -170,7 +176,7 @@ pub enum Observed {
     /// Nothing of note.
     Same,
     /// It is another grant than was shown: it is presented again.
-    PresentedAgain(Record),
+    PresentedAgain(Box<Record>),
     /// It changed, and is on its way out: that goes on.
     Revoking,
     /// It is not part of this campaign; the next one has it.
@@ -203,4 +209,11 @@ pub enum Notice {
     },
     /// Nobody decided in time: it is revoked.
     Revoked(RevokeIntent),
+    /// Nobody decided in time on so many that they are held until somebody approves: see [`RevokeGuard`](super::RevokeGuard).
+    RevokesHeld {
+        /// How many would have been revoked so by then, those that were revoked before included.
+        revokes: u64,
+        /// Of so many items.
+        items: u64,
+    },
 }

@@ -49,6 +49,11 @@ impl MemoryStore {
         self.content().rows.insert(rows::lane_key(lane), b"spoiled".to_vec());
     }
 
+    /// Makes what is stored of a connector unreadable.
+    pub fn spoil_connector(&self, connector: &ConnectorId) {
+        self.content().rows.insert(rows::connector_key(connector), b"spoiled".to_vec());
+    }
+
     /// How many commits there were.
     pub fn commits(&self) -> u64 {
         self.content().commits

@@ -92,6 +92,10 @@ pub(super) fn lane_key(lane: &Lane) -> Vec<u8> {
     Key::new(Table::Lanes).lane(lane).0
 }
 
+pub(super) fn connector_key(connector: &ConnectorId) -> Vec<u8> {
+    Key::new(Table::Connectors).text(connector.as_str()).0
+}
+
 fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(StoreError::unreadable)
 }

@@ -66,6 +66,7 @@ fn reviews_and_violations_from_outside_are_no_formulas_and_no_scripts() {
     let access = Access {
         person: PersonId::new(evil).unwrap(),
         right: right.clone(),
+        account: None,
         justification: Some("@SUM(1)".to_owned()),
         granted_by: None,
         granted_at: Some(at(0)),
@@ -83,6 +84,7 @@ fn reviews_and_violations_from_outside_are_no_formulas_and_no_scripts() {
         remind_days: [].into(),
         escalations: Vec::new(),
         undecided: Undecided::Waits,
+        guard: review::RevokeGuard::default(),
     };
     let id = CampaignId::new("q1").unwrap();
     let mut campaign = Campaign::start(id, settings, [access], at(2)).unwrap();

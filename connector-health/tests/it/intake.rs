@@ -173,7 +173,7 @@ fn a_failure_blocks_its_own_lane_until_a_person_decides_and_a_leaver_is_tried_ag
         application.next([Mode::Refuses]);
         outbox.accept(leaver(1), at(20)).await.unwrap();
         let worked = outbox.work(&connectors, at(20)).await.unwrap();
-        assert_eq!((worked.failed, worked.next_at), (1, Some(at(20) + TimeDelta::minutes(15))));
+        assert_eq!((worked.failed, worked.next_at), (1, Some(at(20) + TimeDelta::minutes(5))));
         work_out(&outbox, &connectors, at(20)).await.unwrap();
         has_one_outcome_each(&outbox, &[joins(1, 1), grant, leaver(1)]).await;
     });

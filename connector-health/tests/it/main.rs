@@ -37,6 +37,7 @@ mod review;
 mod sap;
 mod sod;
 mod standstill;
+mod unreadable;
 mod unsettled;
 mod watched;
 mod workers;

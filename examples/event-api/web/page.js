@@ -13,6 +13,7 @@ const ALERTS_MAX = 50;
 const ACTORS_MAX = 10;
 // A stream that brings many events has the counts asked for once in this time.
 const COUNTS_EVERY_MS = 1000;
+const SILENCE_MS = 45_000;
 const AGAIN_MS = 2000;
 // Minutes of one bar.
 const BAR_MINUTES = 15;
@@ -193,6 +194,15 @@ const refresh = async () => {
   return counted.stream_offset;
 };
 
+// The service is never silent for longer than its heartbeat, 15 s: a connection that is has gone, and what is shown grows old.
+const notSilent = (reader) => new Promise((read, failed) => {
+  const timer = setTimeout(() => {
+    failed(new Error("silent"));
+    reader.cancel().catch(() => {});
+  }, SILENCE_MS);
+  reader.read().finally(() => clearTimeout(timer)).then(read, failed);
+});
+
 // Reads server-sent events: `fetch` can show a key, which EventSource cannot.
 const listen = async (offset, own, onEvent) => {
   const answer = await fetched(`v1/stream?live=sse&offset=${encodeURIComponent(offset)}`, { accept: "text/event-stream" });
@@ -200,7 +210,7 @@ const listen = async (offset, own, onEvent) => {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await notSilent(reader);
     if (own !== run) return void reader.cancel();
     if (done) return;
     text += value;

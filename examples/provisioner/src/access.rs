@@ -66,6 +66,12 @@ impl Access {
         true
     }
 
+    /// Whether somebody has a token to decide with; one of an operator where `runs`.
+    pub(crate) fn decides(&self, person: &PersonId, runs: bool) -> bool {
+        let may = |role| role == Role::Operator || (role == Role::Reviewer && !runs);
+        self.0.iter().any(|holder| holder.person.as_ref() == Some(person) && may(holder.role))
+    }
+
     /// Whose token a request shows. All of them are looked at, so that time says nothing.
     pub(crate) fn holder(&self, headers: &HeaderMap) -> Option<&Holder> {
         let shown = headers.get(header::AUTHORIZATION)?.to_str().ok()?;

@@ -142,7 +142,7 @@ async fn events(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
 }
 
 /// Takes what is in a body. `at` is when it happened where it does not say so itself.
-pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>>) -> Response {
+pub(crate) async fn taken(engine: &Arc<Engine>, body: &[u8], at: Option<DateTime<Utc>>) -> Response {
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => {
@@ -159,8 +159,12 @@ pub(crate) async fn taken(engine: &Engine, body: &[u8], at: Option<DateTime<Utc>
         happening.at = happening.at.or(at);
     }
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
-    // What was accepted before a failure is durable, and sending it again does no harm.
-    let answers = match engine.take_all(&happenings).await {
+    // What was accepted before a failure is durable, and sending it again does no harm. It goes on to its end also where whoever sent it goes
+    // away: others who grant something to the same people wait for that end.
+    let engine = Arc::clone(engine);
+    let all = tokio::spawn(async move { engine.take_all(&happenings).await });
+    let all = all.await.unwrap_or_else(|error| Err(EngineError::Broken(error.to_string())));
+    let answers = match all {
         Ok(answers) => answers,
         Err(error) => return failed(&error),
     };

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -30,6 +32,7 @@ use zeroize::Zeroizing;
 
 use crate::access::{Access, Role};
 use crate::engine::Recurring;
+use crate::listen::Limits;
 use crate::secrets::{self, StoredSecret};
 use crate::store::{OUTBOX, Place};
 
@@ -39,6 +42,8 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 const MISTAKES_MAX: usize = 50;
 /// Most connectors of one service.
 const CONNECTORS_MAX: usize = 1_000;
+/// Most connections to the API, whatever the settings say.
+const CONNECTIONS_MAX: u32 = 100_000;
 /// Fewest characters of a token for the API.
 const API_TOKEN_CHARS_MIN: usize = 20;
 /// Where it listens unless stated.
@@ -51,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) store: Place,
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Option<Tls>,
+    /// Of connections to the API.
+    pub(crate) limits: Limits,
     pub(crate) access: Access,
     pub(crate) thresholds: Thresholds,
     pub(crate) rules: AlertRules,
@@ -114,6 +121,42 @@ impl fmt::Display for Mistake {
 struct TlsToml {
     cert: Spanned<PathBuf>,
     key: Spanned<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsToml {
+    connections_max: NonZeroU32,
+    head_s: NonZeroU32,
+    body_s: NonZeroU32,
+    request_s: NonZeroU32,
+}
+
+impl Default for LimitsToml {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let whole = |of: Duration| {
+            u32::try_from(of.as_secs()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
+        };
+        Self {
+            connections_max: NonZeroU32::new(limits.connections_max).unwrap_or(NonZeroU32::MIN),
+            head_s: whole(limits.head),
+            body_s: whole(limits.body),
+            request_s: whole(limits.request),
+        }
+    }
+}
+
+impl From<LimitsToml> for Limits {
+    fn from(limits: LimitsToml) -> Self {
+        let seconds = |of: NonZeroU32| Duration::from_secs(of.get().into());
+        Self {
+            connections_max: limits.connections_max.get(),
+            head: seconds(limits.head_s),
+            body: seconds(limits.body_s),
+            request: seconds(limits.request_s),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,7 +240,7 @@ impl Config {
     }
 
     fn parse(text: &str, base: &Path) -> Result<Self, Vec<Mistake>> {
-        let mut reader = Reader { text, base, mistakes: Vec::new(), warnings: Vec::new() };
+        let mut reader = Reader { text, base, mistakes: Vec::new(), warnings: Vec::new(), named: Vec::new() };
         let (document, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             for error in &errors {
@@ -219,14 +262,44 @@ struct Reader<'a> {
     base: &'a Path,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
+    named: Vec<Named>,
+}
+
+/// Somebody who is to decide about something.
+struct Named {
+    place: usize,
+    person: PersonId,
+    /// Whether that takes an operator.
+    runs: bool,
 }
 
 impl Reader<'_> {
     fn mistake(&mut self, offset: usize, message: impl Into<String>) {
+        let mistake = self.at(offset, message);
+        self.mistakes.push(mistake);
+    }
+
+    fn at(&self, offset: usize, message: impl Into<String>) -> Mistake {
         let before = self.text.get(..offset.min(self.text.len())).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        self.mistakes.push(Mistake { line, column, message: message.into() });
+        Mistake { line, column, message: message.into() }
+    }
+
+    /// Whoever is to decide and has no token to do it with is told of: what waits for them waits for ever.
+    fn without_token(&mut self, access: &Access) {
+        let mut named = std::mem::take(&mut self.named);
+        named.retain(|named| !access.decides(&named.person, named.runs));
+        named.sort_by(|one, other| (one.place, &one.person).cmp(&(other.place, &other.person)));
+        named.dedup_by(|later, first| (later.place, &later.person) == (first.place, &first.person));
+        for Named { place, person, runs } in named {
+            let role = if runs { "operator" } else { "reviewer" };
+            let why = format!(
+                "`{person}` is to decide, and no `[[api.token]]` of an {role} has `person = \"{person}\"`"
+            );
+            self.warnings
+                .push(self.at(place, why.replace("an reviewer", "a reviewer or operator")).to_string());
+        }
     }
 
     fn ended(mut self) -> Vec<Mistake> {
@@ -313,12 +386,14 @@ impl Reader<'_> {
         let (mut connectors, mut reviews, mut store) = (None, Vec::new(), None);
         let (mut csv, mut webhook_secret, mut stdin) = (None, None, false);
         let (mut sod, mut sod_at) = (None, 0);
+        let mut limits = Some(Spanned::new(0..0, LimitsToml::default()));
         for (key, value) in document {
             let at = key.span().start;
             match key.get_ref().as_ref() {
                 "data_dir" => data_dir = self.value::<PathBuf>(value),
                 "listen" => listen = self.value::<Spanned<SocketAddr>>(value),
-                "probe_every_s" => probe_every = self.value::<std::num::NonZeroU32>(value),
+                "probe_every_s" => probe_every = self.value::<NonZeroU32>(value),
+                "limits" => limits = self.value::<Spanned<LimitsToml>>(value),
                 "tls" => tls = self.value::<TlsToml>(value),
                 "api" => {
                     for (at, name, value) in self.within(value, "api") {
@@ -351,7 +426,7 @@ impl Reader<'_> {
                 "sod" => (sod_at, sod) = (at, self.sod(value)),
                 "review" => reviews = self.reviews(value),
                 name => {
-                    let known = "`data_dir`, `listen`, `probe_every_s`, `tls`, `api`, `thresholds`, `guard`, \
+                    let known = "`data_dir`, `listen`, `probe_every_s`, `tls`, `limits`, `api`, `thresholds`, `guard`, \
                                  `connector`, `alert`, `source`, `sod`, `review`, `store`";
                     self.mistake(at, format!("unknown field `{name}`, expected one of {known}"));
                 }
@@ -390,6 +465,10 @@ impl Reader<'_> {
             self.mistake(listen_at, format!("{listen} {why}"));
         }
         let csv = csv.map(|csv| self.csv(csv));
+        let limits = limits?;
+        if limits.get_ref().connections_max.get() > CONNECTIONS_MAX {
+            self.mistake(limits.span().start, format!("`connections_max` is at most {CONNECTIONS_MAX}"));
+        }
         let data_dir = self.path(&data_dir?);
         let guard = guard?;
         let connectors = connectors?;
@@ -402,12 +481,15 @@ impl Reader<'_> {
                 self.mistake(sod_at, format!("separation of duty: {why}"));
             }
         }
+        let access = tokens?;
+        self.without_token(&access);
         Some(Config {
             store: store.unwrap_or_else(|| Place::File(data_dir.join(OUTBOX))),
             data_dir,
             listen,
             tls,
-            access: tokens?,
+            limits: limits.into_inner().into(),
+            access,
             thresholds: thresholds?,
             rules: alerts.rules,
             probe_every: probe_every
@@ -496,6 +578,12 @@ impl Reader<'_> {
                     .iter()
                     .map(|warning| format!("{}: {warning}", rules.get_ref().display()));
                 self.warnings.extend(warnings);
+                let controls = parsed.expiring(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+                self.named.extend(controls.into_iter().map(|control| Named {
+                    place: rules.span().start,
+                    person: control.owner.clone(),
+                    runs: false,
+                }));
                 Some(parsed)
             }
             Err(error) => {

@@ -27,6 +27,7 @@ use crate::connector::{PLAIN_MAPPING, ScimConnector};
 use crate::engine::{Engine, Settings};
 use crate::failure::Failure;
 use crate::files;
+use crate::listen::{self, Limits};
 
 use application::{Application, FaultSwitch};
 
@@ -127,7 +128,7 @@ pub(crate) async fn run(data_dir: &Path, as_json: bool) -> Result<(), Failure> {
         std::future::pending().await
     };
     tokio::select! {
-        served = axum::serve(listener, router).into_future() => served.map_err(Failure::stopped),
+        () = listen::serve(listener, None, router, Limits::default(), std::future::pending()) => Ok(()),
         worked = engine.run() => worked.map_err(Failure::stopped),
         () = engine.deliver_alerts() => Ok(()),
         reviewed = engine.watch_access() => reviewed.map(|never| match never {}).map_err(Failure::stopped),

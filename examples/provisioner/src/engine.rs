@@ -8,6 +8,9 @@ mod notices;
 mod reconcile;
 mod reviews;
 mod status;
+#[cfg(test)]
+mod tests;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +20,7 @@ use std::time::Duration;
 
 use audit_log::{AppendError, AuditLog, Entry, EntryError, FileKeys, FileStore};
 use chrono::{DateTime, TimeDelta, Utc};
-use connector_health::alert::{AlertDesk, AlertRules, AlertSink, AlertStoreError};
+use connector_health::alert::{Alert, AlertDesk, AlertRules, AlertSink, AlertStoreError};
 use connector_health::connector::Connectors;
 use connector_health::event::{Lane, Subject};
 use connector_health::fleet::FleetState;
@@ -70,6 +73,13 @@ pub(crate) struct Settings {
 }
 
 /// The provisioner.
+///
+/// INVARIANT: whoever holds several of its locks took them in this order, so that nobody waits for somebody who waits: `turns` (of all
+/// people of a request, see there), `reviews.campaigns`, `untold`. These are held while something is waited for, and nothing that holds
+/// one asks for one before it: a step of a review takes nobody's turn, since a decision grants nothing, and alerts are told by the work
+/// alone. All others (`duty`'s, `history`, `notices`, `settled`, `kept_at`, …) are held for as long as it takes to look or to write a
+/// file, never while something else is waited for, and two of those at once nowhere but `duty.rules` (taken to read) around
+/// `duty.violations` in what shows them.
 pub(crate) struct Engine {
     outbox: Outbox<Store>,
     fleet: Arc<Fleet>,
@@ -80,6 +90,7 @@ pub(crate) struct Engine {
     connectors: Connectors,
     desk: AlertDesk<FileAlerts>,
     history: Mutex<AlertHistory>,
+    untold: tokio::sync::Mutex<Untold>,
     leavers: OpenLeavers,
     audit: AuditLog,
     fleet_file: PathBuf,
@@ -87,6 +98,7 @@ pub(crate) struct Engine {
     wake: Notify,
     /// Attributes that a connector's accounts show by the names that events use; those of [`PLAIN`] where nothing is said.
     compared: BTreeMap<ConnectorId, BTreeSet<String>>,
+    turns: turns::Turns,
     duty: duty::Duty,
     reviews: reviews::Reviews,
     /// What sources wait for, or cannot follow.
@@ -121,20 +133,39 @@ pub(crate) enum EngineError {
 }
 
 impl EngineError {
+    /// Whether it is about what is stored of somebody, which cannot be read: others go on.
+    fn is_of_record(&self) -> bool {
+        match self {
+            Self::Unreadable(_) => true,
+            Self::Store(error) => error.is_of_record(),
+            Self::Outbox(error) => error.is_of_lane(),
+            _ => false,
+        }
+    }
+
     /// Whether the same may go well later, without anybody doing something.
-    fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Outbox(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
-            Self::Unreadable(_)
-            | Self::Audit(_)
-            | Self::Alerts(_)
-            | Self::Broken(_)
-            | Self::Reconcile(_)
-            | Self::Review(_)
-            | Self::File { .. } => false,
+            // Others have all file descriptors, and will give some back.
+            Self::File { source, .. } => files::is_scarce(source),
+            Self::Alerts(error) => std::error::Error::source(error)
+                .and_then(|source| source.downcast_ref::<Self>())
+                .is_some_and(Self::is_retryable),
+            Self::Unreadable(_) | Self::Audit(_) | Self::Broken(_) | Self::Reconcile(_) | Self::Review(_) => {
+                false
+            }
         }
     }
+}
+
+/// What came up and could not be told yet: it is told by the next pass.
+#[derive(Default)]
+struct Untold {
+    alerts: Vec<Alert>,
+    /// How many of them are in the audit trail.
+    recorded: usize,
 }
 
 /// People whose offboarding may be over since it was last looked at.
@@ -217,12 +248,14 @@ impl Engine {
             connectors,
             desk,
             history: Mutex::new(AlertHistory::open(dir.join("alerts.json"))?),
+            untold: tokio::sync::Mutex::default(),
             leavers: OpenLeavers::open(dir.join("leavers.jsonl"))?,
             audit,
             fleet_file,
             kept_at: Mutex::new(None),
             wake: Notify::new(),
             compared: BTreeMap::new(),
+            turns: turns::Turns::default(),
             duty: duty::Duty::open(dir.join("duty.json"))?,
             reviews: reviews::Reviews::open(dir.join("reviews"))?,
             notices: Mutex::default(),
@@ -276,8 +309,10 @@ impl Engine {
                 // Nothing is lost: the database comes back, or the next one answers. Who is not served meanwhile is told of.
                 Err(error) if error.is_retryable() => {
                     crate::say(&format!("{error}; it is tried again"));
-                    self.tell(Utc::now()).await?;
-                    (Worked::default(), Utc::now())
+                    match self.tell(Utc::now()).await {
+                        Err(error) if !error.is_retryable() => return Err(error),
+                        _ => (Worked::default(), Utc::now()),
+                    }
                 }
                 Err(error) => return Err(error),
             };
@@ -329,14 +364,18 @@ impl Engine {
     }
 
     async fn tell(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
-        let alerts = self.fleet.advance(now);
-        if !alerts.is_empty() {
-            for alert in &alerts {
-                self.record_event(alert).await?;
-            }
-            self.history().add(&alerts)?;
-            self.desk.accept(&alerts, now).await?;
+        let mut untold = self.untold.lock().await;
+        untold.alerts.extend(self.fleet.advance(now));
+        let Untold { alerts, recorded } = &mut *untold;
+        while let Some(alert) = alerts.get(*recorded) {
+            self.record_event(alert).await?;
+            *recorded += 1;
         }
+        if !alerts.is_empty() {
+            self.history().add(alerts)?;
+            self.desk.accept(alerts, now).await?;
+        }
+        let Untold { alerts, .. } = std::mem::take(&mut *untold);
         // After the alerts: what was not told is told again after a crash. What a second adds to latencies may be lost.
         let mut kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
         if !alerts.is_empty() || kept_at.is_none_or(|at| now.signed_duration_since(at) >= KEEP_EVERY) {
@@ -541,70 +580,4 @@ fn capped(list: &impl Serialize) -> Value {
 
 pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
-#[cfg(test)]
-mod tests {
-    use connector_health::MemoryConnector;
-    use futures::TryStreamExt as _;
-
-    use super::*;
-    use crate::people::{Happening, Kind, Person};
-
-    #[tokio::test]
-    async fn where_nothing_can_be_recorded_nothing_is_taken_and_the_work_stops() {
-        let dir = tempfile::tempdir().unwrap();
-        let crm = ConnectorId::new("crm").unwrap();
-        let settings = Settings {
-            data_dir: dir.path().to_owned(),
-            thresholds: Thresholds::default(),
-            rules: AlertRules::default(),
-            probe_every: TimeDelta::hours(1),
-            chart_step: TimeDelta::minutes(1),
-            guard: MassLeaverGuard::off(),
-            sinks: Vec::new(),
-        };
-        let connectors = Connectors::new().with(crm.clone(), MemoryConnector::default());
-        let engine = Engine::open(settings, connectors).await.unwrap();
-        engine.audit.clone().close().await.unwrap();
-        let person =
-            Person { user_name: Some("ann".to_owned()), ..Person::named(PersonId::new("emp-1").unwrap()) };
-        let joins = Happening { kind: Kind::Joiner, at: None, person };
-        assert!(matches!(engine.take(&joins).await, Err(TakeError::Failed(_))));
-        assert_eq!(engine.outbox.counts(&crm).await.unwrap().provisioning_queued, 0);
-        let why = engine.run().await.unwrap_err().to_string();
-        assert!(why.contains("audit log"), "{why}");
-    }
-
-    #[tokio::test]
-    async fn an_entry_that_is_too_long_is_recorded_in_short_and_stops_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            data_dir: dir.path().to_owned(),
-            thresholds: Thresholds::default(),
-            rules: AlertRules::default(),
-            probe_every: TimeDelta::hours(1),
-            chart_step: TimeDelta::minutes(1),
-            guard: MassLeaverGuard::off(),
-            sinks: Vec::new(),
-        };
-        let engine = Engine::open(settings, Connectors::new()).await.unwrap();
-        let many: Vec<String> = (0..10_000).map(|n| format!("right-{n}")).collect();
-        engine.record(Entry::new("x.y").outcome("success").field("all", &many)).await.unwrap();
-        engine.record(Entry::new("x.z").outcome("success").field("all", capped(&many))).await.unwrap();
-        engine.audit.clone().close().await.unwrap();
-        let shown = capped(&many);
-        assert_eq!((&shown["count"], &shown["first"][0]), (&json!(10_000), &json!("right-0")));
-        assert!(shown.to_string().len() < LIST_BYTES_MAX);
-        assert_eq!(capped(&["one"]), json!(["one"]));
-        let log = open_audit(dir.path()).await.unwrap();
-        let mut hits = log.read(..);
-        let mut types = Vec::new();
-        while let Some(hit) = hits.try_next().await.unwrap() {
-            if !hit.event_type.starts_with("log.") {
-                types.push(hit.event_type.clone());
-            }
-        }
-        assert_eq!(types, ["entry.too_long", "x.z"]);
-    }
 }

@@ -31,6 +31,11 @@ pub(crate) fn private_file(path: &Path, text: &[u8]) -> Result<(), EngineError> 
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
+/// Whether it failed for want of a file descriptor, of which there may be some again soon: `ENFILE`, `EMFILE`.
+pub(crate) fn is_scarce(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 /// Keeps a value as JSON.
 pub(crate) fn keep(path: &Path, value: &impl Serialize) -> Result<(), EngineError> {
     let text = serde_json::to_vec(value).map_err(|error| EngineError::File {

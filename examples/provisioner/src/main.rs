@@ -16,6 +16,7 @@ mod engine;
 mod failure;
 mod files;
 mod json;
+mod listen;
 mod people;
 mod progress;
 mod remote;

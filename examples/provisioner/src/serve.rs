@@ -17,8 +17,7 @@ use crate::secrets::StoredSecret;
 use crate::source::csv::CsvFeed;
 use crate::source::ends::Ends;
 use crate::source::{stdin, webhook};
-use crate::tls::{self, TlsListener};
-use crate::{Answer, api, demo, files, say};
+use crate::{Answer, api, demo, files, listen, say, tls};
 
 /// How long the work that is under way may take after the service was asked to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -101,6 +100,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
 
     let cannot =
         |error: std::io::Error| Failure::stopped(format!("cannot listen on {}: {error}", config.listen));
+    let acceptor = tls.as_ref().map(tls::acceptor).transpose().map_err(Failure::stopped)?;
     let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     engine.note(Entry::new("service.started").outcome("success")).await.map_err(Failure::stopped)?;
@@ -118,17 +118,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
     let until = async move |mut ended: tokio::sync::watch::Receiver<bool>| {
         let _ = ended.wait_for(|ended| *ended).await;
     };
-    let served = async {
-        let ended = until(ended);
-        match tls {
-            None => axum::serve(listener, router).with_graceful_shutdown(ended).await,
-            Some(tls) => {
-                let acceptor = tls::acceptor(&tls).map_err(std::io::Error::other)?;
-                let listener = TlsListener::new(listener, acceptor)?;
-                axum::serve(listener, router).with_graceful_shutdown(ended).await
-            }
-        }
-    };
+    let served = listen::serve(listener, acceptor, router, config.limits, until(ended));
     let sources = async {
         let from_csv = async {
             match csv {
@@ -154,7 +144,8 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
     let mut served = std::pin::pin!(served);
     let mut worked = std::pin::pin!(engine.run());
     let outcome = tokio::select! {
-        outcome = &mut served => outcome.map_err(Failure::stopped),
+        // It ends when it is told to.
+        () = &mut served => Ok(()),
         outcome = &mut worked => outcome.map_err(Failure::stopped),
         outcome = sources => outcome.map_err(Failure::stopped),
         () = engine.deliver_alerts() => Ok(()),
@@ -169,10 +160,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
     end.send_replace(true);
     let ending = async { tokio::join!(served, worked) };
     match tokio::time::timeout(GRACE, ending).await {
-        Ok((served, worked)) => {
-            served.map_err(Failure::stopped)?;
-            worked.map_err(Failure::stopped)?;
-        }
+        Ok(((), worked)) => worked.map_err(Failure::stopped)?,
         // What was being sent counts as sent, and is looked at first next time.
         Err(_) => say("something took too long and was broken off"),
     }

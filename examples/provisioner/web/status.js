@@ -132,6 +132,7 @@ const reviewRow = (review, now) => {
   const due = element("span", new Date(review.due_at).toLocaleDateString(), review.overdue ? "bad" : undefined);
   if (review.overdue) due.append(` (${since(review.due_at, now)} ago)`);
   const revokes = element("span", String(review.revokes_waiting), review.revokes_waiting > 0 ? "warn" : undefined);
+  if (review.revokes_held > 0) revokes.append(`, ${review.revokes_held} held`);
   const decided = `${review.decisions_made} of ${review.decisions_total}`;
   return row(name(review.name), due, review.unassigned > 0 ? `${decided}, ${review.unassigned} without a reviewer` : decided, revokes);
 };

@@ -272,7 +272,7 @@ fn answer<S: EventStore>(
 }
 
 /// Server-sent events: each event is one, with the cursor behind it as its id, so that `Last-Event-ID` goes on from there; whatever was
-/// read together is followed by `control`, which says where it ends.
+/// read together is followed by `control`, which says where it ends and has that as its id.
 async fn events<S: EventStore>(
     api: Shared<S>,
     caller: Caller,
@@ -286,8 +286,17 @@ async fn events<S: EventStore>(
     let place = caller.waits()?;
     let ends = Instant::now() + STREAM_TIME_MAX;
     let tenant = caller.tenant;
-    let reader =
-        Reader { api, tenant, which, after, queued: Vec::new(), is_first: true, ends, _place: place };
+    let reader = Reader {
+        api,
+        tenant,
+        which,
+        after,
+        queued: Vec::new(),
+        told: None,
+        told_at: after,
+        ends,
+        _place: place,
+    };
     let keep_alive = KeepAlive::new().interval(HEARTBEAT);
     let mut response = Sse::new(reader.into_stream()).keep_alive(keep_alive).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -301,7 +310,9 @@ struct Reader<S> {
     after: Offset,
     /// What was read, last first.
     queued: Vec<Event>,
-    is_first: bool,
+    /// When the reader was last told where it is, and where.
+    told: Option<Instant>,
+    told_at: Offset,
     ends: Instant,
     _place: LiveReader,
 }
@@ -321,10 +332,12 @@ impl<S: EventStore> Reader<S> {
     async fn read_on(&mut self) -> Option<()> {
         let page = self.api.log.read(&self.tenant, &self.which, self.after, EVENTS_AT_ONCE).await.ok()?;
         self.after = page.next;
-        if page.records.is_empty() && !self.is_first {
+        // Where all was others' the reader's place moves on, which is told now and then: a place that is old may be forgotten.
+        let is_quiet = self.told.is_some_and(|told| told.elapsed() < HEARTBEAT || self.after == self.told_at);
+        if page.records.is_empty() && is_quiet {
             return self.api.log.wait(&self.tenant, self.after).await.ok();
         }
-        self.is_first = false;
+        (self.told, self.told_at) = (Some(Instant::now()), self.after);
         let data = page.records.iter().rev().map(|record| self.data(record));
         self.queued = std::iter::once(self.control(&page)).chain(data).collect();
         Some(())
@@ -338,12 +351,13 @@ impl<S: EventStore> Reader<S> {
 
     fn control(&self, page: &Page) -> Event {
         let next = self.api.cursors.cursor(&self.tenant, &self.which, page.next);
-        let mut control = json!({ "streamNextOffset": next, "streamCursor": interval(None).to_string() });
+        let mut control = json!({ "streamNextOffset": &next, "streamCursor": interval(None).to_string() });
         if page.is_up_to_date
             && let Some(control) = control.as_object_mut()
         {
             control.insert("upToDate".to_owned(), true.into());
         }
-        Event::default().event("control").retry(RETRY).data(control.to_string())
+        // Its id, too, is where to go on: who has seen no event yet comes back to here, not to a later now.
+        Event::default().id(next).event("control").retry(RETRY).data(control.to_string())
     }
 }

@@ -439,10 +439,13 @@ impl Shared {
             let mut rows = transaction.open_table(STREAMS).map_err(failed)?;
             rows.insert(tenant.as_str(), Row { forgotten, ..known }.as_stored()).map_err(failed)?;
         }
+        // Told first: who reads meanwhile is sent away rather than over a gap.
+        if let Some(stream) = self.streams().by_tenant.get_mut(tenant) {
+            stream.row.forgotten = forgotten;
+        }
         transaction.commit().map_err(failed)?;
         let mut streams = self.streams();
         if let Some(stream) = streams.by_tenant.get_mut(tenant) {
-            stream.row.forgotten = forgotten;
             let mut gone = 0_usize;
             for offsets in stream.gathered.values_mut() {
                 let before = offsets.len();

@@ -36,6 +36,8 @@ enum Behaviour {
     Right,
     Fails,
     ForgetsAnswers,
+    /// Shows the last event before it counts it.
+    ShowsEarly,
 }
 
 impl Gated {
@@ -84,7 +86,12 @@ impl EventStore for Gated {
     }
 
     async fn bounds(&self, tenant: &TenantId) -> Result<Bounds, StoreError> {
-        self.store.bounds(tenant).await
+        let mut bounds = self.store.bounds(tenant).await?;
+        if self.behaviour == Behaviour::ShowsEarly {
+            let counted = self.store.read(tenant, Offset::START, Take { events: 1 }).await?;
+            bounds.last = counted.first().map_or(bounds.last, |record| record.offset);
+        }
+        Ok(bounds)
     }
 
     async fn forget(&self, tenant: &TenantId, to: Offset) -> Result<(), StoreError> {
@@ -220,6 +227,38 @@ async fn nothing_is_read_before_it_is_durable_and_waiting_ends_when_it_is() {
     assert!(!other.is_finished(), "another tenant's event wakes nobody");
     other.abort();
     log.wait(&acme(), Offset::START).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_learns_that_nothing_can_be_appended() {
+    for behaviour in [Behaviour::Fails, Behaviour::ForgetsAnswers] {
+        let store = Gated::new(behaviour);
+        let log = EventLog::open(store.clone());
+        let waiting = tokio::spawn({
+            let log = log.clone();
+            async move { log.wait(&TenantId::new("other").unwrap(), Offset::START).await }
+        });
+        tokio::task::yield_now().await;
+        store.gate.add_permits(1);
+        log.append(&acme(), [failure("alice")], at()).await.unwrap_err();
+        assert!(matches!(waiting.await.unwrap(), Err(StoreError::Stopped)));
+    }
+}
+
+#[tokio::test]
+async fn what_a_store_shows_before_it_counts_it_is_read_later() {
+    let store = Gated::new(Behaviour::ShowsEarly);
+    store.gate.add_permits(10);
+    let log = EventLog::open(store);
+    log.append(&acme(), ["alice", "bob"].map(failure), at()).await.unwrap();
+    for which in
+        [Which::All, Which::Actors(["alice", "bob"].map(|actor| ActorId::new(actor).unwrap()).to_vec())]
+    {
+        let page = log.read(&acme(), &which, Offset::START, 10).await.unwrap();
+        assert_eq!(page.records.len(), 1);
+        let next = log.read(&acme(), &which, page.next, 10).await.unwrap();
+        assert_eq!((next.records.len(), next.next), (0, page.next));
+    }
 }
 
 #[tokio::test]

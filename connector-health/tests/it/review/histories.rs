@@ -14,6 +14,7 @@ enum Step {
     Gone(usize),
     Tick(i64),
     Sign(usize),
+    Allow(u64),
     Restart,
 }
 
@@ -31,6 +32,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => item.prop_map(Step::Gone),
         2 => (0..20i64).prop_map(Step::Tick),
         1 => who.prop_map(Step::Sign),
+        1 => (1..5u64).prop_map(Step::Allow),
         1 => Just(Step::Restart),
     ];
     proptest::collection::vec(step, 0..60)
@@ -43,9 +45,11 @@ proptest! {
         let settings = Settings {
             escalations: vec![Escalation { after_days: 1, to: person("ciso") }],
             undecided: Undecided::Revoked { after_days: 15 },
+            guard: RevokeGuard { revokes_max: 2, percent_max: 100, always_allowed: 0 },
             ..settings()
         };
         let mut campaign = with(settings, all.clone());
+        let mut allowed = 0;
         for step in steps {
             let before = campaign.clone();
             let states: Vec<ItemState> = campaign.items().map(|item| item.state.clone()).collect();
@@ -96,6 +100,13 @@ proptest! {
                     prop_assert_eq!(campaign.tick(now), []);
                     false
                 }
+                Step::Allow(revokes) => {
+                    let done = campaign.approve_revokes(&person("ciso"), revokes, "because");
+                    if done.is_ok() {
+                        allowed = revokes;
+                    }
+                    done.is_err()
+                }
                 Step::Sign(who) => campaign.sign(&person(PERSONS[who]), start()).is_err(),
                 Step::Restart => {
                     campaign = serde_json::from_str(&serde_json::to_string(&campaign).unwrap()).unwrap();
@@ -108,6 +119,9 @@ proptest! {
             }
             // Each revocation that begins is given out, and is among those to be done until it is confirmed.
             for (item, state) in campaign.items().zip(states) {
+                if matches!((&item.state, &state), (ItemState::Revoking { by: None, .. }, ItemState::Unassigned)) {
+                    prop_assert!(false, "nobody was asked");
+                }
                 let begins = matches!(item.state, ItemState::Revoking { .. }) && !matches!(state, ItemState::Revoking { .. });
                 prop_assert_eq!(begins, given.iter().any(|intent| intent.item == item.access.key()));
                 let waits = campaign.revokes().iter().any(|intent| intent.item == item.access.key());
@@ -125,6 +139,11 @@ proptest! {
                 prop_assert_eq!(item.snapshot, item.access.snapshot());
                 prop_assert!(item.reviewer.is_some() || item.delegate.is_none());
             }
+            let lapsed = campaign.items().filter(|item| {
+                matches!(item.state, ItemState::Revoking { by: None, .. } | ItemState::Revoked { by: None, .. })
+            });
+            let lapsed = lapsed.count() as u64;
+            prop_assert!(lapsed <= 2 || lapsed <= allowed, "{} of {}", lapsed, allowed);
             let closed = campaign.items().all(|item| item.state.is_closed());
             prop_assert_eq!(closed, campaign.phase() == Phase::Complete);
             let progress = campaign.progress(start());

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::reviews::{No, Wanted, body, form, person};
 use super::{said, shown};
 use crate::access::Holder;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 
 pub(super) fn routes() -> Router<Arc<Engine>> {
     Router::new()
@@ -36,6 +36,8 @@ async fn duty(State(engine): State<Arc<Engine>>, Query(wanted): Query<Wanted>) -
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Approval {
+    /// Of what was shown.
+    snapshot: String,
     reason: String,
     until: Option<DateTime<Utc>>,
 }
@@ -47,8 +49,12 @@ async fn approve(
     bytes: Bytes,
 ) -> Result<Response, No> {
     let by = person(&holder)?;
-    let Approval { reason, until } = body(&bytes)?;
-    engine.approve_grant(&grant, by, &reason, until).await?;
+    let Approval { snapshot, reason, until } = body(&bytes)?;
+    // To its end, also where whoever decided goes away.
+    let by = by.clone();
+    let done =
+        tokio::spawn(async move { engine.approve_grant(&grant, &by, &snapshot, &reason, until).await });
+    done.await.unwrap_or_else(|error| Err(EngineError::Broken(error.to_string()).into()))?;
     Ok(said(StatusCode::OK, "it is granted"))
 }
 
@@ -77,7 +83,10 @@ async fn mitigate(
 ) -> Result<Response, No> {
     let by = person(&holder)?;
     let mitigation: Mitigation = body(&bytes)?;
-    engine.mitigate(mitigation, by).await?;
+    // To its end: grants go on that waited for it.
+    let by = by.clone();
+    let done = tokio::spawn(async move { engine.mitigate(mitigation, &by).await });
+    done.await.unwrap_or_else(|error| Err(EngineError::Broken(error.to_string()).into()))?;
     Ok(said(StatusCode::OK, "a control watches it"))
 }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use connector_health::review::{Decision, ItemKey, SnapshotHash};
-use connector_health::{CampaignId, ConnectorId, EntitlementId, PersonId, Right};
+use connector_health::{AccountId, CampaignId, ConnectorId, EntitlementId, PersonId, Right};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -28,6 +28,7 @@ pub(super) fn routes() -> Router<Arc<Engine>> {
         .route("/reviews/{campaign}/items", get(items))
         .route("/reviews/{campaign}/decisions", post(decide))
         .route("/reviews/{campaign}/assignments", post(assign))
+        .route("/reviews/{campaign}/revocations", post(approve_revokes))
         .route("/reviews/{campaign}/signature", post(sign))
         .route("/reviews/{campaign}/cancellation", post(cancel))
         .route("/reviews/{campaign}/report", get(report))
@@ -54,7 +55,9 @@ impl IntoResponse for No {
             Self::Refused(no @ (Refused::NoSuch | Refused::NoSuchGrant | Refused::NoSuchViolation)) => {
                 said(StatusCode::NOT_FOUND, no.to_string())
             }
-            Self::Refused(no @ Refused::Beginning) => said(StatusCode::CONFLICT, no.to_string()),
+            Self::Refused(no @ (Refused::Beginning | Refused::NotTaken(_))) => {
+                said(StatusCode::CONFLICT, no.to_string())
+            }
             Self::Refused(no) => said(StatusCode::UNPROCESSABLE_ENTITY, no.to_string()),
             Self::Unreadable(why) => said(StatusCode::BAD_REQUEST, why),
             Self::Nobodys => said(
@@ -122,12 +125,14 @@ struct Item {
     person: PersonId,
     connector: ConnectorId,
     entitlement: EntitlementId,
+    /// Where somebody has it by several.
+    account: Option<AccountId>,
 }
 
 impl Item {
-    fn key(self) -> ItemKey {
+    async fn key(self, engine: &Engine, campaign: &CampaignId) -> Result<ItemKey, Refused> {
         let right = Right { connector: self.connector, entitlement: self.entitlement };
-        ItemKey { person: self.person, right }
+        engine.review_item(campaign, self.person, right, self.account).await
     }
 }
 
@@ -155,10 +160,14 @@ async fn decide(
     }
     let (mut taken, mut refused) = (0_u64, Vec::new());
     for (number, Decided { item, snapshot, decision }) in decisions.into_iter().enumerate() {
-        match engine.decide(&campaign, by, item.key(), snapshot, decision).await {
+        let decided = match item.key(&engine, &campaign).await {
+            Ok(key) => engine.decide(&campaign, by, key, snapshot, decision).await,
+            Err(why) => Err(why),
+        };
+        match decided {
             Ok(()) => taken = taken.saturating_add(1),
             // Each by itself: what was taken until then is durable.
-            Err(Refused::Review(why)) => {
+            Err(why @ (Refused::Review(_) | Refused::Plan(_))) => {
                 refused.push(json!({"number": number + 1, "message": why.to_string()}));
             }
             Err(error) => return Err(error.into()),
@@ -185,8 +194,28 @@ async fn assign(
 ) -> Result<Response, No> {
     let (by, campaign) = (person(&holder)?, campaign(&name)?);
     let Assigned { item, to, reason } = body(&bytes)?;
-    engine.assign(&campaign, by, item.key(), to, reason).await?;
+    let key = item.key(&engine, &campaign).await?;
+    engine.assign(&campaign, by, key, to, reason).await?;
     Ok(said(StatusCode::OK, "assigned"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approved {
+    /// How many were shown to be held.
+    revokes: u64,
+    reason: String,
+}
+
+async fn approve_revokes(
+    State(engine): State<Arc<Engine>>,
+    Extension(holder): Extension<Holder>,
+    Path(name): Path<String>,
+    bytes: Bytes,
+) -> Result<Response, No> {
+    let Approved { revokes, reason } = body(&bytes)?;
+    engine.approve_revokes(&campaign(&name)?, person(&holder)?, revokes, reason).await?;
+    Ok(said(StatusCode::OK, "they go"))
 }
 
 async fn sign(

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{CONNECTORS_MAX, Reader};
+use super::{CONNECTORS_MAX, Named, Reader};
 use crate::secrets::StoredSecret;
 
 const KINDS: &str = "`scim`, `ldap`, `http`, `sap_business_user` and `sap_abap`";
@@ -111,6 +111,13 @@ impl Reader<'_> {
         let (Some(id), Some(made)) = (id, made) else { return };
         read.credential_ends.push((id.clone(), ends));
         read.secrets.extend(made.secrets.into_iter().map(|secret| (id.clone(), secret)));
+        if let Some(owner) = &owner {
+            self.named.push(Named {
+                place: owner.span().start,
+                person: owner.get_ref().clone(),
+                runs: false,
+            });
+        }
         read.owners.extend(owner.map(|owner| (id.clone(), owner.into_inner())));
         read.compared.insert(id.clone(), made.compared);
         read.connectors.insert(id, made.connector);

@@ -3,21 +3,21 @@
 use std::collections::BTreeSet;
 
 use connector_health::connector::Connectors;
-use connector_health::review::{Escalation, Recurrence, ReviewerRule, Undecided};
+use connector_health::review::{Escalation, Recurrence, ReviewerRule, RevokeGuard, Undecided};
 use connector_health::{ConnectorId, PersonId};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::Reader;
 use super::connectors::end_of;
+use super::{Named, Reader};
 use crate::engine::{Plan, Recurring, waits};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReviewToml {
     name: Spanned<String>,
-    owner: PersonId,
+    owner: Spanned<PersonId>,
     first: Spanned<toml::Value>,
     every_months: Spanned<u8>,
     days: Spanned<u16>,
@@ -27,9 +27,11 @@ struct ReviewToml {
     #[serde(default)]
     remind_days: BTreeSet<u16>,
     #[serde(default)]
-    escalations: Vec<Escalation>,
+    escalations: Vec<Spanned<Escalation>>,
     #[serde(default = "waits")]
     undecided: Undecided,
+    #[serde(default)]
+    guard: RevokeGuard,
 }
 
 impl Reader<'_> {
@@ -64,6 +66,17 @@ impl Reader<'_> {
                     self.mistake(place.start, why);
                 }
             }
+            let by_name = table.reviewers.get_ref().iter().filter_map(|rule| match rule {
+                ReviewerRule::Named(person) => Some(person.clone()),
+                _ => None,
+            });
+            let by_name = by_name.map(|person| (table.reviewers.span().start, person));
+            let later = table.escalations.iter().map(|step| (step.span().start, step.get_ref().to.clone()));
+            for (place, person) in by_name.chain(later) {
+                self.named.push(Named { place, person, runs: false });
+            }
+            let (place, person) = (table.owner.span().start, table.owner.get_ref().clone());
+            self.named.push(Named { place, person, runs: true });
             let Some(first) = end_of(&table.first.get_ref().to_string()) else {
                 let why = "this is no date such as 2026-12-31, nor a time with its zone";
                 self.mistake(table.first.span().start, why);
@@ -80,10 +93,11 @@ impl Reader<'_> {
                 connectors: table.connectors,
                 reviewers: table.reviewers.into_inner(),
                 remind_days: table.remind_days,
-                escalations: table.escalations,
+                escalations: table.escalations.into_iter().map(Spanned::into_inner).collect(),
                 undecided: table.undecided,
+                guard: table.guard,
             };
-            reviews.push((at, Recurring { owner: table.owner, when, plan }));
+            reviews.push((at, Recurring { owner: table.owner.into_inner(), when, plan }));
         }
         reviews
     }

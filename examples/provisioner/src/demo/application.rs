@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
+use crate::listen;
 use answer::{Asked, answer, empty, refused, shown, with_type};
 use directory::{Directory, Refusal};
 
@@ -228,9 +229,9 @@ pub(crate) async fn serve_switches(
     listener: TcpListener,
     key: Arc<str>,
     switches: Arc<[FaultSwitch]>,
-) -> Result<Infallible, std::io::Error> {
+) -> Infallible {
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = listen::accept(&listener).await;
         let (key, switches) = (key.clone(), switches.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| turn(&key, &switches, request));

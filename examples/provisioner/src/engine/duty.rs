@@ -1,14 +1,17 @@
 //! Rights that nobody may have together: looked at before a grant is taken in, and afterwards, with what applications list.
 
+mod controls;
 mod held;
 mod remedy;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use audit_log::Entry;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use connector_health::event::{Lane, Subject};
 use connector_health::lane::EventState;
 use connector_health::sod::{Holding, HoldingState, Mitigation, SodRules, Verdict, Violation, export};
@@ -28,6 +31,9 @@ const PAGE: usize = 1_000;
 /// Most grants that wait for a decision. One more is refused.
 const HELD_MAX: usize = 10_000;
 
+/// How long after it did not work something is tried again.
+const AGAIN_AFTER: TimeDelta = TimeDelta::seconds(60);
+
 /// Where what applications listed is kept, beside the rest.
 const LISTED: &str = "duty-listed.json";
 /// Most characters of what a violation says of itself in the audit trail.
@@ -43,6 +49,8 @@ pub(super) struct Duty {
     /// Rights that applications listed, of those that rules speak of: by the last reconciliation. They outlive a restart, too.
     listed: Mutex<BTreeMap<ConnectorId, Listing>>,
     violations: Mutex<BTreeMap<PersonId, Vec<Violation>>>,
+    /// When what did not work was last tried.
+    tried: Mutex<BTreeMap<String, DateTime<Utc>>>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -59,6 +67,9 @@ struct Kept {
     held: BTreeMap<String, HeldGrant>,
     /// Violations that are on record in the audit trail, and not yet as over.
     violated: BTreeMap<PersonId, BTreeSet<RiskId>>,
+    /// Ends of controls that were told of.
+    #[serde(default)]
+    ends: Vec<controls::End>,
 }
 
 /// What duty leaves of a line.
@@ -74,6 +85,20 @@ pub(super) struct Left {
     withdrawn: Vec<String>,
 }
 
+impl Left {
+    fn without_grants(events: Vec<Event>, why: &EngineError) -> Self {
+        let is_grant = |event: &Event| matches!(event.intent(), Intent::Grant(_));
+        let (grants, events): (Vec<Event>, Vec<Event>) = events.into_iter().partition(is_grant);
+        let denied = grants.iter().filter_map(|event| match event.intent() {
+            Intent::Grant(right) => {
+                Some(format!("{right} on {} is not granted: {why}", event.lane().connector))
+            }
+            _ => None,
+        });
+        Self { denied: denied.collect(), events, ..Self::default() }
+    }
+}
+
 impl Duty {
     pub(super) fn open(file: PathBuf) -> Result<Self, EngineError> {
         let kept = files::kept(&file)?.unwrap_or_default();
@@ -84,6 +109,7 @@ impl Duty {
             file,
             kept: Mutex::new(kept),
             violations: Mutex::default(),
+            tried: Mutex::default(),
         })
     }
 
@@ -127,6 +153,17 @@ impl Duty {
         Ok(())
     }
 
+    /// Whether what did not work is to be tried again: not all the time.
+    fn is_time(&self, what: &str, now: DateTime<Utc>) -> bool {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.retain(|_, at| now.signed_duration_since(*at) < AGAIN_AFTER);
+        if tried.contains_key(what) {
+            return false;
+        }
+        tried.insert(what.to_owned(), now);
+        true
+    }
+
     /// What is kept of a reconciliation's accounts.
     pub(super) fn concerns(&self, connector: &ConnectorId) -> bool {
         self.relevant.iter().any(|right| right.connector == *connector)
@@ -149,7 +186,6 @@ impl Engine {
             connector: event.lane().connector.clone(),
             entitlement: entitlement.clone(),
         };
-        // What the same line takes away goes first, and is not held against what it gives.
         let revoked: BTreeSet<Right> = events
             .iter()
             .filter_map(|event| match event.intent() {
@@ -160,14 +196,21 @@ impl Engine {
         // Who is given nothing is taken out, whatever can be read of them.
         let mut intended = BTreeSet::new();
         let mut holdings = Vec::new();
+        // On their way out, and there until that is confirmed.
+        let mut leaving = revoked.clone();
         if events.iter().any(|event| matches!(event.intent(), Intent::Grant(_))) {
-            holdings = self.holdings(person, now).await?;
+            holdings = match self.holdings(person, now).await {
+                // What cannot be seen is not judged to be allowed.
+                Err(error) if error.is_of_record() => return Ok(Left::without_grants(events, &error)),
+                holdings => holdings?,
+            };
             for record in self.outbox.lanes_of(person).await?.readable {
                 let of = |entitlement| Right { connector: record.lane.connector.clone(), entitlement };
+                leaving.extend(record.delivered.entitlements().into_iter().map(of));
                 intended.extend(record.intended.entitlements().into_iter().map(of));
             }
+            leaving.retain(|right| revoked.contains(right) || !intended.contains(right));
         }
-        holdings.retain(|holding| !revoked.contains(&holding.right));
         // One lock after the other: never both.
         let waits = self.duty.kept().held.clone();
         let Some(rules) = self.duty.rules() else { return Ok(Left { events, ..Left::default() }) };
@@ -192,6 +235,9 @@ impl Engine {
             let risks: BTreeSet<RiskId> =
                 verdict.violations().iter().map(|violation| violation.risk.clone()).collect();
             let named = risks.iter().map(RiskId::as_str).collect::<Vec<_>>().join(", ");
+            let staying: Vec<Holding> =
+                holdings.iter().filter(|holding| !leaving.contains(&holding.right)).cloned().collect();
+            let verdict = rules.would(person, &staying, &right, now);
             if let Some(before) = waits.get(event.id().as_str())
                 && let Some(rejected) = &before.rejected
             {
@@ -201,7 +247,8 @@ impl Engine {
             let needs = match &verdict {
                 Verdict::Ask(_) => held::Needs::Decision,
                 Verdict::MitigateFirst(_) => held::Needs::Control,
-                _ => {
+                Verdict::Allow(_) => held::Needs::Revocation,
+                Verdict::Deny(_) => {
                     left.denied.push(format!("{right} is not granted ({named}): nobody may have both"));
                     continue;
                 }
@@ -216,15 +263,7 @@ impl Engine {
                 .values()
                 .any(|before| before.rejected.is_none() && before.person == *person && before.right == right);
             if is_new {
-                left.held.push(HeldGrant {
-                    event,
-                    person: person.clone(),
-                    right,
-                    risks,
-                    needs,
-                    since: now,
-                    rejected: None,
-                });
+                left.held.push(HeldGrant::new(event, person.clone(), right, risks, needs, now));
             }
         }
         Ok(left)
@@ -361,9 +400,20 @@ impl Engine {
             self.duty.relevant.iter().map(|right| &right.connector).collect();
         let mut people: BTreeSet<PersonId> = self.duty.kept().violated.keys().cloned().collect();
         for id in connectors {
-            let mut after = None;
+            let (mut after, mut page) = (None, PAGE);
             loop {
-                let lanes = self.outbox.store().lanes(id, after.as_ref(), PAGE).await?;
+                let lanes = match self.outbox.store().lanes(id, after.as_ref(), page).await {
+                    // Those before it are known one by one; those after it when something is said of them.
+                    Err(error) if error.is_of_record() && page > 1 => {
+                        page = 1;
+                        continue;
+                    }
+                    Err(error) if error.is_of_record() => {
+                        self.unreadable(id, &error.into()).await?;
+                        break;
+                    }
+                    lanes => lanes?,
+                };
                 let Some(last) = lanes.last() else { break };
                 after = Some(last.lane.clone());
                 for record in lanes {
@@ -382,28 +432,39 @@ impl Engine {
     }
 
     /// Looks again at who violates something, and at what waits: controls expire, and rights go.
-    pub(super) async fn look_at_duty(&self) -> Result<(), EngineError> {
+    pub(super) async fn look_at_duty(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
         if self.duty.rules.is_none() {
             return Ok(());
         }
         let people: BTreeSet<PersonId> = self.duty.violations().keys().cloned().collect();
-        self.check_people(&people).await?;
-        self.release_held(Utc::now()).await
+        self.check_people_at(&people, now).await?;
+        self.watch_controls(now).await?;
+        self.release_held(now).await
     }
 
     /// Says who violates what. What is new, and what is over, is recorded once.
     pub(super) async fn check_people(&self, people: &BTreeSet<PersonId>) -> Result<(), EngineError> {
+        self.check_people_at(people, Utc::now()).await
+    }
+
+    async fn check_people_at(
+        &self,
+        people: &BTreeSet<PersonId>,
+        now: DateTime<Utc>,
+    ) -> Result<(), EngineError> {
         if self.duty.rules.is_none() {
             return Ok(());
         }
         for person in people {
-            let now = Utc::now();
             let holdings = match self.holdings(person, now).await {
-                Ok(holdings) => holdings,
                 // What was known of their violations stays.
-                Err(EngineError::Unreadable(_)) => continue,
-                Err(error) => return Err(error),
+                Err(error) if error.is_of_record() => {
+                    self.unreadable(person, &error).await?;
+                    continue;
+                }
+                holdings => holdings?,
             };
+            self.readable(person);
             let Some(violations) = self.duty.rules().map(|rules| rules.check(person, &holdings, now)) else {
                 return Ok(());
             };

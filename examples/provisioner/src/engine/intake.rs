@@ -103,6 +103,8 @@ impl Engine {
         &self,
         happenings: &[Happening],
     ) -> Result<Vec<Result<Taken, TakeError>>, EngineError> {
+        // From reading what they have until it is durable what they are given.
+        let _turns = self.turns.of(happenings.iter().map(|happening| &happening.person.id)).await;
         let now = Utc::now();
         let ids: Vec<ConnectorId> = self.connectors.iter().map(|(id, _)| id.clone()).collect();
         let (mut answers, mut events) = (Vec::new(), Vec::new());

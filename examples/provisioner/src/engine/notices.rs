@@ -39,6 +39,27 @@ impl Engine {
         }
     }
 
+    /// What is stored of somebody cannot be read: nothing is judged of it, and whoever looks is told so. Recorded once.
+    pub(super) async fn unreadable(
+        &self,
+        whose: &(dyn std::fmt::Display + Sync),
+        why: &EngineError,
+    ) -> Result<(), EngineError> {
+        let source = unreadable_of(whose);
+        if self.notices().contains_key(&source) {
+            return Ok(());
+        }
+        let entry = Entry::new("record.unreadable").target(whose.to_string()).outcome("failure");
+        self.record(entry.field("message", why.to_string())).await?;
+        self.trouble(&source, format!("it cannot be read, and nothing is judged of it: {why}"));
+        Ok(())
+    }
+
+    /// It can be read.
+    pub(super) fn readable(&self, whose: &dyn std::fmt::Display) {
+        self.settled(&unreadable_of(whose));
+    }
+
     /// Nothing is to be said of a source any more.
     pub(crate) fn settled(&self, source: &str) {
         self.notices().remove(source);
@@ -64,4 +85,8 @@ impl Engine {
     pub(super) fn notices(&self) -> MutexGuard<'_, BTreeMap<String, Notice>> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unreadable_of(whose: &dyn std::fmt::Display) -> String {
+    format!("what is stored of {whose}")
 }

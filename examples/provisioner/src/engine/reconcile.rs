@@ -18,6 +18,7 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::reviews::Seen;
 use super::{Engine, EngineError, capped};
 use crate::connector::USER_NAME;
 use crate::people::PLAIN;
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     async fn reconciled(
-        &self,
+        self: &Arc<Self>,
         id: &ConnectorId,
         apply: Option<Apply>,
         job: &Job,
@@ -137,16 +138,25 @@ impl Engine {
         let Some(connector) = connector else { return Err(broken(&"there is no such connector")) };
         let mut listing = Listing::new(id.clone());
         let (concerns_duty, listed_at) = (self.duty.concerns(id), Utc::now());
-        let known = if concerns_duty { self.known_accounts(id).await? } else { BTreeMap::new() };
+        let is_reviewed = self.is_reviewed(id).await;
+        let concerns = concerns_duty || is_reviewed;
+        let known = if concerns { self.known_accounts(id).await? } else { BTreeMap::new() };
+        let mut seen = Seen::new();
         let mut rights: BTreeMap<PersonId, BTreeSet<_>> = BTreeMap::new();
         let mut accounts = connector.accounts();
         while let Some(listed) = accounts.next().await {
             match listed {
                 Ok(listed) => {
                     let person = listed.person.as_ref().or_else(|| known.get(&listed.account));
-                    if let Some(person) = person.filter(|_| concerns_duty && !listed.entitlements.is_empty())
-                    {
-                        rights.entry(person.clone()).or_default().extend(listed.entitlements.iter().cloned());
+                    if let Some(person) = person.filter(|_| !listed.entitlements.is_empty()) {
+                        if concerns_duty {
+                            let theirs = rights.entry(person.clone()).or_default();
+                            theirs.extend(listed.entitlements.iter().cloned());
+                        }
+                        if is_reviewed {
+                            let account = (person.clone(), listed.account.clone());
+                            seen.insert(account, listed.entitlements.clone());
+                        }
                     }
                     let account = account(listed, self.compared.get(id));
                     if let Some(received) = listing.receive(account) {
@@ -171,6 +181,9 @@ impl Engine {
         self.record(ended).await?;
         if concerns_duty && report.incomplete.is_none() {
             self.listed_for_duty(id, rights, listed_at).await?;
+        }
+        if is_reviewed && report.incomplete.is_none() {
+            self.observe_reviews(id, &seen, listed_at).await?;
         }
         let violations = self.violations_at(id);
         let (mut requeued, mut rights_revoked) = (0_u64, 0_u64);

@@ -2,32 +2,30 @@
 
 mod access;
 mod journal;
+mod observed;
+mod shown;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit_log::Entry;
-use chrono::{DateTime, Utc};
-use connector_health::lane::EventState;
-use connector_health::outbox::{AcceptError, OutboxError};
-use connector_health::review::export;
+use chrono::{DateTime, TimeDelta, Utc};
+use connector_health::outbox::OutboxError;
 use connector_health::review::{
-    Campaign, Decision, Escalation, Item, ItemKey, Notice, Phase, Record, Recurrence, ReviewError,
-    ReviewerRule, RevokeIntent, Settings, SnapshotHash, Undecided,
+    Campaign, Escalation, Recurrence, ReviewError, ReviewerRule, RevokeGuard, Settings, Undecided,
 };
-use connector_health::{CampaignId, ConnectorId, Event, EventId, Intent, PersonId};
-use data_encoding::HEXLOWER;
+use connector_health::{CampaignId, ConnectorId, PersonId};
 use serde::Deserialize;
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::{Engine, EngineError, rfc3339};
 use crate::files;
-use journal::{Followed, OnDisk, Step};
+use journal::OnDisk;
+pub(super) use observed::Seen;
 
 /// Most campaigns that are kept.
 pub(crate) const CAMPAIGNS_MAX: usize = 1_000;
@@ -37,10 +35,9 @@ const NAME_BYTES_MAX: usize = 200;
 pub(crate) const ITEMS_SHOWN_MAX: usize = 10_000;
 /// How often what waits is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long after a listing that failed a recurring review is tried again.
-const AGAIN_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
-/// Events that one revocation is followed through: superseded, granted anew, revoked again.
-const FOLLOWED_MAX: u32 = 64;
+/// How long after a listing that failed a recurring review is tried again: twice as long after each that fails, up to the longest.
+const AGAIN_AFTER: TimeDelta = TimeDelta::seconds(60);
+const AGAIN_AFTER_MAX: TimeDelta = TimeDelta::hours(1);
 
 /// What a campaign is to be like.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) escalations: Vec<Escalation>,
     #[serde(default = "waits")]
     pub(crate) undecided: Undecided,
+    #[serde(default)]
+    pub(crate) guard: RevokeGuard,
 }
 
 pub(crate) fn waits() -> Undecided {
@@ -87,10 +86,19 @@ pub(super) struct Reviews {
 #[derive(Default)]
 struct Beginning {
     accounts: AtomicU64,
+    /// How many before it failed.
+    before: u32,
     failed: Mutex<Option<(DateTime<Utc>, String)>>,
 }
 
 impl Beginning {
+    /// Whether it is under way, or failed not long enough ago to be tried again.
+    fn waits(&self, now: DateTime<Utc>) -> bool {
+        let doubled = 1_i32.checked_shl(self.before).filter(|doubled| *doubled > 0).unwrap_or(i32::MAX);
+        let wait = AGAIN_AFTER.checked_mul(doubled).unwrap_or(AGAIN_AFTER_MAX).min(AGAIN_AFTER_MAX);
+        self.failed().as_ref().is_none_or(|(at, _)| now.signed_duration_since(*at) < wait)
+    }
+
     fn failed(&self) -> MutexGuard<'_, Option<(DateTime<Utc>, String)>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,6 +117,8 @@ pub(crate) enum Refused {
     Beginning,
     #[error("{0}")]
     Plan(String),
+    #[error("it may be, and is not granted yet, since the outbox does not take it: {0}; it is tried again")]
+    NotTaken(String),
     #[error(transparent)]
     Review(#[from] ReviewError),
     #[error(transparent)]
@@ -218,15 +228,17 @@ impl Engine {
         if campaigns.len() >= CAMPAIGNS_MAX {
             return Err(Refused::Plan(format!("at most {CAMPAIGNS_MAX} reviews are kept")));
         }
-        let beginning = Arc::new(Beginning::default());
-        {
+        let beginning = {
             let mut known = self.reviews.beginning();
             let runs = known.get(&id).is_some_and(|known| known.failed().is_none());
             if runs || campaigns.contains_key(&id) {
                 return refused("a review of that name has just begun");
             }
+            let before = known.get(&id).map_or(0, |failed| failed.before.saturating_add(1).min(16));
+            let beginning = Arc::new(Beginning { before, ..Beginning::default() });
             known.insert(id.clone(), Arc::clone(&beginning));
-        }
+            beginning
+        };
         drop(campaigns);
         let settings = Settings {
             name: plan.name,
@@ -236,6 +248,7 @@ impl Engine {
             remind_days: plan.remind_days,
             escalations: plan.escalations,
             undecided: plan.undecided,
+            guard: plan.guard,
         };
         let (engine, started) = (Arc::clone(self), id.clone());
         tokio::spawn(async move {
@@ -297,7 +310,7 @@ impl Engine {
         if !is_surveyed {
             self.survey_duty().await?;
         }
-        self.look_at_duty().await?;
+        self.look_at_duty(now).await?;
         self.recur(now).await?;
         self.follow_reviews(now).await
     }
@@ -313,10 +326,7 @@ impl Engine {
             let Some((begins, due_at)) = recurring.when.due(last, now) else { continue };
             let id = format!("{}-{}", slug(name), begins.format("%Y-%m-%d"));
             let Ok(id) = CampaignId::new(id) else { continue };
-            let waits = self.reviews.beginning().get(&id).is_some_and(|known| {
-                known.failed().as_ref().is_none_or(|(at, _)| now.signed_duration_since(*at) < AGAIN_AFTER)
-            });
-            if waits {
+            if self.reviews.beginning().get(&id).is_some_and(|known| known.waits(now)) {
                 continue;
             }
             let plan = Plan { due_at, ..recurring.plan.clone() };
@@ -329,403 +339,11 @@ impl Engine {
         }
         Ok(())
     }
-
-    async fn follow_reviews(self: &Arc<Self>, now: DateTime<Utc>) -> Result<(), EngineError> {
-        let unfinished: Vec<CampaignId> = {
-            let campaigns = self.reviews.campaigns.lock().await;
-            let unfinished =
-                campaigns.iter().filter(|(_, campaign)| campaign.kept.campaign.phase() != Phase::Complete);
-            unfinished.map(|(id, _)| id.clone()).collect()
-        };
-        for id in unfinished {
-            match self.step(&id, Step::Tick, now).await {
-                Ok(()) => {}
-                Err(Refused::Engine(error)) => return Err(error),
-                Err(_) => continue,
-            }
-            let revokes = match self.reviews.campaigns.lock().await.get(&id) {
-                Some(campaign) => campaign.kept.campaign.revokes(),
-                None => continue,
-            };
-            for intent in revokes {
-                let step = match self.revocation(&intent, now).await? {
-                    Revocation::Waits => continue,
-                    Revocation::Confirmed => Step::Confirm { item: intent.item.clone() },
-                    Revocation::Failed(why) => Step::Fail { item: intent.item.clone(), why },
-                };
-                match self.step(&id, step, now).await {
-                    Ok(()) | Err(Refused::Review(_)) => {}
-                    Err(Refused::Engine(error)) => return Err(error),
-                    Err(_) => break,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Does something with a campaign: to its end, also where whoever asked for it goes away.
-    async fn step(self: &Arc<Self>, id: &CampaignId, step: Step, now: DateTime<Utc>) -> Result<(), Refused> {
-        let (engine, id) = (Arc::clone(self), id.clone());
-        let done = tokio::spawn(async move { engine.take_step(&id, step, now).await });
-        done.await.unwrap_or_else(|error| {
-            let why = format!("a step of a review: {error}");
-            self.broke(&why);
-            Err(EngineError::Broken(why).into())
-        })
-    }
-
-    /// Recorded first, then written down; taken back where either fails. Must not be dropped halfway.
-    async fn take_step(&self, id: &CampaignId, step: Step, now: DateTime<Utc>) -> Result<(), Refused> {
-        let mut campaigns = self.reviews.campaigns.lock().await;
-        let Some(on_disk) = campaigns.get_mut(id) else {
-            return Err(match self.reviews.beginning().get(id) {
-                Some(beginning) => match &*beginning.failed() {
-                    Some((_, why)) => Refused::Plan(format!("it did not begin: {why}")),
-                    None => Refused::Beginning,
-                },
-                None => Refused::NoSuch,
-            });
-        };
-        let campaign = &mut on_disk.kept.campaign;
-        let state = |campaign: &Campaign| match &step {
-            Step::Fail { item, .. } => campaign.item(item).map(|item| item.state.clone()),
-            _ => None,
-        };
-        let (was, before) = (campaign.phase(), state(campaign));
-        let followed = step.apply(campaign, now)?;
-        // Said once, as it is kept.
-        if before.is_some() && before == state(campaign) {
-            return Ok(());
-        }
-        let mut entries: Vec<Entry> = followed.record.iter().map(entry).collect();
-        entries.extend(followed.notices.iter().map(|notice| noticed(id, notice)));
-        match &step {
-            Step::Tick if followed.notices.is_empty() => return Ok(()),
-            Step::Sign { by } => {
-                let signed = Entry::new("review.signed").actor(by.as_str()).target(id.as_str());
-                entries.push(signed.outcome("success"));
-            }
-            Step::Cancel { by, reason } => {
-                let cancelled = Entry::new("review.cancelled").actor(by.as_str()).target(id.as_str());
-                entries.push(cancelled.outcome("success").field("message", reason));
-            }
-            _ => {}
-        }
-        if campaign.phase() == Phase::Complete && was != Phase::Complete {
-            let progress = campaign.progress(now);
-            let completed = Entry::new("review.completed").target(id.as_str()).outcome("success");
-            entries.push(
-                completed
-                    .field("items", progress.decisions_total)
-                    .field("revoked", progress.revokes_confirmed)
-                    .field("snapshot", campaign.snapshot()),
-            );
-        }
-        let written = async {
-            for entry in entries {
-                self.record(entry).await?;
-            }
-            on_disk.note(step, now)
-        };
-        if let Err(error) = written.await {
-            if let Err(worse) = on_disk.again() {
-                self.broke(&worse.to_string());
-            }
-            return Err(error.into());
-        }
-        self.tell_reviewers(id, &followed);
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    fn tell_reviewers(&self, id: &CampaignId, followed: &Followed) {
-        for notice in &followed.notices {
-            if let Notice::Reminder { reviewer, open, due_at } = notice {
-                crate::say(&format!(
-                    "review {id}: {reviewer} has {open} to decide until {}",
-                    rfc3339(*due_at)
-                ));
-            }
-        }
-    }
-
-    /// How a revocation stands. One that the outbox does not have yet is given to it; of one name however often.
-    async fn revocation(&self, intent: &RevokeIntent, now: DateTime<Utc>) -> Result<Revocation, EngineError> {
-        let (person, right) = (&intent.item.person, &intent.item.right);
-        let mut again = 0;
-        for _ in 0..FOLLOWED_MAX {
-            let name = name(intent, again);
-            let Some(mut known) = self.outbox.event(&name).await? else {
-                let event = Event::revoke(&right.connector, person, &right.entitlement)
-                    .occurred_at(if again == 0 { intent.decided_at } else { now })
-                    .named(name)
-                    .triggered_by(
-                        format!("review {}", intent.campaign).chars().take(100).collect::<String>(),
-                    );
-                let event = match &intent.decided_by {
-                    Some(by) => event.approved_by(by.as_str()),
-                    None => event,
-                };
-                return match self.outbox.accept(event, now).await {
-                    Ok(_) => Ok(Revocation::Waits),
-                    Err(AcceptError::Outbox(error)) => {
-                        Err(EngineError::Broken(format!("the outbox: {error}")))
-                    }
-                    Err(error) => Ok(Revocation::Failed(error.to_string())),
-                };
-            };
-            // Whatever says more than it may confirm it, too.
-            let mut hops = 0;
-            while let EventState::Superseded { by, .. } = &known.state {
-                let Some(next) = self.outbox.event(by).await? else { break };
-                known = next;
-                hops += 1;
-                if hops > FOLLOWED_MAX {
-                    break;
-                }
-            }
-            let takes_away = match known.event.intent() {
-                Intent::Deprovision => true,
-                Intent::Revoke(of) => *of == right.entitlement,
-                _ => false,
-            };
-            match (&known.state, takes_away) {
-                (EventState::Succeeded { .. }, true) => return Ok(Revocation::Confirmed),
-                // Granted anew after the decision, which still stands.
-                (_, false) => again += 1,
-                (EventState::Dead { by, reason, .. } | EventState::Rejected { by, reason, .. }, true) => {
-                    return Ok(Revocation::Failed(format!("{by} gave it up: {reason}")));
-                }
-                _ => {
-                    // Nothing is sent to an application that is down: that is why it waits.
-                    let health = self.fleet.health(now);
-                    let tier = health.iter().find(|one| one.connector == right.connector).map(|one| one.tier);
-                    return Ok(match (&known.last_failure, tier) {
-                        (Some(failure), _) => Revocation::Failed(failure.message().to_owned()),
-                        (None, Some(tier)) if tier.is_bad() => {
-                            Revocation::Failed(format!("`{}` is {tier}", right.connector))
-                        }
-                        _ => Revocation::Waits,
-                    });
-                }
-            }
-        }
-        Ok(Revocation::Failed("it is granted again and again".to_owned()))
-    }
-
-    /// A reviewer's decision. Durable on return.
-    pub(crate) async fn decide(
-        self: &Arc<Self>,
-        id: &CampaignId,
-        by: &PersonId,
-        item: ItemKey,
-        snapshot: SnapshotHash,
-        decision: Decision,
-    ) -> Result<(), Refused> {
-        self.step(id, Step::Decide { item, by: by.clone(), snapshot, decision }, Utc::now()).await
-    }
-
-    /// The campaign's owner names a reviewer. Durable on return.
-    pub(crate) async fn assign(
-        self: &Arc<Self>,
-        id: &CampaignId,
-        by: &PersonId,
-        item: ItemKey,
-        to: PersonId,
-        reason: String,
-    ) -> Result<(), Refused> {
-        self.step(id, Step::Assign { item, to, by: by.clone(), reason }, Utc::now()).await
-    }
-
-    /// A reviewer states that all decisions are made and meant.
-    pub(crate) async fn sign(self: &Arc<Self>, id: &CampaignId, by: &PersonId) -> Result<(), Refused> {
-        self.step(id, Step::Sign { by: by.clone() }, Utc::now()).await
-    }
-
-    /// The campaign's owner calls it off.
-    pub(crate) async fn cancel(
-        self: &Arc<Self>,
-        id: &CampaignId,
-        by: &PersonId,
-        reason: String,
-    ) -> Result<(), Refused> {
-        self.step(id, Step::Cancel { by: by.clone(), reason }, Utc::now()).await
-    }
-
-    /// How far each campaign is, those that could not begin included.
-    pub(crate) async fn reviews(&self) -> Vec<Value> {
-        let now = Utc::now();
-        let mut shown: Vec<Value> = Vec::new();
-        for campaign in self.reviews.campaigns.lock().await.values() {
-            shown.push(progress(campaign, now));
-        }
-        shown.extend(self.reviews.beginning().iter().map(|(id, beginning)| begins(id, beginning)));
-        shown
-    }
-
-    /// How far each is that is not over.
-    pub(super) async fn unfinished_reviews(&self, now: DateTime<Utc>) -> Vec<Value> {
-        let campaigns = self.reviews.campaigns.lock().await;
-        let unfinished = campaigns
-            .values()
-            .map(|campaign| campaign.kept.campaign.progress(now))
-            .filter(|progress| matches!(progress.phase, Phase::Active | Phase::Remediation));
-        let shown = unfinished.map(|progress| {
-            json!({
-                "campaign": progress.campaign,
-                "name": progress.name,
-                "phase": progress.phase,
-                "due_at": rfc3339(progress.due_at),
-                "overdue": progress.overdue,
-                "decisions_made": progress.decisions_made,
-                "decisions_total": progress.decisions_total,
-                "revokes_waiting": progress.revokes_waiting,
-                "unassigned": progress.unassigned,
-            })
-        });
-        shown.collect()
-    }
-
-    /// How far one is.
-    pub(crate) async fn review(&self, id: &CampaignId) -> Result<Value, Refused> {
-        if let Some(campaign) = self.reviews.campaigns.lock().await.get(id) {
-            return Ok(progress(campaign, Utc::now()));
-        }
-        let beginning = self.reviews.beginning().get(id).map(Arc::clone).ok_or(Refused::NoSuch)?;
-        Ok(begins(id, &beginning))
-    }
-
-    /// Items of a campaign, in their order. `only` sees what is, was or may be theirs to decide.
-    pub(crate) async fn review_items(
-        &self,
-        id: &CampaignId,
-        which: &Which,
-        only: Option<&PersonId>,
-    ) -> Result<Value, Refused> {
-        let campaigns = self.reviews.campaigns.lock().await;
-        let campaign = &campaigns.get(id).ok_or(Refused::NoSuch)?.kept.campaign;
-        let theirs = |item: &&Item| {
-            only.is_none_or(|only| item.delegate.as_ref() == Some(only) || item.chain.contains(only))
-        };
-        let state = |item: &&Item| {
-            which.state.as_ref().is_none_or(|wanted| {
-                serde_json::to_value(&item.state)
-                    .is_ok_and(|state| state.get("state") == Some(&json!(wanted)))
-            })
-        };
-        let asked = campaign
-            .items()
-            .filter(theirs)
-            .filter(|item| {
-                which.reviewer.as_ref().is_none_or(|reviewer| {
-                    item.reviewer.as_ref() == Some(reviewer) || item.delegate.as_ref() == Some(reviewer)
-                })
-            })
-            .filter(|item| which.person.as_ref().is_none_or(|person| item.access.person == *person))
-            .filter(state);
-        let limit = which.limit.unwrap_or(ITEMS_SHOWN_MAX).min(ITEMS_SHOWN_MAX);
-        let mut total = 0_usize;
-        let mut items = Vec::new();
-        for item in asked {
-            if total >= which.offset && items.len() < limit {
-                items.push(item);
-            }
-            total = total.saturating_add(1);
-        }
-        Ok(json!({"total": total, "offset": which.offset, "items": items}))
-    }
-
-    /// The whole of a campaign, for an auditor.
-    pub(crate) async fn review_report(&self, id: &CampaignId, form: Form) -> Result<String, Refused> {
-        let campaigns = self.reviews.campaigns.lock().await;
-        let campaign = &campaigns.get(id).ok_or(Refused::NoSuch)?.kept.campaign;
-        let now = Utc::now();
-        Ok(match form {
-            Form::Json => {
-                export::json(campaign, now).map_err(|error| EngineError::Review(error.to_string()))?
-            }
-            Form::Csv => export::csv(campaign),
-            Form::Html => export::html(campaign, now),
-        })
-    }
-}
-
-enum Revocation {
-    Waits,
-    Confirmed,
-    Failed(String),
 }
 
 impl From<OutboxError> for Refused {
     fn from(error: OutboxError) -> Self {
         Self::Engine(error.into())
-    }
-}
-
-/// The same decision gives the same name, so that it may be given to the outbox again.
-fn name(intent: &RevokeIntent, again: u32) -> EventId {
-    let said = json!(["review", intent.campaign, intent.item, intent.decided_at, again]).to_string();
-    let name = HEXLOWER.encode(&Sha256::digest(said.as_bytes()));
-    // INVARIANT: a hash in hexadecimal is short and has no control characters.
-    EventId::new(name).unwrap_or_else(|_| unreachable!("a hash is a name"))
-}
-
-fn entry(record: &Record) -> Entry {
-    let entry = Entry::new(format!("review.{}", record.step))
-        .target(record.item.person.as_str())
-        .outcome(if record.step == "revoke_failed" { "failure" } else { "success" })
-        .field("campaign", &record.campaign)
-        .field("connector", &record.item.right.connector)
-        .field("entitlement", &record.item.right.entitlement)
-        .field("snapshot", record.snapshot)
-        .field("to", &record.to)
-        .field("message", &record.reason);
-    match &record.by {
-        Some(by) => entry.actor(by.as_str()),
-        None => entry,
-    }
-}
-
-fn noticed(id: &CampaignId, notice: &Notice) -> Entry {
-    let of = |event_type: &str, target: &str| {
-        Entry::new(event_type).target(target).outcome("success").field("campaign", id)
-    };
-    match notice {
-        Notice::Reminder { reviewer, open, due_at } => {
-            of("review.reminded", reviewer.as_str()).field("open", open).field("due_at", rfc3339(*due_at))
-        }
-        Notice::Escalated(record) => entry(record),
-        Notice::NotEscalated { item, to, why } => of("review.not_escalated", item.person.as_str())
-            .field("connector", &item.right.connector)
-            .field("entitlement", &item.right.entitlement)
-            .field("to", to)
-            .field("message", why.to_string()),
-        Notice::Revoked(intent) => of("review.revoking", intent.item.person.as_str())
-            .field("connector", &intent.item.right.connector)
-            .field("entitlement", &intent.item.right.entitlement)
-            .field("snapshot", intent.snapshot)
-            .field("message", &intent.reason),
-        _ => of("review.noticed", id.as_str()),
-    }
-}
-
-fn progress(campaign: &OnDisk, now: DateTime<Utc>) -> Value {
-    let mut shown = serde_json::to_value(campaign.kept.campaign.progress(now)).unwrap_or_default();
-    if let Some(shown) = shown.as_object_mut() {
-        shown.insert("owner".to_owned(), json!(campaign.kept.campaign.settings().owner));
-        shown.insert("snapshot".to_owned(), json!(campaign.kept.campaign.snapshot()));
-        shown.insert("listed".to_owned(), json!(campaign.kept.listed));
-    }
-    shown
-}
-
-fn begins(id: &CampaignId, beginning: &Beginning) -> Value {
-    let accounts = beginning.accounts.load(Ordering::Relaxed);
-    match &*beginning.failed() {
-        None => json!({"campaign": id, "phase": "listing", "accounts": accounts}),
-        Some((at, why)) => {
-            json!({"campaign": id, "phase": "failed", "accounts": accounts, "message": why, "at": rfc3339(*at)})
-        }
     }
 }
 
@@ -736,4 +354,23 @@ fn slug(name: &str) -> String {
         plain.split(|character: char| !character.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
     let slug: String = parts.collect::<Vec<_>>().join("-").chars().take(40).collect();
     if slug.is_empty() { "review".to_owned() } else { slug }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_that_fails_is_tried_again_less_and_less_often() {
+        let at = Utc::now();
+        for (before, wait) in
+            [(0, 60), (1, 120), (2, 240), (5, 1920), (6, 3600), (16, 3600), (u32::MAX, 3600)]
+        {
+            let failed = Mutex::new(Some((at, "down".to_owned())));
+            let beginning = Beginning { failed, before, ..Beginning::default() };
+            assert!(beginning.waits(at + TimeDelta::seconds(wait - 1)), "{before}");
+            assert!(!beginning.waits(at + TimeDelta::seconds(wait)), "{before}");
+        }
+        assert!(Beginning::default().waits(at), "it is under way");
+    }
 }

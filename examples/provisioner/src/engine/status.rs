@@ -29,16 +29,34 @@ impl Engine {
     pub(crate) async fn status(&self) -> Result<Value, EngineError> {
         let now = Utc::now();
         let mut held = 0;
-        let mut connectors = Vec::new();
+        let (mut connectors, mut unreadable) = (Vec::new(), Vec::new());
         let mut missing: BTreeMap<PersonId, Vec<Value>> = BTreeMap::new();
         let mut about: BTreeMap<PersonId, (DateTime<Utc>, Option<Value>)> = BTreeMap::new();
         for health in self.fleet.health(now) {
             // As it is now: the fleet knows what waited at the end of the last pass.
             let counts = self.outbox.counts(&health.connector).await?;
             held += counts.held;
-            for lane in self.outbox.store().leavers(&health.connector, LEAVERS_SHOWN_MAX).await? {
+            let leavers = match self.outbox.store().leavers(&health.connector, LEAVERS_SHOWN_MAX).await {
+                Err(error) if error.is_of_record() => {
+                    unreadable.push(json!({"connector": health.connector}));
+                    Vec::new()
+                }
+                leavers => leavers?,
+            };
+            for lane in leavers {
                 let Subject::Person(person) = &lane.subject else { continue };
-                let Some(loaded) = self.outbox.store().load(&lane).await? else { continue };
+                let loaded = match self.outbox.store().load(&lane).await {
+                    // They are told of, with when they left unknown, and the others are shown.
+                    Err(error) if error.is_of_record() => {
+                        unreadable.push(json!({"connector": health.connector, "person": person}));
+                        let reason = "what is stored of this cannot be read";
+                        let entry = json!({"connector": health.connector, "reason": reason});
+                        missing.entry(person.clone()).or_default().push(entry);
+                        continue;
+                    }
+                    loaded => loaded?,
+                };
+                let Some(loaded) = loaded else { continue };
                 let reason = match loaded.open.iter().find_map(|event| event.last_failure.as_ref()) {
                     Some(failure) => failure.message().to_owned(),
                     None => "waits".to_owned(),
@@ -105,6 +123,7 @@ impl Engine {
             "leavers_open": leavers_open,
             "leavers": leavers,
             "held": held,
+            "unreadable": unreadable,
             "alerts": alerts,
             "duty": self.duty_in_short(),
             "reviews": self.unfinished_reviews(now).await,

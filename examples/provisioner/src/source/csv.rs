@@ -86,7 +86,14 @@ impl CsvFeed {
     /// Works until dropped, or until something cannot be recorded.
     pub(crate) async fn watch(mut self) -> Result<Infallible, EngineError> {
         loop {
-            self.look().await?;
+            match self.look().await {
+                // The same version, again.
+                Err(error) if error.is_retryable() => {
+                    self.read = None;
+                    self.engine.trouble(CSV, format!("{error}; it is tried again"));
+                }
+                looked => looked?,
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

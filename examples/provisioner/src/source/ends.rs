@@ -91,7 +91,12 @@ impl Ends {
     /// Works until dropped, or until something cannot be recorded.
     pub(crate) async fn watch(&self) -> Result<Infallible, EngineError> {
         loop {
-            self.look(Utc::now()).await?;
+            match self.look(Utc::now()).await {
+                Err(error) if error.is_retryable() => {
+                    crate::say(&format!("end dates: {error}; it is tried again"));
+                }
+                looked => looked?,
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

@@ -38,6 +38,8 @@ enum Verb {
     Decide(Decide),
     /// Name a reviewer for what has none, as whoever runs the review
     Assign(Assign),
+    /// Let revocations go on that nobody decided on, where there are unusually many, as whoever runs the review
+    Approve(Approve),
     /// State that all your decisions are made and meant
     Sign(One),
     /// Say that it is over: everything decided, every revocation confirmed; or call it off
@@ -115,6 +117,9 @@ struct Item {
     /// Which right
     #[arg(long, value_name = "ENTITLEMENT")]
     right: String,
+    /// By which account, where the person has it by several
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -162,6 +167,21 @@ struct Assign {
     /// To whom
     #[arg(long, value_name = "PERSON")]
     to: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+struct Approve {
+    /// Which, as `start` and `list` say it
+    campaign: String,
+    /// How many are held, as `status` says it: others than these wait on
+    #[arg(long, value_name = "NUMBER")]
+    revokes: u64,
     /// Why
     #[arg(long)]
     reason: String,
@@ -225,6 +245,11 @@ pub(crate) async fn run(wanted: &Review, answer: &mut Answer) -> Result<u8, Fail
             let remote = Remote::new(&wanted.at)?;
             let said = remote.change(&["reviews", &wanted.campaign, "signature"], "").await?;
             done(answer, &said, "signed")
+        }
+        Verb::Approve(Approve { campaign, revokes, reason, at }) => {
+            let approved = json!({"revokes": revokes, "reason": reason});
+            let said = Remote::new(at)?.send(&["reviews", campaign, "revocations"], &approved).await?;
+            done(answer, &said, "they go")
         }
         Verb::Close(wanted) => close(wanted, answer).await,
         Verb::Export(wanted) => {
@@ -343,7 +368,7 @@ async fn status(wanted: &One, answer: &mut Answer) -> Result<u8, Failure> {
     let overdue = if review.get("overdue") == Some(&json!(true)) { ", overdue" } else { "" };
     writeln!(
         answer.out,
-        "{} ({}), due {}{overdue}\n{} of {} decided, {} revocations confirmed, {} waiting, {} without a reviewer",
+        "{} ({}), due {}{overdue}\n{} of {} decided, {} revocations confirmed, {} waiting, {} held, {} without a reviewer",
         inert(text(&review, "name")),
         text(&review, "phase"),
         text(&review, "due_at"),
@@ -351,6 +376,7 @@ async fn status(wanted: &One, answer: &mut Answer) -> Result<u8, Failure> {
         number(&review, "decisions_total"),
         number(&review, "revokes_confirmed"),
         number(&review, "revokes_waiting"),
+        number(&review, "revokes_held"),
         number(&review, "unassigned"),
     )?;
     writeln!(answer.out, "snapshot {}\n", text(&review, "snapshot"))?;
@@ -403,6 +429,7 @@ async fn items(wanted: &Items, answer: &mut Answer) -> Result<u8, Failure> {
         "PERSON",
         "CONNECTOR",
         "RIGHT",
+        "ACCOUNT",
         "STATE",
         "REVIEWER",
         "LAST REVIEW",
@@ -426,6 +453,7 @@ async fn items(wanted: &Items, answer: &mut Answer) -> Result<u8, Failure> {
             text(access, "person").to_owned(),
             text(right, "connector").to_owned(),
             text(right, "entitlement").to_owned(),
+            or(access, "account", "-"),
             failure,
             or(item, "reviewer", "-"),
             or(access, "last_review", "never"),
@@ -446,14 +474,23 @@ async fn decide(wanted: &Decide, answer: &mut Answer) -> Result<u8, Failure> {
             format!("--snapshot takes at least {SNAPSHOT_DIGITS_MIN} digits, as `review items` shows them");
         return Err(Failure::usage(why));
     }
-    let Item { person, connector, right } = &wanted.item;
+    let Item { person, connector, right, account } = &wanted.item;
     let theirs = asked(&remote, &wanted.campaign, &[("person", person)]).await?;
     let is_it = |item: &&Value| {
         let of = |name: &str| item.pointer(&format!("/access/right/{name}")).and_then(Value::as_str);
-        of("connector") == Some(connector) && of("entitlement") == Some(right)
+        let by = item.pointer("/access/account").and_then(Value::as_str);
+        of("connector") == Some(connector)
+            && of("entitlement") == Some(right)
+            && account.as_ref().is_none_or(|account| by == Some(account))
     };
-    let Some(item) = theirs.iter().find(is_it) else {
-        return Err(remote.failed(Cause::NotFound, "the review has no such item for you".to_owned()));
+    let found: Vec<&Value> = theirs.iter().filter(is_it).collect();
+    let item = match found.as_slice() {
+        [one] => *one,
+        [] => return Err(remote.failed(Cause::NotFound, "the review has no such item for you".to_owned())),
+        _ => {
+            let why = format!("{person} has it by several accounts: --account says which");
+            return Err(Failure::usage(why));
+        }
     };
     let snapshot = text(item, "snapshot");
     if !snapshot.starts_with(&wanted.snapshot) {
@@ -473,6 +510,7 @@ async fn decide(wanted: &Decide, answer: &mut Answer) -> Result<u8, Failure> {
     };
     let decided = json!([{
         "person": person, "connector": connector, "entitlement": right, "snapshot": snapshot,
+        "account": item.pointer("/access/account"),
         "decision": decision, "reason": reason, "to": wanted.to,
     }]);
     let said = remote.send(&["reviews", &wanted.campaign, "decisions"], &decided).await?;
@@ -481,9 +519,9 @@ async fn decide(wanted: &Decide, answer: &mut Answer) -> Result<u8, Failure> {
 
 async fn assign(wanted: &Assign, answer: &mut Answer) -> Result<u8, Failure> {
     let remote = Remote::new(&wanted.at)?;
-    let Item { person, connector, right } = &wanted.item;
+    let Item { person, connector, right, account } = &wanted.item;
     let assigned = json!({
-        "person": person, "connector": connector, "entitlement": right,
+        "person": person, "connector": connector, "entitlement": right, "account": account,
         "to": wanted.to, "reason": wanted.reason,
     });
     let said = remote.send(&["reviews", &wanted.campaign, "assignments"], &assigned).await?;

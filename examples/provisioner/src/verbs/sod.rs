@@ -17,6 +17,8 @@ use crate::{Answer, json};
 
 /// Digits of a grant's identifier that are shown and suffice.
 const ID_DIGITS: usize = 12;
+/// Digits of a snapshot's hash that are shown and suffice.
+const SNAPSHOT_DIGITS_MIN: usize = 12;
 
 #[derive(Debug, Args)]
 pub(crate) struct Sod {
@@ -52,6 +54,9 @@ struct Status {
 struct Approve {
     /// Which, as `status` says it
     grant: String,
+    /// The hash of what it would violate, as `status` says it: what came up since is not accepted unseen
+    #[arg(long, value_name = "HASH")]
+    snapshot: String,
     /// Why
     #[arg(long)]
     reason: String,
@@ -124,15 +129,18 @@ struct Export {
 pub(crate) async fn run(wanted: &Sod, answer: &mut Answer) -> Result<u8, Failure> {
     match &wanted.verb {
         Verb::Status(wanted) => status(wanted, answer).await,
-        Verb::Approve(Approve { grant, reason, until, at }) => {
+        Verb::Approve(Approve { grant, snapshot, reason, until, at }) => {
             let remote = Remote::new(at)?;
-            let id = held(&remote, grant).await?;
-            let approval = json!({"reason": reason, "until": until});
-            done(answer, &remote.send(&["sod", "held", &id, "approval"], &approval).await?, "granted")
+            let held = held(&remote, grant).await?;
+            let snapshot = whole(&held, snapshot)?;
+            let approval = json!({"snapshot": snapshot, "reason": reason, "until": until});
+            let said = remote.send(&["sod", "held", text(&held, "id"), "approval"], &approval).await?;
+            done(answer, &said, "granted")
         }
         Verb::Reject(Reject { grant, reason, at }) => {
             let remote = Remote::new(at)?;
-            let id = held(&remote, grant).await?;
+            let held = held(&remote, grant).await?;
+            let id = text(&held, "id").to_owned();
             let rejection = json!({"reason": reason});
             done(answer, &remote.send(&["sod", "held", &id, "rejection"], &rejection).await?, "not granted")
         }
@@ -164,15 +172,26 @@ fn done(answer: &mut Answer, said: &Value, what: &str) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The whole identifier of a grant that waits.
-async fn held(remote: &Remote, beginning: &str) -> Result<String, Failure> {
+/// The whole hash of what was shown, from its beginning. One that is no longer shown is for the service to refuse.
+fn whole(held: &Value, beginning: &str) -> Result<String, Failure> {
+    if beginning.len() < SNAPSHOT_DIGITS_MIN {
+        return Err(Failure::usage(format!("a snapshot is named by {SNAPSHOT_DIGITS_MIN} digits or more")));
+    }
+    let shown = text(held, "snapshot");
+    let earlier = all(held, "earlier").filter_map(Value::as_str);
+    let known = std::iter::once(shown).chain(earlier).find(|known| known.starts_with(beginning));
+    Ok(known.unwrap_or(beginning).to_owned())
+}
+
+/// A grant that waits.
+async fn held(remote: &Remote, beginning: &str) -> Result<Value, Failure> {
     let duty = remote.look(&["sod"]).await?;
     let fits = |held: &&Value| {
         held.get("rejected").is_none_or(Value::is_null) && text(held, "id").starts_with(beginning)
     };
     let found: Vec<&Value> = all(&duty, "held").filter(fits).collect();
     match found.as_slice() {
-        [one] => Ok(text(one, "id").to_owned()),
+        [one] => Ok((*one).clone()),
         [] => Err(remote.failed(Cause::NotFound, "no such grant waits".to_owned())),
         _ => Err(Failure::usage(format!("{beginning} is the beginning of several"))),
     }
@@ -199,7 +218,7 @@ async fn status(wanted: &Status, answer: &mut Answer) -> Result<u8, Failure> {
         return Ok(0);
     }
     writeln!(answer.out)?;
-    let names = ["GRANT", "PERSON", "CONNECTOR", "RIGHT", "RISKS", "SINCE", "WAITS FOR"];
+    let names = ["GRANT", "PERSON", "CONNECTOR", "RIGHT", "RISKS", "SNAPSHOT", "SINCE", "WAITS FOR"];
     let mut table = Table::new(names.map(str::to_owned).to_vec(), answer.palette);
     for held in waits {
         let row = vec![
@@ -208,8 +227,9 @@ async fn status(wanted: &Status, answer: &mut Answer) -> Result<u8, Failure> {
             text(held, "connector").to_owned(),
             text(held, "entitlement").to_owned(),
             all(held, "risks").filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            text(held, "snapshot").chars().take(SNAPSHOT_DIGITS_MIN).collect(),
             text(held, "since").to_owned(),
-            text(held, "message").to_owned(),
+            [text(held, "message"), text(held, "refused")].join(" ").trim_end().to_owned(),
         ];
         table.row(&mut answer.out, row)?;
     }

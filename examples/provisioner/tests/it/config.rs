@@ -355,3 +355,62 @@ fn the_example_is_good_and_shows_every_setting() {
     let said = check(dir.path(), &whole, &[]);
     assert_eq!(said.status, 0, "{said:?}");
 }
+
+#[test]
+fn who_is_to_decide_and_has_no_token_is_told_of_with_the_place() {
+    let dir = directory();
+    for name in ["boss.token", "look.token"] {
+        secret(dir.path(), name, &format!("{name}-0123456789abcdef0123456789\n"));
+    }
+    std::fs::write(
+        dir.path().join("sod.toml"),
+        "version = 1\n[[function]]\nid = \"A\"\nany = { crm = [\"a\"] }\n[[function]]\nid = \"B\"\nany = { crm = [\"b\"] }\n\
+         [[risk]]\nid = \"R\"\nlevel = \"high\"\nfunctions = [\"A\", \"B\"]\nremedy = \"ask\"\n\
+         [[mitigation]]\nrisk = \"R\"\nperson = \"emp-1\"\ncontrol = \"look\"\nowner = \"emp-5\"\nexpires = 2027-01-01T00:00:00Z\n",
+    )
+    .unwrap();
+    let text = format!(
+        "{GOOD}owner = \"emp-4\"\n
+[[api.token]]
+name = \"boss\"
+role = \"reviewer\"
+person = \"emp-1\"
+file = \"boss.token\"
+
+[[api.token]]
+name = \"looks\"
+role = \"reader\"
+person = \"emp-2\"
+file = \"look.token\"
+
+[sod]
+rules = \"sod.toml\"
+
+[[review]]
+name = \"Q\"
+owner = \"emp-1\"
+first = 2026-01-01
+every_months = 3
+days = 14
+reviewers = [\"manager\", {{ named = \"emp-1\" }}, {{ named = \"emp-2\" }}]
+escalations = [{{ after_days = 1, to = \"emp-1\" }}, {{ after_days = 3, to = \"emp-3\" }}]
+"
+    );
+    let said = check(dir.path(), &text, &["--json"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let warnings: Vec<String> = said.json()[0]["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning.as_str().unwrap().split(" is to decide").next().unwrap().to_owned())
+        .collect();
+    let wanted = [
+        "line 15, column 9: `emp-4`",
+        "line 30, column 9: `emp-5`",
+        "line 34, column 9: `emp-1`",
+        "line 38, column 13: `emp-2`",
+        "line 39, column 50: `emp-3`",
+    ];
+    assert_eq!(warnings, wanted);
+    assert!(said.out.contains("of an operator has"), "{said:?}");
+}

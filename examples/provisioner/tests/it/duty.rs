@@ -71,6 +71,13 @@ fn held(service: &Service) -> String {
     waits[0]["id"].as_str().unwrap()[..12].to_owned()
 }
 
+/// What a grant would violate, as it is shown.
+fn snapshot(service: &Service) -> String {
+    let duty = duty(service);
+    let waits = duty["held"].as_array().unwrap().iter().find(|held| held["rejected"].is_null()).unwrap();
+    waits["snapshot"].as_str().unwrap()[..12].to_owned()
+}
+
 fn refused(said: &Said, why: &str) {
     assert_eq!(said.status, 1, "{said:?}");
     assert!(said.err.contains(why), "{why}: {said:?}");
@@ -113,9 +120,13 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
     assert_eq!(shown["duty"]["held"][0]["risks"], json!(["R1"]), "{shown}");
 
     let grant = held(&service);
-    let said = service.ask(&["sod", "approve", &grant, "--reason", "only me"]);
+    let shown = snapshot(&service);
+    let approve = |service: &Service, who, reason| {
+        service.ask_as(who, &["sod", "approve", &grant, "--snapshot", &shown, "--reason", reason])
+    };
+    let said = approve(&service, "operator", "only me");
     assert_eq!(said.status, 4, "{said:?}");
-    let said = service.ask_as("ann", &["sod", "approve", &grant, "--reason", "I want it"]);
+    let said = approve(&service, "ann", "I want it");
     refused(&said, "cannot answer for the control of their own violation");
     service.kill();
     let service = stage.serve(&settings);
@@ -123,8 +134,7 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
     // Said again, it waits once.
     assert_eq!(event(&service, "msg-3", "mover", &["vendors", "payers"]).0, 202);
     assert_eq!(held(&service), grant);
-    let said =
-        service.ask_as("ciso", &["sod", "approve", &grant, "--reason", "until the new colleague is here"]);
+    let said = approve(&service, "ciso", "until the new colleague is here");
     assert_eq!(said.status, 0, "{said:?}");
     service.drained();
     assert_eq!(members(&stage, "payroll", "payers"), 1);
@@ -137,8 +147,9 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
 
     assert_eq!(event(&service, "msg-5", "mover", &["vendors", "payers", "signers"]).0, 202);
     let grant = held(&service);
+    let shown = snapshot(&service);
     refused(
-        &service.ask_as("ciso", &["sod", "approve", &grant, "--reason", "fine"]),
+        &service.ask_as("ciso", &["sod", "approve", &grant, "--snapshot", &shown, "--reason", "fine"]),
         "a control must watch it first",
     );
     let mitigate = |by, owner, days| {
@@ -177,6 +188,33 @@ fn what_would_violate_a_rule_waits_for_a_decision_or_a_control() {
         let count = trail.iter().filter(|entry| entry.event_type == event_type).count();
         assert_eq!(count, times, "{event_type}");
     }
+}
+
+#[test]
+fn of_two_halves_at_once_one_waits() {
+    let stage = Stage::new();
+    let service = stage.serve(&settings(&stage));
+    for round in 0..8 {
+        let person = format!("emp-{}", 100 + round);
+        let begins = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for half in ["vendors", "payers"] {
+                let (service, begins, person) = (&service, &begins, &person);
+                scope.spawn(move || {
+                    let event = json!({"type": "joiner", "person": {"id": person, "user_name": person,
+                        "groups": [half]}});
+                    begins.wait();
+                    let answer = service.signed(&format!("{person}-{half}"), &event.to_string());
+                    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+                });
+            }
+        });
+        let duty = duty(&service);
+        let waits = duty["held"].as_array().unwrap().iter().filter(|held| held["person"] == person.as_str());
+        assert_eq!(waits.count(), 1, "round {round}: {duty}");
+        assert_eq!(duty["violations"], json!([]), "round {round}");
+    }
+    assert_eq!(service.end(), 0);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod causes;
 mod company_day;
 mod config;
 mod credentials;
+mod crowd;
 mod demo;
 mod demo_crash;
 mod demo_page;

@@ -1,6 +1,7 @@
 //! Reviews of access, from what applications list to what is confirmed to be gone.
 
 use serde_json::{Value, json};
+use testbed::http::Request;
 
 use crate::config::secret;
 use crate::run::Said;
@@ -236,6 +237,114 @@ fn a_review_ends_when_what_was_revoked_is_gone() {
         assert_eq!(count(event_type), times, "{event_type}");
     }
     assert!(count("review.revoke_failed") >= 1);
+}
+
+/// Asks crm behind the provisioner's back.
+fn crm(stage: &Stage, method: &str, path: &str, body: &Value) -> Value {
+    let base = url::Url::parse(&stage.base_url("crm")).unwrap();
+    let token = std::fs::read_to_string(stage.path().join("crm.token")).unwrap();
+    let mut request = Request::new(method, format!("{}{path}", base.path().trim_end_matches('/')))
+        .header("authorization", format!("Bearer {}", token.trim()));
+    if !body.is_null() {
+        request = request.scim(body.to_string());
+    }
+    let address = format!("{}:{}", base.host_str().unwrap(), base.port().unwrap()).parse().unwrap();
+    let answer = request.send(address).unwrap();
+    assert!(answer.status < 300, "{}", String::from_utf8_lossy(&answer.body));
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+#[test]
+fn two_accounts_of_one_person_are_two_things_to_decide_on_and_a_listing_closes_what_is_gone() {
+    let stage = Stage::new();
+    let service = stage.serve(&people(&stage));
+    join(&service, "msg-1", "emp-1", &["admins"]);
+    // Another account of theirs, made behind the provisioner.
+    let user = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "second",
+        "externalId": "emp-1", "active": true});
+    let second = crm(&stage, "POST", "/Users", &user)["id"].as_str().unwrap().to_owned();
+    let groups = crm(&stage, "GET", "/Groups", &Value::Null);
+    let admins = groups["Resources"][0]["id"].as_str().unwrap().to_owned();
+    let patch = |op: &str, rest: Value| {
+        let mut operation = json!({"op": op});
+        operation.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]})
+    };
+    let add = patch("add", json!({"path": "members", "value": [{"value": second}]}));
+    crm(&stage, "PATCH", &format!("/Groups/{admins}"), &add);
+
+    let said = service.ask_as(
+        "ciso",
+        &["--json", "review", "start", "Q1", "--due", "30", "--reviewer", "manager", "--connector", "crm"],
+    );
+    let campaign = said.json()[0]["campaign"].as_str().unwrap().to_owned();
+    let all = items(&service, "boss", &campaign);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let by = |account: &Value| *account == json!(second);
+    let of_second = all.iter().find(|item| by(&item["access"]["account"])).unwrap();
+    let of_first = all.iter().find(|item| !by(&item["access"]["account"])).unwrap();
+    // Nothing is on record of an account that nobody provisioned.
+    assert!(
+        of_second["access"]["justification"].is_null() && of_first["access"]["justification"].is_string()
+    );
+    let said = decide(&service, "boss", &campaign, of_first, &["keep"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.err.contains("--account says which"), "{said:?}");
+    let first = of_first["access"]["account"].as_str().unwrap();
+    let said = decide(&service, "boss", &campaign, of_first, &["keep", "--account", first]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let revoke = ["revoke", "--account", &second, "--reason", "what for"];
+    let said = decide(&service, "boss", &campaign, of_second, &revoke);
+    assert_eq!(said.status, 0, "{said:?}");
+    until(|| status(&service, &campaign)["has_errors"] == true);
+    let shown = service.ask(&["review", "items", &campaign]);
+    assert!(shown.out.contains("is not the one that is provisioned"), "{shown:?}");
+    // The other account keeps what was approved.
+    assert_eq!(service.ask(&["reconcile", "crm"]).status, 0);
+    assert_eq!(status(&service, &campaign)["phase"], "remediation");
+    let remove = patch("remove", json!({"path": format!("members[value eq \"{second}\"]")}));
+    crm(&stage, "PATCH", &format!("/Groups/{admins}"), &remove);
+    service.ask(&["reconcile", "crm"]);
+    until(|| status(&service, &campaign)["phase"] == "complete");
+    let members = crm(&stage, "GET", "/Groups", &Value::Null);
+    assert_eq!(members["Resources"][0]["members"].as_array().unwrap().len(), 1, "{members}");
+    let said = service.ask_as("ciso", &["review", "approve", &campaign, "--revokes", "3", "--reason", "x"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn a_right_that_was_granted_anew_since_it_was_approved_is_asked_about_again() {
+    let stage = Stage::new();
+    let service = stage.serve(&people(&stage));
+    join(&service, "msg-1", "emp-1", &["admins", "staff"]);
+    let said = service.ask_as(
+        "ciso",
+        &["--json", "review", "start", "Q1", "--due", "30", "--reviewer", "manager", "--connector", "crm"],
+    );
+    let campaign = said.json()[0]["campaign"].as_str().unwrap().to_owned();
+    let all = items(&service, "boss", &campaign);
+    let admins = all.iter().find(|item| item["access"]["right"]["entitlement"] == "admins").unwrap();
+    assert_eq!(decide(&service, "boss", &campaign, admins, &["keep"]).status, 0);
+    let moves = |id: &str, groups: &[&str]| {
+        let event = json!({"type": "mover", "person": {"id": "emp-1", "groups": groups}});
+        assert_eq!(service.signed(id, &event.to_string()).status, 202);
+        service.drained();
+    };
+    moves("msg-2", &["staff"]);
+    moves("msg-3", &["admins"]);
+    assert_eq!(service.ask(&["reconcile", "crm"]).status, 0);
+    // One is gone, and the other is not what was approved.
+    let states = |service: &Service| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let all = items(service, "boss", &campaign);
+        all.iter()
+            .map(|item| (text(&item["access"]["right"]["entitlement"]), text(&item["state"]["state"])))
+            .collect()
+    };
+    let wanted = [("admins".to_owned(), "open".to_owned()), ("staff".to_owned(), "gone".to_owned())];
+    until(|| states(&service) == wanted);
+    assert_eq!(service.end(), 0);
 }
 
 #[test]

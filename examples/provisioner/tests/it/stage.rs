@@ -120,8 +120,19 @@ impl Stage {
         self.run(&file)
     }
 
+    /// With so many file descriptors.
+    pub fn serve_poor(&self, extra: &str, files: u32) -> Service {
+        let mut shell = Command::new("sh");
+        let run = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &run, env!("CARGO_BIN_EXE_provisioner")]);
+        self.begin(shell, &self.settings(extra))
+    }
+
     fn run(&self, file: &Path) -> Service {
-        let mut serve = Command::new(env!("CARGO_BIN_EXE_provisioner"));
+        self.begin(Command::new(env!("CARGO_BIN_EXE_provisioner")), file)
+    }
+
+    fn begin(&self, mut serve: Command, file: &Path) -> Service {
         serve.args(["--json", "serve", "--config"]).arg(file);
         let running = Running::spawn(serve).unwrap();
         assert!(running.wait_for_stdout("}\n", LONG), "{}", String::from_utf8_lossy(&running.stderr()));

@@ -8,8 +8,10 @@ use connector_health::outbox::AcceptError;
 use connector_health::sod::{Mitigation, MitigationError, Standing, Verdict};
 use connector_health::store::OutboxStore as _;
 use connector_health::{Event, EventId, PersonId, Right, RiskId};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Engine, EngineError, Refused, rfc3339};
 use crate::people::{Happening, Kind};
@@ -18,8 +20,13 @@ use crate::people::{Happening, Kind};
 const APPROVED_FOR: TimeDelta = TimeDelta::days(90);
 /// How long an approval or a control holds at most: then somebody looks again.
 const EXPIRES_WITHIN: TimeDelta = TimeDelta::days(366);
+/// Most versions of what a grant would violate that are known beside the last.
+const EARLIER_MAX: usize = 16;
 /// Most bytes of a reason or a control.
 const REASON_BYTES_MAX: usize = 2_048;
+
+/// In the audit trail: the outbox did not take a grant that nothing keeps any more.
+const NOT_RELEASED: &str = "sod.not_released";
 
 /// A grant that would make a violation.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -31,6 +38,15 @@ pub(super) struct HeldGrant {
     pub(super) needs: Needs,
     pub(super) since: DateTime<Utc>,
     pub(super) rejected: Option<Rejected>,
+    /// What it would have violated when it was shown earlier, the newest last.
+    #[serde(default)]
+    earlier: Vec<BTreeSet<RiskId>>,
+    /// It is on record that nothing keeps it any more.
+    #[serde(default)]
+    is_released: bool,
+    /// Why the outbox did not take it when it was released.
+    #[serde(default)]
+    refused: Option<String>,
 }
 
 /// What a grant waits for.
@@ -39,6 +55,13 @@ pub(super) struct HeldGrant {
 pub(super) enum Needs {
     Decision,
     Control,
+    Revocation,
+}
+
+/// What became of a grant that nothing keeps any more.
+enum Released {
+    Taken,
+    NotTaken(String),
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -53,11 +76,37 @@ impl Needs {
         match self {
             Self::Decision => "a person must decide",
             Self::Control => "a control must watch it first",
+            Self::Revocation => "what it replaces must be confirmed to be gone first",
         }
     }
 }
 
 impl HeldGrant {
+    pub(super) fn new(
+        event: Event,
+        person: PersonId,
+        right: Right,
+        risks: BTreeSet<RiskId>,
+        needs: Needs,
+        since: DateTime<Utc>,
+    ) -> Self {
+        let (earlier, is_released, refused, rejected) = (Vec::new(), false, None, None);
+        Self { event, person, right, risks, needs, since, rejected, earlier, is_released, refused }
+    }
+
+    /// The hash of what it would violate: SHA-256 over a JSON array of `provisioner sod grant 1`, the grant, whose it is, the right and the
+    /// risks. An approval names it.
+    fn snapshot(&self, risks: &BTreeSet<RiskId>) -> String {
+        let said = json!(["provisioner sod grant 1", self.event.id(), self.person, self.right, risks]);
+        HEXLOWER.encode(&Sha256::digest(said.to_string().as_bytes()))
+    }
+
+    /// What was shown under this hash.
+    fn shown_as(&self, snapshot: &str) -> Option<&BTreeSet<RiskId>> {
+        let all = std::iter::once(&self.risks).chain(self.earlier.iter().rev());
+        all.into_iter().find(|risks| self.snapshot(risks) == snapshot)
+    }
+
     pub(super) fn shown(&self) -> Value {
         json!({
             "id": self.event.id(),
@@ -68,14 +117,18 @@ impl HeldGrant {
             "needs": self.needs,
             "since": rfc3339(self.since),
             "message": self.needs.told(),
+            "snapshot": self.snapshot(&self.risks),
+            "earlier": self.earlier.iter().map(|risks| self.snapshot(risks)).collect::<Vec<_>>(),
+            "refused": self.refused,
             "rejected": self.rejected,
         })
     }
 
     fn entry(&self, event_type: &str) -> Entry {
+        let outcome = if event_type == NOT_RELEASED { "failure" } else { "success" };
         Entry::new(event_type)
             .target(self.person.as_str())
-            .outcome("success")
+            .outcome(outcome)
             .field("connector", &self.right.connector)
             .field("entitlement", &self.right.entitlement)
             .field("risks", &self.risks)
@@ -124,15 +177,18 @@ impl Engine {
         }
     }
 
-    /// A person says that a grant may be: what it violates is accepted until then. Durable on return.
+    /// A person says that a grant may be: what it violates, as it was shown under that hash, is accepted until then. Durable on return.
     pub(crate) async fn approve_grant(
         &self,
         id: &str,
         by: &PersonId,
+        snapshot: &str,
         reason: &str,
         until: Option<DateTime<Utc>>,
     ) -> Result<(), Refused> {
         reasonable(reason)?;
+        let person = self.held_grant(id)?.person;
+        let _turn = self.turns.of([&person]).await;
         let held = self.held_grant(id)?;
         let now = Utc::now();
         let expires = until.unwrap_or(now + APPROVED_FOR);
@@ -145,7 +201,20 @@ impl Engine {
                 EXPIRES_WITHIN.num_days()
             )));
         }
-        let violations = match self.judged(&held, now).await? {
+        let Some(shown) = held.shown_as(snapshot) else {
+            return Err(Refused::Plan("`snapshot` is not of this grant: look at it again".to_owned()));
+        };
+        let verdict = self.judged(&held, now).await?;
+        let risks = unwatched(&verdict);
+        let new: Vec<&str> = risks.difference(shown).map(RiskId::as_str).collect();
+        if !new.is_empty() {
+            self.show_again(&held, &verdict)?;
+            let new = new.join(", ");
+            return Err(Refused::Plan(format!(
+                "since that was shown, it would violate {new}, too: look at it again"
+            )));
+        }
+        let violations = match verdict {
             Verdict::Allow(_) => Vec::new(),
             Verdict::Ask(violations) => violations,
             Verdict::MitigateFirst(_) => return Err(Refused::Plan(Needs::Control.told().to_owned())),
@@ -166,11 +235,31 @@ impl Engine {
             })
             .collect();
         let entry = held.entry("sod.approved").actor(by.as_str()).field("expires", rfc3339(expires));
-        self.record(entry.field("message", reason)).await?;
+        self.record(entry.field("snapshot", snapshot).field("message", reason)).await?;
         self.mitigated(accepted)?;
-        self.release(&held, Some(by), now).await?;
+        let released = self.release(&held, Some(by), now).await?;
         self.check_people(&[held.person].into()).await?;
-        Ok(())
+        match released {
+            Released::Taken => Ok(()),
+            Released::NotTaken(why) => Err(Refused::NotTaken(why)),
+        }
+    }
+
+    /// What a grant would violate, and what it waits for, has changed: whoever decides is shown that.
+    fn show_again(&self, held: &HeldGrant, verdict: &Verdict) -> Result<(), EngineError> {
+        let (risks, needs) = (unwatched(verdict), needs(verdict, held.needs));
+        if risks == held.risks && needs == held.needs {
+            return Ok(());
+        }
+        self.duty.keep(|kept| {
+            let Some(held) = kept.held.get_mut(held.event.id().as_str()) else { return };
+            held.needs = needs;
+            if held.risks != risks {
+                held.earlier.push(std::mem::replace(&mut held.risks, risks));
+                let too_many = held.earlier.len().saturating_sub(EARLIER_MAX);
+                held.earlier.drain(..too_many);
+            }
+        })
     }
 
     /// A person says that a grant must not be. Durable on return.
@@ -248,31 +337,49 @@ impl Engine {
 
     /// Lets those grants go on that make no violation any more.
     pub(super) async fn release_held(&self, now: DateTime<Utc>) -> Result<(), EngineError> {
-        let held: Vec<HeldGrant> = self.duty.kept().held.values().cloned().collect();
-        for held in held.iter().filter(|held| held.rejected.is_none()) {
-            let verdict = match self.judged(held, now).await {
-                Ok(verdict) => verdict,
+        let waits: Vec<(String, PersonId)> = {
+            let kept = self.duty.kept();
+            let waits = kept.held.iter().filter(|(_, held)| held.rejected.is_none());
+            waits.map(|(id, held)| (id.clone(), held.person.clone())).collect()
+        };
+        for (id, person) in waits {
+            let _turn = self.turns.of([&person]).await;
+            // Somebody may have decided on it meanwhile.
+            let Ok(held) = self.held_grant(&id) else { continue };
+            match self.judged(&held, now).await {
+                Ok(Verdict::Allow(_)) => drop(self.release(&held, None, now).await?),
+                Ok(verdict) => self.show_again(&held, &verdict)?,
+                Err(Refused::Engine(error)) if error.is_of_record() => {
+                    self.unreadable(&person, &error).await?
+                }
                 Err(Refused::Engine(error)) => return Err(error),
-                Err(_) => continue,
-            };
-            if let Verdict::Allow(_) = verdict {
-                self.record(held.entry("sod.released")).await?;
-                self.release(held, None, now).await?;
+                Err(_) => {}
             }
         }
         Ok(())
     }
 
-    /// Gives a grant to the outbox, which knows it where a crash has it given again.
+    /// Gives a grant to the outbox, which knows it where a crash has it given again. One that it does not take waits on, and is given again
+    /// now and then, or when somebody says so.
     async fn release(
         &self,
         held: &HeldGrant,
         by: Option<&PersonId>,
         now: DateTime<Utc>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Released, EngineError> {
+        let id = held.event.id().as_str();
+        let source = format!("grant {id}");
+        if let Some(why) = held.refused.as_ref().filter(|_| by.is_none() && !self.duty.is_time(&source, now))
+        {
+            return Ok(Released::NotTaken(why.clone()));
+        }
+        if by.is_none() && !held.is_released {
+            self.record(held.entry("sod.released")).await?;
+            self.change_held(id, |held| held.is_released = true)?;
+        }
         // Under a name of its own: the line that asked for it may come again, and says nothing of an approval.
-        let name = EventId::new(format!("{}:released", held.event.id()))
-            .map_err(|error| EngineError::Review(error.to_string()))?;
+        let name =
+            EventId::new(format!("{id}:released")).map_err(|error| EngineError::Review(error.to_string()))?;
         let event = held.event.clone().named(name);
         let event = match by {
             Some(by) => event.approved_by(by.as_str()),
@@ -287,12 +394,48 @@ impl Engine {
                 return Err(EngineError::Broken(why));
             }
             Err(error) => {
-                self.trouble(&format!("grant {}", held.event.id()), format!("it is not made: {error}"));
-                return Ok(());
+                let why = error.to_string();
+                if held.refused.as_ref() != Some(&why) {
+                    let entry = held.entry(NOT_RELEASED);
+                    self.record(entry.field("message", &why)).await?;
+                    self.change_held(id, |held| held.refused = Some(why.clone()))?;
+                }
+                self.trouble(&source, format!("it is not made: {why}"));
+                return Ok(Released::NotTaken(why));
             }
         }
-        self.duty.keep(|kept| drop(kept.held.remove(held.event.id().as_str())))?;
+        if held.refused.is_some() {
+            // That it did not go through is on record, and that it does now is, too.
+            self.record(held.entry("sod.released")).await?;
+        }
+        self.settled(&source);
+        self.duty.keep(|kept| drop(kept.held.remove(id)))?;
         self.wake.notify_one();
-        Ok(())
+        Ok(Released::Taken)
+    }
+
+    fn change_held(&self, id: &str, change: impl FnOnce(&mut HeldGrant)) -> Result<(), EngineError> {
+        self.duty.keep(|kept| {
+            if let Some(held) = kept.held.get_mut(id) {
+                change(held);
+            }
+        })
+    }
+}
+
+/// Risks that nothing watches.
+fn unwatched(verdict: &Verdict) -> BTreeSet<RiskId> {
+    let open = verdict.violations().iter();
+    let open = open.filter(|violation| !matches!(violation.standing, Standing::Mitigated(_)));
+    open.map(|violation| violation.risk.clone()).collect()
+}
+
+/// What a grant waits for by now. One that waits for what it replaces to be gone is denied only as long.
+fn needs(verdict: &Verdict, before: Needs) -> Needs {
+    match verdict {
+        _ if before == Needs::Revocation => before,
+        Verdict::Ask(_) => Needs::Decision,
+        Verdict::MitigateFirst(_) => Needs::Control,
+        Verdict::Allow(_) | Verdict::Deny(_) => before,
     }
 }

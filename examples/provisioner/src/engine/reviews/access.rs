@@ -59,9 +59,8 @@ impl Engine {
                     of_one.of_nobody = of_one.of_nobody.saturating_add(1);
                     continue;
                 };
-                let access = self.access(id, &person, account.entitlements).await?;
+                let access = self.access(id, &person, &account.account, account.entitlements).await?;
                 of_one.rights = of_one.rights.saturating_add(access.len() as u64);
-                // Two accounts of one person with one right are one thing to decide on.
                 found.extend(access.into_iter().map(|access| (access.key(), access)));
             }
             listed.insert(id.clone(), of_one);
@@ -87,26 +86,33 @@ impl Engine {
         }
     }
 
-    async fn access(
+    /// What an account of somebody has. How it was granted is known of the account alone that is provisioned.
+    pub(super) async fn access(
         &self,
         id: &ConnectorId,
         person: &PersonId,
+        account: &AccountId,
         rights: BTreeSet<EntitlementId>,
     ) -> Result<Vec<Access>, EngineError> {
         let lane = Lane::person(id, person);
         let known = self.outbox.store().load(&lane).await?;
+        let provisioned = known.as_ref().and_then(|known| known.record.account.clone());
         let manager = known.and_then(|known| match known.record.intended.attributes().remove(MANAGER)? {
             Attribute::Person(manager) => Some(manager),
             Attribute::Unique(name) => PersonId::new(name).ok(),
             Attribute::Plain(value) => PersonId::new(value.as_str()?).ok(),
         });
-        let mut granted = self.granted(&lane).await?;
+        let mut granted = match provisioned.is_none_or(|provisioned| provisioned == *account) {
+            true => self.granted(&lane).await?,
+            false => BTreeMap::new(),
+        };
         let owner = self.reviews.owners.get(id);
         let access = rights.into_iter().map(|entitlement| {
             let how = granted.remove(&entitlement);
             Access {
                 person: person.clone(),
                 right: Right { connector: id.clone(), entitlement },
+                account: Some(account.clone()),
                 justification: how.as_ref().map(Granted::told),
                 granted_by: how.as_ref().and_then(|how| PersonId::new(how.approver.as_deref()?).ok()),
                 granted_at: how.as_ref().map(|how| how.at),
@@ -150,7 +156,7 @@ impl Engine {
     }
 
     /// When each right was last approved in a review, unless it was granted anew since.
-    async fn reviewed_before(&self, found: &mut BTreeMap<ItemKey, Access>) {
+    pub(super) async fn reviewed_before(&self, found: &mut BTreeMap<ItemKey, Access>) {
         let campaigns = self.reviews.campaigns.lock().await;
         for campaign in campaigns.values() {
             for item in campaign.kept.campaign.items() {

@@ -6,7 +6,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use connector_health::review::{Campaign, Decision, ItemKey, Notice, Record, ReviewError, SnapshotHash};
+use connector_health::review::{
+    Access, Campaign, Decision, ItemKey, Notice, Observed, Record, ReviewError, SnapshotHash,
+};
 use connector_health::{CampaignId, ConnectorId, PersonId};
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +38,21 @@ pub(super) enum Step {
         item: ItemKey,
         why: String,
     },
+    /// An application shows it, as it is now.
+    Observe {
+        access: Box<Access>,
+    },
+    /// An application shows it no more.
+    Gone {
+        item: ItemKey,
+    },
     Sign {
         by: PersonId,
+    },
+    AllowRevokes {
+        by: PersonId,
+        revokes: u64,
+        reason: String,
     },
     Cancel {
         by: PersonId,
@@ -64,6 +79,15 @@ impl Step {
             Self::Assign { item, to, by, reason } => Some(campaign.assign(item, to, by, reason, at)?),
             Self::Confirm { item } => Some(campaign.revoke_confirmed(item, at)?),
             Self::Fail { item, why } => Some(campaign.revoke_failed(item, why, at)?),
+            Self::Observe { access } => match campaign.observe((**access).clone(), at) {
+                Observed::PresentedAgain(record) => Some(*record),
+                _ => None,
+            },
+            Self::Gone { item } => Some(campaign.observe_gone(item, at)?),
+            Self::AllowRevokes { by, revokes, reason } => {
+                campaign.approve_revokes(by, *revokes, reason)?;
+                None
+            }
             Self::Sign { by } => {
                 campaign.sign(by, at)?;
                 None
@@ -242,7 +266,7 @@ fn is_nonsense(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use connector_health::Right;
-    use connector_health::review::{Access, ItemState, Phase, ReviewerRule, Settings, Undecided};
+    use connector_health::review::{ItemState, Phase, ReviewerRule, RevokeGuard, Settings, Undecided};
 
     use super::*;
 
@@ -255,6 +279,7 @@ mod tests {
                 connector: ConnectorId::new("crm").unwrap(),
                 entitlement: connector_health::EntitlementId::new("admins").unwrap(),
             },
+            account: None,
             justification: Some("as HR says".to_owned()),
             granted_by: None,
             granted_at: None,
@@ -272,6 +297,7 @@ mod tests {
             remind_days: [].into(),
             escalations: Vec::new(),
             undecided: Undecided::Waits,
+            guard: RevokeGuard::default(),
         };
         Campaign::start(CampaignId::new("q1").unwrap(), settings, access, now).unwrap()
     }
@@ -321,6 +347,30 @@ mod tests {
         again.again().unwrap();
         assert!(matches!(again.kept.campaign.item(&key).unwrap().state, ItemState::Revoking { .. }));
     }
+
+    #[test]
+    fn what_is_held_and_what_was_let_go_outlives_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut campaign = serde_json::to_value(campaign()).unwrap();
+        campaign["settings"]["undecided"] = serde_json::json!({"revoked": {"after_days": 1}});
+        campaign["settings"]["guard"] = serde_json::json!({"always_allowed": 1});
+        let campaign = serde_json::from_value(campaign).unwrap();
+        let mut on_disk = OnDisk::create(dir.path(), campaign, BTreeMap::new(), None).unwrap();
+        let late = Utc::now() + chrono::TimeDelta::days(9);
+        let ciso = PersonId::new("ciso").unwrap();
+        let allow = || Step::AllowRevokes { by: ciso.clone(), revokes: 2, reason: "told".to_owned() };
+        let mut held = Vec::new();
+        for step in [Step::Tick, allow(), Step::Tick] {
+            step.apply(&mut on_disk.kept.campaign, late).unwrap();
+            on_disk.note(step, late).unwrap();
+            let (_, again) = all(dir.path()).unwrap().campaigns.pop_first().unwrap();
+            assert_eq!(again.kept.campaign, on_disk.kept.campaign);
+            held.push((again.kept.campaign.revokes_held(), again.kept.campaign.revokes().len()));
+            on_disk = again;
+        }
+        assert_eq!(held, [(Some(2), 0), (Some(2), 0), (None, 2)]);
+    }
+
     #[test]
     fn a_campaign_that_makes_no_sense_is_put_aside_and_told_at_each_start() {
         let dir = tempfile::tempdir().unwrap();
