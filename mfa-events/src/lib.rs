@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod cursor;
 pub mod detect;
 pub mod event;
+pub mod export;
 pub mod follow;
 #[cfg(feature = "http")]
 pub mod http;
@@ -16,6 +17,10 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+#[cfg(any(feature = "export-http", feature = "webhook"))]
+pub mod outlet;
+pub mod render;
+pub mod respond;
 pub mod risk;
 pub mod schema;
 #[cfg(feature = "set")]

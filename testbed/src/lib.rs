@@ -23,7 +23,7 @@
 //!
 //! [`ScimServer`] starts real SCIM servers out of environments that `cargo xtask test` makes from lock files ([`Toolbox`]);
 //! [`fault::FaultProxy`] stands before any HTTP server, fails as its script says and knows what really happened. [`Slapd`] is a
-//! real directory, [`Postgres`] a real database; [`TcpRelay`] loses the answers of any server.
+//! real directory, [`Postgres`] a real database, [`SyslogServer`] a real log service; [`TcpRelay`] loses the answers of any server.
 //!
 //! A test that needs an installed program is `#[ignore = "needs sshd: cargo xtask test"]`; without the program the
 //! constructors return [`Error::Needs`], which names the Debian package.
@@ -44,6 +44,7 @@ mod ssh;
 mod sshd;
 mod stub;
 mod sweep;
+mod syslog;
 mod tcp;
 mod toolbox;
 
@@ -58,5 +59,6 @@ pub use slapd::{Slapd, SlapdOptions};
 pub use ssh::{Master, Ssh, SshProgram};
 pub use sshd::{Sshd, SshdOptions};
 pub use stub::Stub;
+pub use syslog::{SyslogProgram, SyslogServer};
 pub use tcp::{Loss, TcpRelay};
 pub use toolbox::{Environment, Toolbox};

@@ -1,7 +1,7 @@
 //! Python and Node environments that tests and benches run servers and peers from.
 //!
 //! They lie in the target directory, are made by `cargo xtask test` and `cargo xtask bench` from lock files with hashes
-//! in `testbed/scim` and `testbed/events`, and are used until the lock file changes. `requirements.in` says how its lock file is made; that of
+//! in `testbed/scim`, `testbed/events` and `testbed/siem`, and are used until the lock file changes. `requirements.in` says how its lock file is made; that of
 //! Node is made by `npm install --package-lock-only --omit-lockfile-registry-resolved`, which leaves out whose mirror it came from.
 
 use std::env;
@@ -19,6 +19,10 @@ pub enum Environment {
     Python,
     /// `scimmy`, `scimmy-routers` and `express`.
     Node,
+    /// What reads events as others write them, and the clients of those who collect them.
+    SiemPython,
+    /// The parser of Microsoft's query language.
+    SiemNode,
     /// `schemathesis` and `sseclient-py`.
     EventsPython,
     /// `eventsource` and `ajv`.
@@ -27,13 +31,16 @@ pub enum Environment {
 
 impl Environment {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Python, Self::Node, Self::EventsPython, Self::EventsNode];
+    pub const ALL: [Self; 6] =
+        [Self::Python, Self::Node, Self::SiemPython, Self::SiemNode, Self::EventsPython, Self::EventsNode];
 
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "the Python environment",
             Self::Node => "the Node environment",
+            Self::SiemPython => "the Python environment for SIEM",
+            Self::SiemNode => "the Node environment for SIEM",
             Self::EventsPython => "the Python environment for events",
             Self::EventsNode => "the Node environment for events",
         }
@@ -44,6 +51,8 @@ impl Environment {
         match self {
             Self::Python => include_str!("../scim/requirements.txt"),
             Self::Node => include_str!("../scim/package-lock.json"),
+            Self::SiemPython => include_str!("../siem/requirements.txt"),
+            Self::SiemNode => include_str!("../siem/package-lock.json"),
             Self::EventsPython => include_str!("../events/requirements.txt"),
             Self::EventsNode => include_str!("../events/package-lock.json"),
         }
@@ -52,8 +61,9 @@ impl Environment {
     /// The package description that goes with the lock file, where its installer wants one.
     pub fn manifest(self) -> Option<&'static str> {
         match self {
-            Self::Python | Self::EventsPython => None,
+            Self::Python | Self::SiemPython | Self::EventsPython => None,
             Self::Node => Some(include_str!("../scim/package.json")),
+            Self::SiemNode => Some(include_str!("../siem/package.json")),
             Self::EventsNode => Some(include_str!("../events/package.json")),
         }
     }
@@ -62,6 +72,8 @@ impl Environment {
         match self {
             Self::Python => "python",
             Self::Node => "node",
+            Self::SiemPython => "siem-python",
+            Self::SiemNode => "siem-node",
             Self::EventsPython => "events-python",
             Self::EventsNode => "events-node",
         }
@@ -157,6 +169,11 @@ impl Toolbox {
         command.current_dir(self.environment(environment));
         command.args(["--input-type=module", "--eval", source]);
         Ok(command)
+    }
+
+    /// Where Debian packages are unpacked that are not installed, as they would end a service that this machine has.
+    pub fn unpacked(&self) -> PathBuf {
+        self.dir.join("debian")
     }
 
     fn needs(&self, environment: Environment) -> Result<(), Error> {

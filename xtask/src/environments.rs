@@ -37,7 +37,7 @@ fn make(
     }
     fs::create_dir_all(&dir).map_err(Failure::io("create", &dir))?;
     match environment {
-        Environment::Python | Environment::EventsPython => {
+        Environment::Python | Environment::SiemPython | Environment::EventsPython => {
             let lock = dir.join("requirements.txt");
             fs::write(&lock, environment.lock()).map_err(Failure::io("write", &lock))?;
             Invocation::program(workspace, DEBIAN_PYTHON).args(["-m", "venv"]).arg(&dir).run(console)?;
@@ -55,7 +55,7 @@ fn make(
                 .arg(&lock)
                 .run(console)?;
         }
-        Environment::Node | Environment::EventsNode => {
+        Environment::Node | Environment::SiemNode | Environment::EventsNode => {
             for (name, text) in
                 [("package-lock.json", Some(environment.lock())), ("package.json", environment.manifest())]
             {

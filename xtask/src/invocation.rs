@@ -62,6 +62,11 @@ impl Invocation {
         self
     }
 
+    pub(crate) fn dir(mut self, dir: &std::path::Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// The command as a person would type it.
     pub(crate) fn shown(&self) -> String {
         self.shown.join(" ")

@@ -13,6 +13,7 @@ mod package;
 mod soak;
 mod steps;
 mod tools;
+mod unpacked;
 mod verdict;
 mod workspace;
 

@@ -6,6 +6,7 @@ use crate::console::Console;
 use crate::environments;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
+use crate::unpacked;
 use crate::workspace::{Workspace, find_program};
 
 /// One thing that must be installed.
@@ -45,7 +46,7 @@ pub(crate) fn ensure(workspace: &Workspace, console: &Console) -> Result<usize, 
             return Err(failure(&still));
         }
     }
-    Ok(TOOLS.len() + environments::ensure(workspace, console)?)
+    Ok(TOOLS.len() + unpacked::ensure(workspace, console)? + environments::ensure(workspace, console)?)
 }
 
 fn missing(workspace: &Workspace) -> Vec<&'static Tool> {
@@ -91,7 +92,7 @@ fn is_root(workspace: &Workspace) -> bool {
     Invocation::program(workspace, "id").arg("-u").quiet_output().is_some_and(|id| id.trim() == "0")
 }
 
-fn as_root(workspace: &Workspace, program: &str) -> Invocation {
+pub(crate) fn as_root(workspace: &Workspace, program: &str) -> Invocation {
     if is_root(workspace) {
         Invocation::program(workspace, program).env("DEBIAN_FRONTEND", "noninteractive")
     } else {

@@ -4,6 +4,7 @@
 mod batch;
 mod detect;
 mod event;
+mod export;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
@@ -18,6 +19,8 @@ mod openapi;
 mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
+mod render;
+mod respond;
 mod risk;
 mod rules;
 mod schema;

@@ -9,3 +9,4 @@ mod scim;
 mod security_keys;
 mod slapd;
 mod sshd;
+mod syslog;

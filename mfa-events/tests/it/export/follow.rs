@@ -1,0 +1,334 @@
+//! Sinks that are kept up, whatever happens to them. Time is virtual.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mfa_events::export::{
+    FilePositions, FollowError, Follower, MemoryPositions, News, PositionError, Positions, RETRY_LONGEST,
+    Sink, SinkError, Told,
+};
+use mfa_events::store::Record;
+use mfa_events::{EventLog, LoginFailure, MemoryStore, Offset, TenantId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::acme;
+use crate::event::at;
+
+/// Does what it is told, one send after the other; takes everything where it is told nothing more.
+#[derive(Default)]
+struct Scripted {
+    script: Mutex<VecDeque<Result<usize, SinkError>>>,
+    seen: Mutex<Vec<(Vec<u64>, Duration)>>,
+    taken: Notify,
+    begun: Mutex<Option<Instant>>,
+}
+
+impl Scripted {
+    fn new(script: impl IntoIterator<Item = Result<usize, SinkError>>) -> Arc<Self> {
+        let begun = Mutex::new(Some(Instant::now()));
+        Arc::new(Self { script: Mutex::new(script.into_iter().collect()), begun, ..Self::default() })
+    }
+
+    fn offsets(&self) -> Vec<Vec<u64>> {
+        self.seen.lock().unwrap().iter().map(|(offsets, _)| offsets.clone()).collect()
+    }
+
+    fn seconds(&self) -> Vec<u64> {
+        self.seen.lock().unwrap().iter().map(|(_, since)| since.as_secs()).collect()
+    }
+}
+
+#[async_trait]
+impl Sink for Scripted {
+    async fn send(&self, _: &TenantId, records: &[Record]) -> Result<usize, SinkError> {
+        let since = self.begun.lock().unwrap().unwrap().elapsed();
+        let offsets = records.iter().map(|record| record.offset.as_u64()).collect();
+        self.seen.lock().unwrap().push((offsets, since));
+        let answer = self.script.lock().unwrap().pop_front().unwrap_or(Ok(records.len()));
+        self.taken.notify_one();
+        answer
+    }
+}
+
+/// Never answers.
+struct Hanging;
+
+#[async_trait]
+impl Sink for Hanging {
+    async fn send(&self, _: &TenantId, _: &[Record]) -> Result<usize, SinkError> {
+        std::future::pending().await
+    }
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<News>>, Notify);
+
+impl Told for Heard {
+    fn told(&self, _: &str, _: &TenantId, news: &News) {
+        self.0.lock().unwrap().push(news.clone());
+        self.1.notify_one();
+    }
+}
+
+async fn log(events: u64) -> EventLog<MemoryStore> {
+    let log = EventLog::open(MemoryStore::new());
+    let failures = (0..events).map(|number| LoginFailure::new(&format!("actor-{number}")).at(at()));
+    log.append(&acme(), failures, at()).await.unwrap();
+    log
+}
+
+fn follower(
+    log: &EventLog<MemoryStore>,
+    sink: Arc<dyn Sink>,
+    positions: Arc<dyn Positions>,
+    told: Arc<dyn Told>,
+) -> Follower<MemoryStore> {
+    Follower::builder(log.clone(), acme(), "splunk", sink, positions).tell(told).batch(3).build()
+}
+
+fn busy() -> SinkError {
+    SinkError::Unavailable { why: "it answered 503, code 9".to_owned(), after: None }
+}
+
+/// Runs until the sink was asked so many times, and a little on.
+async fn run(follower: Follower<MemoryStore>, sink: &Scripted, sends: usize) {
+    let running = tokio::spawn(async move { follower.run().await.map(|_| ()) });
+    while sink.offsets().len() < sends {
+        sink.taken.notified().await;
+    }
+    // What follows the last answer has been done when time moves on by itself.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(!running.is_finished());
+    running.abort();
+    let _ = running.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_everything_in_order_and_remembers_how_far() {
+    let (log, positions) = (log(7).await, Arc::new(MemoryPositions::default()));
+    let sink = Scripted::new([]);
+    run(follower(&log, sink.clone(), positions.clone(), Arc::new(Heard::default())), &sink, 3).await;
+    assert_eq!(sink.offsets(), [vec![1, 2, 3], vec![4, 5, 6], vec![7]]);
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(7)));
+
+    // Another run goes on behind it, and is woken by what comes.
+    let sink = Scripted::new([]);
+    let later = follower(&log, sink.clone(), positions.clone(), Arc::new(Heard::default()));
+    let running = tokio::spawn(async move { later.run().await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(sink.offsets().is_empty());
+    log.append(&acme(), [LoginFailure::new("late").at(at())], at()).await.unwrap();
+    sink.taken.notified().await;
+    assert_eq!(sink.offsets(), [vec![8]]);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stores_a_position_only_after_the_sink_has_answered_for_it() {
+    let (log, positions) = (log(3).await, Arc::new(MemoryPositions::default()));
+    let sink = Scripted::new([Err(busy()), Ok(2)]);
+    run(follower(&log, sink.clone(), positions.clone(), Arc::new(Heard::default())), &sink, 1).await;
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), None);
+    run(follower(&log, sink.clone(), positions.clone(), Arc::new(Heard::default())), &sink, 3).await;
+    // Two of three were taken: the third comes again.
+    assert_eq!(sink.offsets(), [vec![1, 2, 3], vec![1, 2, 3], vec![3]]);
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_again_ever_more_slowly_and_says_when_a_sink_stands_still() {
+    let (log, heard) = (log(1).await, Arc::new(Heard::default()));
+    let sink = Scripted::new(std::iter::repeat_n(Err(busy()), 11));
+    run(follower(&log, sink.clone(), Arc::new(MemoryPositions::default()), heard.clone()), &sink, 12).await;
+    let waits: Vec<u64> = sink.seconds().windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    assert_eq!(RETRY_LONGEST.as_secs(), 300);
+    let told = heard.0.lock().unwrap().clone();
+    assert_eq!(
+        told,
+        [News::Stalled { after: Offset::START, why: busy() }, News::Resumed { after: Offset::new(1) }]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_as_long_as_a_sink_asks_and_not_for_ever() {
+    let asks = |seconds| {
+        let after = Some(Duration::from_secs(seconds));
+        Err(SinkError::Unavailable { why: "it answered 429".to_owned(), after })
+    };
+    let sink = Scripted::new([asks(30), asks(0), asks(1_000_000)]);
+    run(
+        follower(
+            &log(1).await,
+            sink.clone(),
+            Arc::new(MemoryPositions::default()),
+            Arc::new(Heard::default()),
+        ),
+        &sink,
+        4,
+    )
+    .await;
+    let waits: Vec<u64> = sink.seconds().windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(waits, [30, 2, 3_600]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn says_at_once_where_only_a_person_can_mend_it() {
+    let denied = SinkError::Denied { why: "it answered 403, code 4".to_owned() };
+    let (sink, heard) =
+        (Scripted::new([Err(denied.clone()), Err(denied.clone())]), Arc::new(Heard::default()));
+    run(follower(&log(1).await, sink.clone(), Arc::new(MemoryPositions::default()), heard.clone()), &sink, 3)
+        .await;
+    let told = heard.0.lock().unwrap().clone();
+    assert_eq!(
+        told,
+        [News::Stalled { after: Offset::START, why: denied }, News::Resumed { after: Offset::new(1) }]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_refused_holds_up_none_behind_it_and_is_told() {
+    let (log, heard, positions) =
+        (log(5).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+    let sink =
+        Scripted::new([Err(SinkError::Refused { index: 1, why: "it answered 400, code 6".to_owned() })]);
+    run(follower(&log, sink.clone(), positions.clone(), heard.clone()), &sink, 2).await;
+    assert_eq!(sink.offsets(), [vec![1, 2, 3], vec![3, 4, 5]]);
+    let told = heard.0.lock().unwrap().clone();
+    assert!(
+        matches!(&told[..], [News::Refused { offset, why, .. }] if *offset == Offset::new(2) && why.contains("code 6")),
+        "{told:?}"
+    );
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_hangs_or_miscounts_is_tried_again() {
+    let heard = Arc::new(Heard::default());
+    let log = log(1).await;
+    let hanging = follower(&log, Arc::new(Hanging), Arc::new(MemoryPositions::default()), heard.clone());
+    let running = tokio::spawn(async move { hanging.run().await.map(|_| ()) });
+    heard.1.notified().await;
+    assert!(format!("{:?}", heard.0.lock().unwrap()).contains("did not answer in time"));
+    running.abort();
+
+    let sink = Scripted::new([Ok(0), Ok(9), Err(SinkError::Refused { index: 9, why: String::new() })]);
+    let positions = Arc::new(MemoryPositions::default());
+    run(follower(&log, sink.clone(), positions.clone(), Arc::new(Heard::default())), &sink, 4).await;
+    assert_eq!(sink.offsets(), vec![vec![1]; 4]);
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_stands_still_holds_up_no_other_and_no_sender() {
+    let log = log(3).await;
+    let stuck =
+        follower(&log, Arc::new(Hanging), Arc::new(MemoryPositions::default()), Arc::new(Heard::default()));
+    let stuck = tokio::spawn(async move { stuck.run().await.map(|_| ()) });
+    let sink = Scripted::new([]);
+    let well = follower(&log, sink.clone(), Arc::new(MemoryPositions::default()), Arc::new(Heard::default()));
+    let well = tokio::spawn(async move { well.run().await.map(|_| ()) });
+    sink.taken.notified().await;
+    log.append(&acme(), [LoginFailure::new("late").at(at())], at()).await.unwrap();
+    sink.taken.notified().await;
+    assert_eq!(sink.offsets(), [vec![1, 2, 3], vec![4]]);
+    stuck.abort();
+    well.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_were_forgotten_before_they_were_sent_are_told_as_lost() {
+    let (log, heard) = (log(6).await, Arc::new(Heard::default()));
+    log.forget(&acme(), Offset::new(4)).await.unwrap();
+    let sink = Scripted::new([]);
+    run(follower(&log, sink.clone(), Arc::new(MemoryPositions::default()), heard.clone()), &sink, 1).await;
+    assert_eq!(sink.offsets(), [vec![5, 6]]);
+    assert_eq!(*heard.0.lock().unwrap(), [News::Lost { from: Offset::START, to: Offset::new(4) }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn does_not_begin_where_its_position_is_not_known_or_of_another_log() {
+    struct Broken;
+
+    #[async_trait]
+    impl Positions for Broken {
+        async fn load(&self, _: &str, _: &TenantId) -> Result<Option<Offset>, PositionError> {
+            Err(PositionError::Unreadable("no such disk".into()))
+        }
+
+        async fn save(&self, _: &str, _: &TenantId, _: Offset) -> Result<(), PositionError> {
+            unreachable!("nothing was sent")
+        }
+    }
+
+    let (log, sink) = (log(1).await, Scripted::new([]));
+    let error =
+        follower(&log, sink.clone(), Arc::new(Broken), Arc::new(Heard::default())).run().await.unwrap_err();
+    assert!(matches!(error, FollowError::Position(_)));
+    let ahead = Arc::new(MemoryPositions::default());
+    ahead.save("splunk", &acme(), Offset::new(9)).await.unwrap();
+    let error = follower(&log, sink.clone(), ahead, Arc::new(Heard::default())).run().await.unwrap_err();
+    assert!(matches!(error, FollowError::Ahead(offset) if offset == Offset::new(9)));
+    assert!(sink.offsets().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_nothing_more_while_positions_cannot_be_stored() {
+    struct Full(Mutex<u32>, MemoryPositions);
+
+    #[async_trait]
+    impl Positions for Full {
+        async fn load(&self, sink: &str, tenant: &TenantId) -> Result<Option<Offset>, PositionError> {
+            self.1.load(sink, tenant).await
+        }
+
+        async fn save(&self, sink: &str, tenant: &TenantId, to: Offset) -> Result<(), PositionError> {
+            let left = {
+                let mut left = self.0.lock().unwrap();
+                *left = left.saturating_sub(1);
+                *left
+            };
+            if left > 0 {
+                return Err(PositionError::Failed("disk full".into()));
+            }
+            self.1.save(sink, tenant, to).await
+        }
+    }
+
+    let (log, heard) = (log(4).await, Arc::new(Heard::default()));
+    let (sink, positions) = (Scripted::new([]), Arc::new(Full(Mutex::new(5), MemoryPositions::default())));
+    run(follower(&log, sink.clone(), positions.clone(), heard.clone()), &sink, 2).await;
+    // The disk was full for 1 + 2 + 4 + 8 seconds.
+    assert_eq!((sink.offsets(), sink.seconds()), (vec![vec![1, 2, 3], vec![4]], vec![0, 15]));
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(4)));
+    assert!(matches!(heard.0.lock().unwrap()[..], [News::Stalled { .. }, News::Resumed { .. }]));
+}
+
+#[tokio::test]
+async fn positions_in_files_survive_and_are_kept_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let positions = FilePositions::open(dir.path().join("positions")).unwrap();
+    let other = TenantId::new("../../other").unwrap();
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), None);
+    positions.save("splunk", &acme(), Offset::new(3)).await.unwrap();
+    positions.save("splunk", &acme(), Offset::new(5)).await.unwrap();
+    positions.save("splunk", &other, Offset::new(7)).await.unwrap();
+    positions.save("../sentinel", &acme(), Offset::new(9)).await.unwrap();
+    let again = FilePositions::open(dir.path().join("positions")).unwrap();
+    assert_eq!(again.load("splunk", &acme()).await.unwrap(), Some(Offset::new(5)));
+    assert_eq!(again.load("splunk", &other).await.unwrap(), Some(Offset::new(7)));
+    assert_eq!(again.load("../sentinel", &acme()).await.unwrap(), Some(Offset::new(9)));
+    // Where one ends and the other begins is no matter of taste.
+    assert_eq!(again.load("splun", &TenantId::new("kacme").unwrap()).await.unwrap(), None);
+    // Nothing lies beside the directory.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+
+    // A file that says something else is no position, and none is made up.
+    for entry in std::fs::read_dir(dir.path().join("positions")).unwrap() {
+        std::fs::write(entry.unwrap().path(), b"{\"sink\":\"splunk\"").unwrap();
+    }
+    assert!(matches!(again.load("splunk", &acme()).await.unwrap_err(), PositionError::Unreadable(_)));
+}
