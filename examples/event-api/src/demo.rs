@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mfa_events::TenantId;
+use mfa_events::detect::{Detector, Rules};
 use mfa_events::http::{HashedKeys, Right, Scope};
 use serde_json::json;
 
@@ -75,9 +76,11 @@ pub(crate) async fn run(wanted: &Wanted, as_json: bool) -> Result<(), Failure> {
     let failed = service.journal.clone();
     let mut why = None;
     let show = async {
+        let mut detector = Detector::new(Rules::published());
         if !wanted.quiet {
-            show::day(&service.log, &tenant, wanted.seed, as_json).await?;
+            show::day(&service, &tenant, &mut detector, wanted.seed, as_json).await?;
         }
+        tokio::spawn(service.watch.clone().follow(service.log.clone(), tenant.clone(), detector));
         match as_json {
             true => json::write_line(&mut std::io::stdout(), &stage.line()).map_err(Failure::Output)?,
             false => show::next(&stage)?,

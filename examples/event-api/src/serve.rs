@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mfa_events::detect::{Detector, Rules};
 use serde_json::json;
 
 use crate::config::{Config, Mistake};
@@ -45,6 +46,10 @@ pub(crate) async fn run(path: &Path, as_json: bool) -> Result<(), Failure> {
         |error: std::io::Error| Failure::stopped(format!("cannot listen on {}: {error}", config.listen));
     let (listener, address) = server::listen(config.listen).await.map_err(cannot)?;
     service.started().await?;
+    for tenant in &config.tenants {
+        let detector = Detector::new(Rules::published());
+        tokio::spawn(service.watch.clone().follow(service.log.clone(), tenant.clone(), detector));
+    }
     // Whoever is told that it serves may end it at once.
     let told = stop();
     let api = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });

@@ -11,11 +11,13 @@ use mfa_events::{CurrentMetrics, EventLog, RedbStore, TenantId};
 
 use crate::failure::Failure;
 use crate::journal::Journal;
+use crate::watch::Watch;
 use crate::{files, page};
 
 pub(crate) struct Service {
     pub(crate) log: EventLog<RedbStore>,
     pub(crate) journal: Journal,
+    pub(crate) watch: Watch,
     pub(crate) router: Router,
 }
 
@@ -36,9 +38,12 @@ impl Service {
         let metrics = Arc::new(CurrentMetrics::new(log.clone()));
         tenants.iter().for_each(|tenant| metrics.begin(tenant));
         let cursors = cursors(&data_dir.join("cursor.key"))?;
-        // Detection has its place here: `.alerts(…)`. Until it does, `/v1/alerts` answers 501, and the page says so.
-        let api = Api::new(log.clone(), keys, cursors).metrics(metrics).journal(journal.clone()).router();
-        Ok(Self { log, journal, router: page::router().merge(api) })
+        let watch = Watch::default();
+        let api = Api::new(log.clone(), keys, cursors)
+            .metrics(metrics)
+            .journal(journal.clone())
+            .alerts(watch.clone());
+        Ok(Self { log, journal, watch, router: page::router().merge(api.router()) })
     }
 
     /// Puts a start on record.
@@ -49,8 +54,8 @@ impl Service {
 
     /// Brings what was appended into the audit log, and closes it.
     pub(crate) async fn close(self) -> Result<(), Failure> {
-        let Self { log, journal, router } = self;
-        drop(router);
+        let Self { log, journal, watch, router } = self;
+        drop((watch, router));
         journal.close(&log).await.map_err(Failure::stopped)
     }
 }

@@ -15,6 +15,8 @@ const ACTORS_MAX = 10;
 const COUNTS_EVERY_MS = 1000;
 const SILENCE_MS = 45_000;
 const AGAIN_MS = 2000;
+// Where nothing comes, time goes on nevertheless: an alert opens when what could have come before has had its time.
+const BEAT_MS = 5000;
 // Minutes of one bar.
 const BAR_MINUTES = 15;
 
@@ -111,7 +113,7 @@ const showMetrics = (metrics) => {
     name(country), String(counts.successes), String(counts.failures), String(counts.recoveries),
   )));
   byId("more-countries").hidden = listed.length <= COUNTRIES_MAX;
-  byId("more-countries").textContent = `and ${listed.length - COUNTRIES_MAX} more`;
+  byId("more-countries").textContent = `and ${Math.max(0, listed.length - COUNTRIES_MAX)} more`;
   byId("updated").textContent = `as of ${new Date().toLocaleTimeString()}`;
 };
 
@@ -233,6 +235,7 @@ const begin = async () => {
   if (!sessionStorage.getItem("key")) return ask("");
   let offset;
   while (own === run) {
+    let beat;
     try {
       const counted = await refresh();
       offset ??= counted;
@@ -243,6 +246,7 @@ const begin = async () => {
         byId("latest").tBodies[0].replaceChildren(...latest);
         refresh().catch((error) => { failed = error; });
       };
+      beat = setInterval(() => own === run && due(), BEAT_MS);
       await listen(offset, own, (event, id) => {
         if (failed) throw failed;
         offset = id;
@@ -256,6 +260,8 @@ const begin = async () => {
       offset = error.message === "status 410" || error.message === "status 400" ? undefined : offset;
       headline(`✕ The service does not answer (${error.message}); what is shown is old`, "warn");
       await wait(AGAIN_MS);
+    } finally {
+      clearInterval(beat);
     }
   }
 };

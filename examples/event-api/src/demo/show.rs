@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use mfa_events::{Event, EventLog, EventType, RedbStore, TenantId};
+use mfa_events::detect::Detector;
+use mfa_events::{Event, EventType, TenantId};
 
 use super::Stage;
 use super::day::{self, Attack};
 use crate::failure::Failure;
+use crate::service::Service;
 use crate::{say, tell};
 
 /// How long an hour of the day takes.
@@ -18,11 +20,13 @@ const LOGINS_PER_SIGN: usize = 12;
 
 /// Puts the day into the log, hour by hour, and tells of it where somebody looks.
 pub(super) async fn day(
-    log: &EventLog<RedbStore>,
+    service: &Service,
     tenant: &TenantId,
+    detector: &mut Detector,
     seed: u64,
     is_silent: bool,
 ) -> Result<(), Failure> {
+    let log = &service.log;
     let bounds = log.bounds(tenant).await.map_err(Failure::stopped)?;
     if bounds.last > bounds.forgotten {
         say("there are events from an earlier run: no day is simulated");
@@ -47,6 +51,9 @@ pub(super) async fn day(
         let (now, later) = rest.split_at_checked(split).unwrap_or((rest, &[]));
         rest = later;
         log.append(tenant, now.iter().cloned(), Utc::now()).await.map_err(Failure::stopped)?;
+        // The clock of the day is that of its events.
+        let alerts = detector.advance(log, tenant, to).await.map_err(Failure::stopped)?;
+        service.watch.tell(tenant, &alerts);
         if hour < 24 || is_silent {
             continue;
         }
@@ -54,9 +61,12 @@ pub(super) async fn day(
         for attack in Attack::ALL.into_iter().filter(|attack| (from..to).contains(&attack.begins(end))) {
             told(format!("       ! {}", attack.about()))?;
         }
+        for alert in &alerts {
+            told(format!("       ALERT {alert}"))?;
+        }
         tokio::time::sleep(HOUR_TAKES).await;
     }
-    told("\nNothing is looked for in it: this build counts and streams, and detects no attack (GET /v1/alerts answers 501).".trim_start().to_owned())
+    Ok(())
 }
 
 fn bar(from: chrono::DateTime<Utc>, events: &[Event]) -> String {
@@ -88,6 +98,7 @@ pub(super) fn next(stage: &Stage) -> Result<(), Failure> {
         ),
         format!("  Poll     curl -i {auth} '{api}/v1/stream?offset=-1&limit=3'"),
         format!("  Actor    curl {auth} {api}/v1/actors/person-0042/events"),
+        format!("  Alerts   curl {auth} {api}/v1/alerts"),
         format!("  Metrics  curl {auth} {api}/v1/metrics"),
         format!("  OpenAPI  curl {api}/openapi.json"),
         format!("  Evidence auditor --data-dir {} search person-0042", data_dir.display()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::stage::{Api, Started, assert_each_once, audited, event, id};
+use crate::stage::{Api, Started, assert_each_once, audited, event, id, until};
 
 #[test]
 fn the_line_has_what_a_program_needs_and_events_go_in_and_come_out() {
@@ -38,9 +38,7 @@ fn the_line_has_what_a_program_needs_and_events_go_in_and_come_out() {
     let metrics = api.json("/v1/metrics");
     assert_eq!(metrics["total"]["all"]["mfa_failures"], 5);
     assert_eq!(metrics["total"]["by_country"]["DE"]["mfa_failures"], 5);
-    let alerts = api.get("/v1/alerts");
-    let alerts: Value = serde_json::from_slice(&alerts.body).unwrap();
-    assert!(alerts.is_object(), "JSON, whether there is detection or not");
+    assert_eq!(api.json("/v1/alerts"), json!({"alerts": []}));
     assert_eq!(Api { key: "ev_nobody0123456789".to_owned(), ..api.clone() }.get("/v1/stream").status, 401);
     assert_eq!(demo.end().code(), Some(0));
 }
@@ -103,6 +101,14 @@ fn the_day_has_three_attacks_in_it_and_is_simulated_once() {
     assert_eq!((&nowhere["failures"], &nowhere["mfa_failures"]), (&json!(70), &json!(16)));
     assert_eq!(nowhere["recoveries"], 60);
     assert!(metrics["before"]["successes"].as_u64().unwrap() > 2_000, "the day before is there, too");
+    let alerts = demo.api().json("/v1/alerts");
+    let alert = |rule: &str| {
+        alerts["alerts"].as_array().unwrap().iter().find(|alert| alert["rule"] == rule).cloned().unwrap()
+    };
+    let stuffing = alert("credential-stuffing");
+    assert_eq!((&stuffing["group"]["value"], &stuffing["actors"]), (&json!("203.0.113.7"), &json!(70)));
+    assert_eq!(alert("mfa-fatigue")["actor_ids"], json!(["person-0042"]));
+    assert_eq!(alert("recovery-volume")["group"]["by"], "tenant");
     let (asked, _) = demo.api().read_on("-1".to_owned());
     let fatigue = asked.iter().filter(|event| event["actor_id"] == "person-0042");
     assert!(fatigue.filter(|event| event["source_ip"] == "203.0.113.66").count() == 17);
@@ -113,6 +119,28 @@ fn the_day_has_three_attacks_in_it_and_is_simulated_once() {
     let again = Started::demo(&data_dir, &[]);
     assert_eq!(again.api().ids().len(), count);
     assert!(String::from_utf8_lossy(&again.process.stderr()).contains("no day is simulated"));
+    // Alerts are found anew, under the same ids.
+    let id = &stuffing["id"];
+    until("the alert", || {
+        let alerts = again.api().json("/v1/alerts");
+        alerts["alerts"].as_array().unwrap().iter().any(|alert| alert["id"] == *id).then_some(())
+    });
+}
+
+#[test]
+fn an_attack_that_is_sent_opens_an_alert_with_its_actors_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Started::demo(&dir.path().join("demo"), &["--quiet"]);
+    let api = demo.api();
+    for _ in 0..12 {
+        assert_eq!(api.post(&event("alice").to_string()).0, 200);
+    }
+    let alert = until("an alert", || {
+        let alerts = api.json("/v1/alerts");
+        alerts["alerts"].as_array().unwrap().iter().find(|alert| alert["rule"] == "mfa-fatigue").cloned()
+    });
+    assert_eq!((&alert["actor_ids"], &alert["tenant_id"]), (&json!(["alice"]), &json!("acme")));
+    assert!(["opened", "updated"].contains(&alert["state"].as_str().unwrap()), "{alert}");
 }
 
 #[test]
@@ -123,7 +151,15 @@ fn a_day_for_people_says_what_happens_and_what_to_try() {
     let demo = testbed::Running::spawn(command).unwrap();
     assert!(demo.wait_for_stdout("Ctrl-C ends it.", crate::stage::WITHIN));
     let said = String::from_utf8(demo.stdout()).unwrap();
-    for part in ["credential stuffing", "MFA fatigue", "recovery wave", "/v1/metrics", "curl -N"] {
+    for part in [
+        "credential stuffing",
+        "MFA fatigue",
+        "recovery wave",
+        "ALERT [high] Credential stuffing",
+        "ALERT [medium] More account recoveries",
+        "/v1/metrics",
+        "curl -N",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

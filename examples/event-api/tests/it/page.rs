@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testbed::Running;
 
-use crate::stage::{Settings, Started, event};
+use crate::stage::{Settings, Started, event, until};
 
 /// The page as Chromium has it once its script has run.
 fn dom(dir: &Path, url: &str) -> String {
@@ -31,6 +31,16 @@ fn the_page_shows_the_last_24_hours_and_what_comes_and_nothing_of_it_acts() {
     let hostile =
         "</td><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u{202e}";
     let hostile: String = hostile.chars().filter(|character| !character.is_control()).collect();
+    let of_hostile = || event(&hostile).to_string();
+    for _ in 0..12 {
+        assert_eq!(api.post(&of_hostile()).0, 200);
+    }
+    until("an alert", || {
+        let alerts = api.json("/v1/alerts");
+        let is_of_it =
+            |alert: &serde_json::Value| alert["rule"] == "mfa-fatigue" && alert["actor_ids"][0] == *hostile;
+        alerts["alerts"].as_array().unwrap().iter().any(is_of_it).then_some(())
+    });
     // While the page is open, something comes.
     let (sender, text) = (api.clone(), hostile.clone());
     let sends = std::thread::spawn(move || {
@@ -50,7 +60,8 @@ fn the_page_shows_the_last_24_hours_and_what_comes_and_nothing_of_it_acts() {
     for shown in ["<bdi>push</bdi>", "<bdi>TOTP</bdi>", "<bdi>DE</bdi>", "<bdi>ZZ</bdi>"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
-    assert!(page.contains("This service does not look for attacks"), "nothing is pretended: {page}");
+    assert!(page.contains("Push requests until somebody says yes</strong>"), "the alert is open: {page}");
+    assert!(page.contains("Actors: <bdi>&lt;/td&gt;&lt;script&gt;"), "with its actor, as text: {page}");
     assert!(page.contains("<bdi>&lt;/td&gt;&lt;script&gt;"), "the event came live, as text: {page}");
     assert!(page.contains("<title>Logins, last 24 hours</title>"), "nothing of it ran: {page}");
     assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");

@@ -1,0 +1,76 @@
+//! Detection beside the log: one task for each tenant reads what comes, and its alerts are there for whoever asks.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::future::BoxFuture;
+use mfa_events::detect::{Alert, AlertState, Detector};
+use mfa_events::http::Alerts;
+use mfa_events::{EventLog, RedbStore, TenantId};
+use serde_json::Value;
+
+use crate::say;
+
+/// Most alerts of a tenant that are shown. Beyond it, those go that have been over for longest, and then the oldest.
+const ALERTS_MAX: usize = 1_000;
+/// How long nothing may come before alerts are looked at whose time is up.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Alerts as they are now, for each tenant. They are found anew when the service starts, under the same ids.
+#[derive(Clone, Default)]
+pub(crate) struct Watch(Arc<Mutex<HashMap<TenantId, Vec<Alert>>>>);
+
+impl Watch {
+    /// Takes in what a detector tells.
+    pub(crate) fn tell(&self, tenant: &TenantId, told: &[Alert]) {
+        if told.is_empty() {
+            return;
+        }
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let alerts = all.entry(tenant.clone()).or_default();
+        for alert in told {
+            match alerts.iter_mut().find(|known| known.id == alert.id) {
+                Some(known) => *known = alert.clone(),
+                None => alerts.push(alert.clone()),
+            }
+        }
+        // Those that are open first, and then the newest first.
+        alerts.sort_by_key(|alert| (alert.state == AlertState::Closed, std::cmp::Reverse(alert.opened_at)));
+        alerts.truncate(ALERTS_MAX);
+    }
+
+    /// Goes on with a tenant's events, until they cannot be read.
+    pub(crate) async fn follow(self, log: EventLog<RedbStore>, tenant: TenantId, mut detector: Detector) {
+        loop {
+            match detector.advance(&log, &tenant, Utc::now()).await {
+                Ok(alerts) => self.tell(&tenant, &alerts),
+                Err(error) => {
+                    return say(&format!("nothing is looked for any more among events of {tenant}: {error}"));
+                }
+            }
+            let after = detector.offset(&tenant);
+            // Where nothing comes, time goes on nevertheless.
+            if let Ok(Err(error)) = tokio::time::timeout(TICK, log.wait(&tenant, after)).await {
+                return say(&format!("nothing is looked for any more among events of {tenant}: {error}"));
+            }
+        }
+    }
+}
+
+impl Alerts for Watch {
+    fn alerts<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> BoxFuture<'a, Result<Vec<Value>, Box<dyn Error + Send + Sync>>> {
+        Box::pin(async move {
+            let alerts = {
+                let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                all.get(tenant).cloned().unwrap_or_default()
+            };
+            alerts.iter().map(|alert| serde_json::to_value(alert).map_err(Into::into)).collect()
+        })
+    }
+}
