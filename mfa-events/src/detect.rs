@@ -39,7 +39,7 @@ mod window;
 pub use alert::{Alert, AlertState, Finding, NAMED_MAX};
 pub use backtest::{REPORT_ALERTS_MAX, Report, backtest};
 pub use baseline::{VOLUME_MAX, WEEKS_KEPT};
-pub use detector::Detector;
+pub use detector::{ADVANCED_EVENTS_MAX, Advanced, Detector};
 pub use explain::{EVICTED_KEPT, Evicted, Explanation, Measure, RuleCounts};
 pub use group::{Group, Prefix, PrefixError};
 pub use rule::{Rule, RuleId, Rules, RulesError, Severity};

@@ -46,7 +46,17 @@ impl Watch {
     pub(crate) async fn follow(self, log: EventLog<RedbStore>, tenant: TenantId, mut detector: Detector) {
         loop {
             match detector.advance(&log, &tenant, Utc::now()).await {
-                Ok(alerts) => self.tell(&tenant, &alerts),
+                Ok(advanced) => {
+                    self.tell(&tenant, &advanced.alerts);
+                    if let Some((after, to)) = advanced.lost {
+                        say(&format!(
+                            "events of {tenant} after {after} up to {to} are not kept: nothing was looked for among them"
+                        ));
+                    }
+                    if !advanced.is_up_to_date {
+                        continue;
+                    }
+                }
                 Err(error) => {
                     return say(&format!("nothing is looked for any more among events of {tenant}: {error}"));
                 }

@@ -13,6 +13,21 @@ use crate::id::TenantId;
 use crate::log::{EventLog, PAGE_EVENTS_MAX, ReadError, Which};
 use crate::store::{EventStore, Offset, Record};
 
+/// Most events that [`Detector::advance`] takes in at once: nobody who sends much keeps it from telling what it has found.
+pub const ADVANCED_EVENTS_MAX: usize = 16 * PAGE_EVENTS_MAX;
+
+/// What a step through a tenant's log has told.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Advanced {
+    /// What opened, grew or closed, in this order.
+    pub alerts: Vec<Alert>,
+    /// The end of the log was reached. Otherwise there is more to read at once.
+    pub is_up_to_date: bool,
+    /// After which offset, and up to which one, events were no longer kept: nothing was looked for among them.
+    pub lost: Option<(Offset, Offset)>,
+}
+
 /// All rules over the events of all tenants, each apart: one [`TenantDetector`] for each.
 #[derive(Debug)]
 pub struct Detector {
@@ -32,10 +47,12 @@ impl Detector {
         Self { rules, options, tenants: BTreeMap::new() }
     }
 
-    /// Reads a tenant's log on to its end, and tells what follows for alerts.
+    /// Reads a tenant's log on, [`ADVANCED_EVENTS_MAX`] events at most, and tells what follows for alerts.
     ///
     /// Keep the [`checkpoint`](Self::checkpoint) once the alerts are kept. After a crash before that the same alerts come again, under
     /// the same ids.
+    ///
+    /// Events that retention took before they were looked at are passed over, and [`Advanced::lost`] says which.
     ///
     /// # Errors
     /// Where the log cannot be read. Where that happens on the way, the alerts until then are told, and the error the next time.
@@ -47,23 +64,33 @@ impl Detector {
         log: &EventLog<S>,
         tenant: &TenantId,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Alert>, ReadError> {
-        let mut alerts = Vec::new();
+    ) -> Result<Advanced, ReadError> {
+        let mut advanced = Advanced::default();
         let mut after = self.offset(tenant);
-        loop {
+        let mut events = 0_usize;
+        while events < ADVANCED_EVENTS_MAX {
             let page = match log.read(tenant, &Which::All, after, PAGE_EVENTS_MAX).await {
                 Ok(page) => page,
-                Err(error) if alerts.is_empty() => return Err(error),
-                Err(_) => return Ok(alerts),
+                Err(ReadError::Gone { earliest }) if earliest > after => {
+                    let from = advanced.lost.map_or(after, |(from, _)| from);
+                    advanced.lost = Some((from, earliest));
+                    self.of(tenant).pass_over(earliest);
+                    after = earliest;
+                    continue;
+                }
+                Err(error) if advanced.alerts.is_empty() && advanced.lost.is_none() => return Err(error),
+                Err(_) => return Ok(advanced),
             };
-            self.observe(tenant, &page.records, &mut alerts);
+            self.observe(tenant, &page.records, &mut advanced.alerts);
+            events = events.saturating_add(page.records.len());
             after = page.next;
             if page.is_up_to_date {
+                self.tick(tenant, now, &mut advanced.alerts);
+                advanced.is_up_to_date = true;
                 break;
             }
         }
-        self.tick(tenant, now, &mut alerts);
-        Ok(alerts)
+        Ok(advanced)
     }
 
     /// Takes events of a tenant in, in the order of their log.

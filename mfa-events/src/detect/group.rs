@@ -187,8 +187,14 @@ impl Facts<'_> {
 }
 
 /// Key of the hashes by which values are found. Whoever sends events must not know it: he could make all land in one place.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 pub(super) struct HashKey(pub(super) [u64; 2]);
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey(…)")
+    }
+}
 
 impl HashKey {
     fn hasher(self) -> SipHasher13 {

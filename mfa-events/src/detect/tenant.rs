@@ -23,8 +23,8 @@ use crate::id::TenantId;
 use crate::risk::weight_of;
 use crate::store::{Offset, Record};
 
-/// How detection is bounded, and what it waits for.
-#[derive(Clone, Debug)]
+/// How detection is bounded, and what it waits for. `Debug` does not show the key.
+#[derive(Clone)]
 pub struct Options {
     /// How long an event waits for those that happened before it: at most so much later than the latest. 5 seconds by default.
     pub lateness: TimeDelta,
@@ -37,6 +37,17 @@ pub struct Options {
     pub sketch_bytes: usize,
     /// Key of hashes: random by default. Who knows it can choose names that collide.
     pub hash_key: [u64; 2],
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("lateness", &self.lateness)
+            .field("waiting_max", &self.waiting_max)
+            .field("groups_max", &self.groups_max)
+            .field("sketch_bytes", &self.sketch_bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -233,6 +244,11 @@ impl TenantDetector {
     /// Where to read on in the log.
     pub fn offset(&self) -> Offset {
         self.offset
+    }
+
+    /// Goes on after an offset, without what lies before it.
+    pub(super) fn pass_over(&mut self, to: Offset) {
+        self.offset = self.offset.max(to);
     }
 
     /// Takes an event in, and adds what follows for alerts. What was taken in before is passed over.

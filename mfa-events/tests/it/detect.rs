@@ -8,10 +8,11 @@ use mfa_events::detect::{
     Alert, AlertState, Detector, Finding, Group, Options, Prefix, Severity, TenantDetector, backtest,
 };
 use mfa_events::event::{FailureReason, GeoLocation, Method, RiskContext, RiskLevel};
+use mfa_events::log::Which;
 use mfa_events::store::Record;
 use mfa_events::{
     AccountLocked, AccountUnlocked, ActorId, Event, EventLog, LoginFailure, LoginSuccess, MemoryStore,
-    MfaFailure, RecoveryAttempted,
+    MfaFailure, Offset, RecoveryAttempted,
 };
 
 use crate::oracle::{acme, record, start};
@@ -515,19 +516,53 @@ async fn goes_through_a_log_and_on_from_a_checkpoint() {
         |from: i64| (from..from + 6).map(|number| failure(&format!("a{number}"), ATTACKER, s(number)));
     let mut detector = Detector::new(only("credential-stuffing"));
     log.append(&acme(), attack(0), s(6)).await.unwrap();
-    assert!(detector.advance(&log, &acme(), s(60)).await.unwrap().is_empty());
+    assert!(detector.advance(&log, &acme(), s(60)).await.unwrap().alerts.is_empty());
     let checkpoint = serde_json::to_vec(&detector.checkpoint(&acme()).unwrap()).unwrap();
     log.append(&acme(), attack(6), s(70)).await.unwrap();
-    let alerts = detector.advance(&log, &acme(), s(120)).await.unwrap();
+    let alerts = detector.advance(&log, &acme(), s(120)).await.unwrap().alerts;
     assert_eq!(opened(&alerts), [("credential-stuffing", ATTACKER.to_owned())]);
 
     let mut again = Detector::new(only("credential-stuffing"));
     again.restore(serde_json::from_slice(&checkpoint).unwrap()).unwrap();
-    assert_eq!(again.advance(&log, &acme(), s(120)).await.unwrap(), alerts);
+    assert_eq!(again.advance(&log, &acme(), s(120)).await.unwrap().alerts, alerts);
     // A rule that was changed does not go on with what another had kept.
     let changed = mfa_events::detect::rule::PUBLISHED.replace("threshold = 10\n", "threshold = 11\n");
     let changed = Rules::from_toml(&changed).unwrap().only(|rule| rule.id.as_str() == "credential-stuffing");
     let mut changed = Detector::new(changed);
     changed.restore(serde_json::from_slice(&checkpoint).unwrap()).unwrap();
-    assert!(changed.advance(&log, &acme(), s(120)).await.unwrap().is_empty());
+    assert!(changed.advance(&log, &acme(), s(120)).await.unwrap().alerts.is_empty());
+}
+
+#[tokio::test]
+async fn goes_on_behind_what_is_no_longer_kept_and_tells_what_it_missed() {
+    let log = EventLog::open(MemoryStore::new());
+    let attack =
+        |from: i64| (from..from + 12).map(|number| failure(&format!("a{number}"), ATTACKER, s(number)));
+    log.append(&acme(), attack(0), s(12)).await.unwrap();
+    let half = log.read(&acme(), &Which::All, Offset::START, 12).await.unwrap().records[7].offset;
+    log.forget(&acme(), half).await.unwrap();
+    let mut detector = Detector::new(only("credential-stuffing"));
+    let advanced = detector.advance(&log, &acme(), s(60)).await.unwrap();
+    assert_eq!(advanced.lost, Some((Offset::START, half)));
+    assert!(advanced.alerts.is_empty() && advanced.is_up_to_date);
+    log.append(&acme(), attack(12), s(70)).await.unwrap();
+    let advanced = detector.advance(&log, &acme(), s(120)).await.unwrap();
+    assert_eq!(advanced.lost, None, "it is told once");
+    assert_eq!(opened(&advanced.alerts), [("credential-stuffing", ATTACKER.to_owned())]);
+    assert!(!format!("{detector:?}").contains("hash_key"));
+}
+
+#[tokio::test]
+async fn tells_what_it_has_found_however_much_more_there_is() {
+    let log = EventLog::open(MemoryStore::new());
+    let attack = |from: usize| {
+        (from..from + 10_000).map(|number| failure(&format!("a{number}"), ATTACKER, s(number as i64 / 1_000)))
+    };
+    for part in 0..2 {
+        log.append(&acme(), attack(part * 10_000), s(60)).await.unwrap();
+    }
+    let mut detector = Detector::new(only("credential-stuffing"));
+    let first = detector.advance(&log, &acme(), s(60)).await.unwrap();
+    assert!(!first.is_up_to_date && !first.alerts.is_empty());
+    assert!(detector.advance(&log, &acme(), s(60)).await.unwrap().is_up_to_date);
 }

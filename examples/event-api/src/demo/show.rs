@@ -52,7 +52,14 @@ pub(super) async fn day(
         rest = later;
         log.append(tenant, now.iter().cloned(), Utc::now()).await.map_err(Failure::stopped)?;
         // The clock of the day is that of its events.
-        let alerts = detector.advance(log, tenant, to).await.map_err(Failure::stopped)?;
+        let mut alerts = Vec::new();
+        loop {
+            let advanced = detector.advance(log, tenant, to).await.map_err(Failure::stopped)?;
+            alerts.extend(advanced.alerts);
+            if advanced.is_up_to_date {
+                break;
+            }
+        }
         service.watch.tell(tenant, &alerts);
         if hour < 24 || is_silent {
             continue;
