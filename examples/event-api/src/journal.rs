@@ -208,24 +208,34 @@ impl Shared {
         let size = self.audit.checkpoint().size();
         // What was written before the start lies behind what the file says: the lower number stays until this page is done.
         self.state().writing.entry(tenant.as_str().to_owned()).or_insert(size);
-        let mut begun = Vec::new();
-        for record in page.records.iter().filter(|record| !written.contains(&record.offset.as_u64())) {
-            begun.push((record, self.audit.append(entry(record, tenant)?)));
-        }
-        for (record, appended) in begun {
-            let mut appended = appended.await;
-            loop {
-                match appended {
-                    Ok(_) => break,
+        let unwritten = page.records.iter().filter(|record| !written.contains(&record.offset.as_u64()));
+        // With a key for the person, as long as there is room for one.
+        let mut left: Vec<_> = unwritten.map(|record| (record, true)).collect();
+        while !left.is_empty() {
+            // Together, so that all wait for the disk once.
+            let mut begun = Vec::with_capacity(left.len());
+            for (record, has_subject) in left {
+                let entry =
+                    if has_subject { entry(record, tenant)? } else { without_subject(record, tenant)? };
+                begun.push((record, has_subject, self.audit.append(entry)));
+            }
+            left = Vec::new();
+            let mut is_overloaded = false;
+            for (record, has_subject, appended) in begun {
+                match appended.await {
+                    Ok(_) => {}
                     Err(AppendError::Overloaded { .. }) => {
-                        tokio::time::sleep(ROOM_AFTER).await;
-                        appended = self.audit.append(entry(record, tenant)?).await;
+                        is_overloaded = true;
+                        left.push((record, has_subject));
                     }
-                    Err(AppendError::Entry(EntryError::SubjectsFull)) => {
-                        appended = self.audit.append(without_subject(record, tenant)?).await;
+                    Err(AppendError::Entry(EntryError::SubjectsFull)) if has_subject => {
+                        left.push((record, false))
                     }
                     Err(error) => return Err(audit(error)),
                 }
+            }
+            if is_overloaded {
+                tokio::time::sleep(ROOM_AFTER).await;
             }
         }
         let is_due = {

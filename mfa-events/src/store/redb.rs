@@ -11,6 +11,7 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use super::{Appended, Bounds, Entry, EventStore, Moment, Offset, Record, StoreError, Take};
 use crate::event::{Event, Timestamp};
@@ -36,6 +37,9 @@ const CACHE_BYTES: usize = 128 << 20;
 /// its own. A process that starts reads as many again.
 const UNINDEXED_EVENTS_MAX: usize = 1 << 16;
 
+/// Queries by actor or time that run at the same time, of all tenants: they take no thread from those who send and read on.
+const QUERIES_MAX: usize = 4;
+
 /// Rows that one transaction of [`RedbStore::forget`](EventStore::forget) takes away, so that senders do not wait for all of them.
 const FORGOTTEN_TOGETHER: usize = 10_000;
 
@@ -53,6 +57,7 @@ struct Shared {
     writing: Mutex<()>,
     /// What is committed, as readers may see it.
     streams: Mutex<Streams>,
+    queries: Semaphore,
     has_stopped: AtomicBool,
 }
 
@@ -134,7 +139,13 @@ impl RedbStore {
         transaction.commit().map_err(failed)?;
         let streams = Mutex::new(streams(&database.begin_read().map_err(failed)?)?);
         let has_stopped = AtomicBool::new(false);
-        Ok(Self(Arc::new(Shared { database, writing: Mutex::new(()), streams, has_stopped })))
+        Ok(Self(Arc::new(Shared {
+            database,
+            writing: Mutex::new(()),
+            streams,
+            queries: Semaphore::new(QUERIES_MAX),
+            has_stopped,
+        })))
     }
 
     /// Runs on a thread that may block.
@@ -331,7 +342,7 @@ impl Shared {
         let wanted = take.events.max(1);
         let asked: BTreeSet<&ActorId> = actors.iter().collect();
         // Memory is looked at before the file: what moves from one to the other in between is found in both, and not in neither.
-        let (number, mut gathered) = {
+        let (number, gathered) = {
             let streams = self.streams();
             let Some(stream) = streams.by_tenant.get(tenant) else { return Ok(Vec::new()) };
             let of = |actor: &&ActorId| stream.gathered.get(&mark(actor)).cloned().unwrap_or_default();
@@ -340,34 +351,46 @@ impl Shared {
         let transaction = self.database.begin_read().map_err(failed)?;
         let indexed = transaction.open_table(ACTORS).map_err(failed)?;
         let events = transaction.open_table(EVENTS).map_err(failed)?;
-        // Those that stand first, of all actors together, and no more than are wanted.
-        let mut first: BTreeMap<u64, Record> = BTreeMap::new();
-        for (actor, gathered) in asked.into_iter().zip(&mut gathered) {
-            let mark = mark(actor);
-            let range =
-                (Bound::Excluded((number, mark, after.as_u64())), Bound::Included((number, mark, u64::MAX)));
-            let in_file =
-                indexed.range(range).map_err(failed)?.map(|row| Ok(row.map_err(failed)?.0.value().2));
-            let in_memory = gathered.iter().copied().filter(|offset| *offset > after.as_u64()).map(Ok);
-            for offset in in_file.chain(in_memory) {
-                let offset: u64 = offset?;
-                let is_full = first.len() >= wanted;
-                if is_full && first.last_key_value().is_some_and(|(last, _)| *last <= offset) {
-                    break;
-                }
-                let Some(row) = events.get((number, offset)).map_err(failed)? else { continue };
-                let (came, _, json) = row.value();
-                let record = record(offset, came, json)?;
-                // Others may have the same mark.
-                if record.event.actor() == actor {
-                    first.insert(offset, record);
+        let mut records = Vec::new();
+        let mut from = after.as_u64();
+        loop {
+            // Those that stand first, of all actors together, and no more than are wanted: only these are read.
+            let mut first = BTreeSet::new();
+            for (actor, gathered) in asked.iter().zip(&gathered) {
+                let mark = mark(actor);
+                let range =
+                    (Bound::Excluded((number, mark, from)), Bound::Included((number, mark, u64::MAX)));
+                let in_file =
+                    indexed.range(range).map_err(failed)?.map(|row| Ok(row.map_err(failed)?.0.value().2));
+                let in_memory = gathered.iter().copied().filter(|offset| *offset > from).map(Ok);
+                for offset in in_file.chain(in_memory) {
+                    let offset: u64 = offset?;
+                    let is_full = first.len() >= wanted;
+                    if is_full && first.last().is_some_and(|last| *last <= offset) {
+                        break;
+                    }
+                    first.insert(offset);
                     if first.len() > wanted {
                         first.pop_last();
                     }
                 }
             }
+            let is_full = first.len() >= wanted;
+            for offset in first {
+                from = offset;
+                let Some(row) = events.get((number, offset)).map_err(failed)? else { continue };
+                let (came, _, json) = row.value();
+                let record = record(offset, came, json)?;
+                // Others may have the same mark.
+                if asked.contains(record.event.actor()) {
+                    records.push(record);
+                }
+            }
+            if !is_full || records.len() >= wanted {
+                records.truncate(wanted);
+                return Ok(records);
+            }
         }
-        Ok(first.into_values().collect())
     }
 
     fn of_time(
@@ -493,6 +516,7 @@ impl EventStore for RedbStore {
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
         let (tenant, actors) = (tenant.clone(), actors.to_vec());
+        let _turn = self.0.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
         self.blocking(move |shared| shared.of_actors(&tenant, &actors, after, take)).await
     }
 
@@ -504,6 +528,7 @@ impl EventStore for RedbStore {
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
         let tenant = tenant.clone();
+        let _turn = self.0.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
         self.blocking(move |shared| shared.of_time(&tenant, &span, after, take)).await
     }
 
