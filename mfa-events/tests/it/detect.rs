@@ -566,3 +566,27 @@ async fn tells_what_it_has_found_however_much_more_there_is() {
     assert!(!first.is_up_to_date && !first.alerts.is_empty());
     assert!(detector.advance(&log, &acme(), s(60)).await.unwrap().is_up_to_date);
 }
+
+#[test]
+fn codes_of_one_person_are_guessed_where_no_lock_stops_it() {
+    let guesses = |many: i64| {
+        (0..many).map(|number| {
+            let reason = if number % 2 == 0 { FailureReason::WrongCode } else { FailureReason::ExpiredCode };
+            // From another place each time.
+            let from = [198, 51, 100, u8::try_from(number).unwrap()].into();
+            MfaFailure::new("alice", Method::Totp, reason).from(from).at(s(number * 31)).try_into().unwrap()
+        })
+    };
+    assert!(run(&Rules::published(), guesses(19)).is_empty());
+    assert_eq!(opened(&run(&Rules::published(), guesses(20))), [("code-guessing", "alice".to_owned())]);
+}
+
+#[test]
+fn a_push_that_is_approved_after_slow_requests_is_told() {
+    let pushes = |denied: i64| {
+        let denied = (0..denied).map(|number| push_denied("alice", s(number * 240)));
+        denied.chain([LoginSuccess::new("alice").at(s(11 * 240)).try_into().unwrap()])
+    };
+    let found = |denied| opened(&run(&only("mfa-fatigue-slow"), pushes(denied))).len();
+    assert_eq!((found(4), found(11)), (0, 1));
+}
