@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,6 +48,9 @@ pub struct Account {
     pub attributes: Values,
     /// Rights.
     pub entitlements: BTreeSet<EntitlementId>,
+    /// When somebody last logged in with it, where the application tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_use: Option<DateTime<Utc>>,
 }
 
 impl fmt::Debug for Account {
@@ -62,10 +66,10 @@ impl fmt::Debug for Account {
 
 impl From<Account> for ListedAccount {
     fn from(account: Account) -> Self {
-        let Account { id, person, access, attributes, entitlements } = account;
+        let Account { id, person, access, attributes, entitlements, last_use } = account;
         let attributes =
             attributes.into_iter().map(|(name, value)| (name, Attribute::Plain(value))).collect();
-        Self { account: id, person, access, attributes, entitlements }
+        Self { account: id, person, access, attributes, entitlements, last_use }
     }
 }
 

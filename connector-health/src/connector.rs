@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
@@ -350,6 +351,8 @@ pub struct ListedAccount {
     pub attributes: Attributes,
     /// Rights.
     pub entitlements: BTreeSet<EntitlementId>,
+    /// When somebody last logged in with it, where the application tells.
+    pub last_use: Option<DateTime<Utc>>,
 }
 
 /// Whether somebody can log in.

@@ -12,6 +12,7 @@ use ::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use ::http::{Request, Response};
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::DateTime;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -174,7 +175,10 @@ impl HttpConnector {
                 entitlements(answer.as_ref().and_then(|answer| answer.pointer(&shape.at)), &shape.id)?
             }
         };
-        Ok(Account { id, person, access, attributes, entitlements })
+        let last_use = shape.last_use.as_ref().and_then(|place| json.pointer(place)?.as_str());
+        let last_use = last_use.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        let last_use = last_use.map(|at| at.to_utc());
+        Ok(Account { id, person, access, attributes, entitlements, last_use })
     }
 
     async fn matches(&self, call: &Call, fill: &Fill) -> Result<Vec<Account>, Failure> {

@@ -79,6 +79,7 @@ impl LdapConnector {
         let own = [&settings.id.name, &settings.person, &settings.naming].into_iter().cloned();
         let mut wanted: Vec<String> = own.chain([settings.disable.attribute().to_owned()]).collect();
         wanted.extend(settings.attributes.values().cloned());
+        wanted.extend(settings.last_use.iter().cloned());
         wanted.sort();
         wanted.dedup();
         let names = settings
@@ -221,6 +222,7 @@ impl LdapConnector {
             access: self.access(entry)?,
             attributes: attributes.collect(),
             entitlements: self.rights(entry).await?,
+            last_use: self.settings.last_use.iter().find_map(|name| value::instant(entry, name)),
         })
     }
 

@@ -342,6 +342,7 @@ impl Connector for MemoryConnector {
                 access: account.access,
                 attributes: account.attributes.clone(),
                 entitlements: account.rights.clone(),
+                last_use: None,
             })
         });
         stream::iter(listed.collect::<Vec<_>>()).boxed()

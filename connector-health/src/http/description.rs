@@ -96,6 +96,9 @@ pub(super) struct AccountShape {
     pub(super) attributes: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) entitlements: Option<EntitlementShape>,
+    /// Where it says when somebody last logged in (RFC 3339). What is no time there counts as unknown.
+    #[serde(default)]
+    pub(super) last_use: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -382,6 +385,7 @@ impl AccountShape {
         pointer("account.id", &self.id)?;
         pointer("account.person", &self.person)?;
         pointer("account.disabled", &self.disabled.at)?;
+        self.last_use.iter().try_for_each(|place| pointer("account.last_use", place))?;
         for (name, place) in &self.attributes {
             let key = format!("account.attributes.{name}");
             pointer(&key, place)?;

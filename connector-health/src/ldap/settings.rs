@@ -67,6 +67,10 @@ pub struct LdapSettings {
     /// Names in events that this directory has no attribute for.
     #[serde(default)]
     pub passed_by: BTreeSet<String>,
+    /// The attribute that tells when somebody last logged in: `lastLogonTimestamp` in Active Directory, which is up to 14 days old,
+    /// `pwdLastSuccess` in OpenLDAP with `lastbind`. Unreadable times count as unknown.
+    #[serde(default)]
+    pub last_use: Option<String>,
     /// What each new account has besides.
     #[serde(default)]
     pub constants: BTreeMap<String, Vec<String>>,
@@ -245,6 +249,7 @@ impl LdapSettings {
         self.object_classes.iter().try_for_each(|class| attribute("object_classes", class))?;
         self.attributes.values().try_for_each(|name| attribute("attributes", name))?;
         self.constants.keys().try_for_each(|name| attribute("constants", name))?;
+        self.last_use.iter().try_for_each(|name| attribute("last_use", name))?;
         let reserved: Vec<&str> =
             [self.person.as_str(), &self.id.name, "objectClass", self.disable.attribute()].into();
         let mapped = self.attributes.values().chain(self.constants.keys());

@@ -1,5 +1,6 @@
 //! Values between JSON and octets.
 
+use chrono::{DateTime, Datelike as _, NaiveDateTime, Utc};
 use serde_json::Value;
 
 use super::CONTROL;
@@ -83,6 +84,21 @@ pub(super) fn control(entry: &Entry) -> Result<Option<u32>, Failure> {
     }
 }
 
+/// A time: GeneralizedTime in UTC (RFC 4517 §3.3.13), or Active Directory's count of 100 ns since 1601, of which 0 is never
+/// (MS-ADTS §3.1.1.2.2.2, Interval).
+pub(super) fn instant(entry: &Entry, name: &str) -> Option<DateTime<Utc>> {
+    /// Seconds from 1601 to 1970.
+    const EPOCHS_APART: i64 = 11_644_473_600;
+    let text = entry.texts(name).next()?;
+    if let Some(utc) = text.strip_suffix('Z') {
+        return NaiveDateTime::parse_from_str(utc, "%Y%m%d%H%M%S%.f").ok().map(|time| time.and_utc());
+    }
+    let intervals = text.parse::<i64>().ok().filter(|intervals| *intervals > 0)?;
+    let seconds = intervals.div_euclid(10_000_000).checked_sub(EPOCHS_APART)?;
+    // The greatest count means that there is none.
+    DateTime::from_timestamp(seconds, 0).filter(|at| at.year() <= 9999)
+}
+
 fn unreadable() -> Failure {
     Failure::new(FailureKind::SchemaMismatch, "an account has no readable `userAccountControl`")
 }
@@ -125,6 +141,23 @@ pub(super) fn random_password() -> Result<Vec<u8>, Failure> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_in_both_forms_and_nonsense_is_no_time() {
+        let read = |text: &str| {
+            let attributes = vec![("lastLogonTimestamp".to_owned(), vec![text.as_bytes().to_vec()])];
+            instant(&Entry { attributes, ..Entry::default() }, "lastlogontimestamp")
+        };
+        let at = DateTime::from_timestamp(1_767_222_245, 0);
+        assert_eq!(read("20251231230405Z"), at);
+        assert_eq!(read("20251231230405.000000Z"), at);
+        assert_eq!(read("134116958450000000"), at);
+        for none in
+            ["0", "9223372036854775807", "-1", "", "Z", "20251331230405Z", "soon", "99999999999999999999"]
+        {
+            assert_eq!(read(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn a_password_nobody_knows_is_quoted_utf_16() {

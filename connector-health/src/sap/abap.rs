@@ -168,6 +168,7 @@ impl AbapUsers {
             access: if is_locked { Access::Disabled } else { Access::Active },
             attributes,
             entitlements,
+            last_use: None,
         };
         Ok(Some(Detail { account, roles }))
     }

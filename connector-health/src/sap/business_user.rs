@@ -215,6 +215,7 @@ impl BusinessUsers {
             access: if is_out { Access::Disabled } else { Access::Active },
             attributes: attributes.collect(),
             entitlements: roles,
+            last_use: None,
         })
     }
 

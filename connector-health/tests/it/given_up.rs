@@ -40,6 +40,7 @@ impl App {
             access: Access::Active,
             attributes: attributes.collect(),
             entitlements: [EntitlementId::new("staff").unwrap()].into(),
+            last_use: None,
         };
         Self { account: Mutex::new(account), is_blind: Mutex::new(false), change }
     }

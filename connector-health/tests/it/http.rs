@@ -524,6 +524,25 @@ async fn a_listing_is_whole_or_an_error() {
 }
 
 #[tokio::test]
+async fn a_listing_tells_who_has_logged_in_and_when() {
+    let crm = Crm::new();
+    let connector =
+        crm.described(&DESCRIPTION.replace("[account]\n", "[account]\nlast_use = \"/seen_at\"\n"));
+    for (who, seen_at) in
+        [("e0", json!("2025-12-31T23:04:05+01:00")), ("e1", json!("lately")), ("e2", json!(7))]
+    {
+        connector.ensure(&account(who, who)).await.unwrap();
+        let mut users = crm.users.lock().unwrap();
+        users.values_mut().find(|user| user["hr"] == who).unwrap()["seen_at"] = seen_at;
+    }
+    let all: Vec<_> = connector.accounts().try_collect().await.unwrap();
+    let used: BTreeMap<_, _> =
+        all.iter().map(|account| (account.person.clone().unwrap().to_string(), account.last_use)).collect();
+    let at = "2025-12-31T22:04:05Z".parse().ok();
+    assert_eq!(used, [("e0".to_owned(), at), ("e1".to_owned(), None), ("e2".to_owned(), None)].into());
+}
+
+#[tokio::test]
 async fn values_stay_in_their_place() {
     let crm = Crm::new();
     let connector = crm.connector();

@@ -388,6 +388,8 @@ fn listed(user: &User, rights: &HashMap<String, BTreeSet<EntitlementId>>) -> Res
         access: if user.active.value() == Some(&false) { Access::Disabled } else { Access::Active },
         attributes,
         entitlements: rights.get(id.as_str()).cloned().unwrap_or_default(),
+        // SCIM has no attribute for it.
+        last_use: None,
     })
 }
 

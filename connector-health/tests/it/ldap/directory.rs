@@ -358,6 +358,27 @@ async fn groups_of_every_kind() {
 
 #[tokio::test]
 #[ignore = "needs slapd: cargo xtask test"]
+async fn a_listing_tells_who_has_logged_in_and_when() {
+    let person = |name: &str| {
+        format!(
+            "dn: uid={name},ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\nsn: x\nuserPassword: {}\n\n",
+            Slapd::PASSWORD
+        )
+    };
+    let people = ["ada", "bob"].map(person).concat();
+    let server = Slapd::start(SlapdOptions::new().database_line("lastbind on").ldif(people)).unwrap();
+    let before = chrono::Utc::now() - chrono::TimeDelta::seconds(1);
+    let ada = "uid=ada,ou=people,dc=example,dc=org".to_owned();
+    let logs_in = connect(LdapSettings { bind_dn: ada, ..plain(&server) });
+    // She may log in, and see nothing.
+    logs_in.probe().await.unwrap_err();
+    let connector = connect(LdapSettings { last_use: Some("pwdLastSuccess".to_owned()), ..plain(&server) });
+    let used: Vec<_> = listed(&connector).await.into_iter().map(|account| account.last_use).collect();
+    assert!(matches!(used[..], [Some(at), None] if (before..=chrono::Utc::now()).contains(&at)), "{used:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs slapd: cargo xtask test"]
 async fn a_listing_is_whole_or_an_error() {
     let people: String = (0..1700)
         .map(|n| format!("dn: uid=p{n},ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: p{n}\ncn: p{n}\nsn: x\nemployeeNumber: {n}\n\n"))

@@ -192,6 +192,7 @@ fn scim_accounts(server: &ScimServer) -> Vec<Account> {
             attributes: kept.collect::<Values>(),
             entitlements: entitlements.collect(),
             id: AccountId::new(&id).unwrap(),
+            last_use: None,
         });
     }
     accounts
@@ -216,6 +217,7 @@ fn ldap_accounts(server: &Slapd) -> Vec<Account> {
         };
         Account {
             id: AccountId::new(one("uid").unwrap()).unwrap(),
+            last_use: None,
             person: one("employeeNumber").map(|id| PersonId::new(id).unwrap()),
             access: if control & 2 == 2 { Access::Disabled } else { Access::Active },
             attributes: attributes.collect::<Values>(),

@@ -241,6 +241,7 @@ fn stranger_at(number: usize) -> Account {
         access: Access::Active,
         attributes: Values::from([("userName".to_owned(), Value::from(format!("stranger-{number}")))]),
         entitlements: BTreeSet::new(),
+        last_use: None,
     }
 }
 
@@ -355,6 +356,7 @@ impl Accounts for Application {
                 access: Access::Active,
                 attributes: attributes.clone(),
                 entitlements: BTreeSet::new(),
+                last_use: None,
             });
             state.turn(Some(person), Access::Active, now);
             Ok(Some(id))

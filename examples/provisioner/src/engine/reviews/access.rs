@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
+use connector_health::connector::ListedAccount;
 use connector_health::event::{Lane, Subject};
 use connector_health::review::{Access, ItemKey, ItemState};
 use connector_health::store::OutboxStore as _;
@@ -55,11 +56,13 @@ impl Engine {
                 if account.entitlements.is_empty() {
                     continue;
                 }
-                let Some(person) = account.person.or_else(|| known.get(&account.account).cloned()) else {
+                let Some(person) = account.person.clone().or_else(|| known.get(&account.account).cloned())
+                else {
                     of_one.of_nobody = of_one.of_nobody.saturating_add(1);
                     continue;
                 };
-                let access = self.access(id, &person, &account.account, account.entitlements).await?;
+                let ListedAccount { account, entitlements, last_use, .. } = account;
+                let access = self.access(id, &person, &account, entitlements, last_use).await?;
                 of_one.rights = of_one.rights.saturating_add(access.len() as u64);
                 found.extend(access.into_iter().map(|access| (access.key(), access)));
             }
@@ -93,6 +96,7 @@ impl Engine {
         person: &PersonId,
         account: &AccountId,
         rights: BTreeSet<EntitlementId>,
+        last_use: Option<DateTime<Utc>>,
     ) -> Result<Vec<Access>, EngineError> {
         let lane = Lane::person(id, person);
         let known = self.outbox.store().load(&lane).await?;
@@ -116,9 +120,10 @@ impl Engine {
                 justification: how.as_ref().map(Granted::told),
                 granted_by: how.as_ref().and_then(|how| PersonId::new(how.approver.as_deref()?).ok()),
                 granted_at: how.as_ref().map(|how| how.at),
-                // Applications do not tell these in a listing.
+                // Applications do not tell it in a listing.
                 valid_until: None,
-                last_use: None,
+                // Of the account: no application tells it of a single right.
+                last_use,
                 last_review: None,
                 manager: manager.clone(),
                 owner: owner.cloned(),

@@ -91,7 +91,7 @@ impl Engine {
         if matches!(item.state, ItemState::Revoking { .. }) {
             return Ok(None);
         }
-        let now = self.access(id, &person, by, [right.entitlement].into()).await?;
+        let now = self.access(id, &person, by, [right.entitlement].into(), None).await?;
         let now = now.into_iter().map(|access| Access { account: account.clone(), ..access });
         let mut now: BTreeMap<ItemKey, Access> = now.map(|access| (access.key(), access)).collect();
         self.reviewed_before(&mut now).await;
