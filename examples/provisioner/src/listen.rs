@@ -54,6 +54,32 @@ impl Default for Limits {
     }
 }
 
+/// File descriptors that connections leave to the audit log, the outbox, and other files.
+const OTHER_FILES: u64 = 64;
+
+impl Limits {
+    /// Connections that the file descriptors of this process suffice for, of which connections to applications have half. A log that finds
+    /// none stops, and the service with it.
+    pub(crate) fn within_descriptors(mut self) -> Self {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut allowed = getrlimit(Resource::Nofile);
+        if allowed.current != allowed.maximum {
+            allowed.current = allowed.maximum;
+            // The soft limit is made for programs that use `select`; this is none.
+            let _ = setrlimit(Resource::Nofile, allowed);
+        }
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let fit = u32::try_from(descriptors.saturating_sub(OTHER_FILES) / 2).unwrap_or(u32::MAX).max(1);
+        if fit < self.connections_max {
+            crate::say(&format!(
+                "{descriptors} open files (ulimit -n) suffice for {fit} connections at a time"
+            ));
+            self.connections_max = fit;
+        }
+        self
+    }
+}
+
 /// The next connection. That none can be accepted (no file descriptor is left, mostly) passes.
 pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
     let mut is_told = false;

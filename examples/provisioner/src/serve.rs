@@ -118,7 +118,7 @@ pub(crate) async fn run(path: &Path, answer: &mut Answer) -> Result<(), Failure>
     let until = async move |mut ended: tokio::sync::watch::Receiver<bool>| {
         let _ = ended.wait_for(|ended| *ended).await;
     };
-    let served = listen::serve(listener, acceptor, router, config.limits, until(ended));
+    let served = listen::serve(listener, acceptor, router, config.limits.within_descriptors(), until(ended));
     let sources = async {
         let from_csv = async {
             match csv {

@@ -218,7 +218,12 @@ impl Service {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let output = self.running.wait(LONG).unwrap();
-        output.code().unwrap_or(-1)
+        let code = output.code().unwrap_or(-1);
+        if code != 0 {
+            // Shown with a test that fails by it.
+            eprintln!("it ended with {code}, after saying:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        code
     }
 }
 
