@@ -220,8 +220,10 @@ impl Service {
         let output = self.running.wait(LONG).unwrap();
         let code = output.code().unwrap_or(-1);
         if code != 0 {
-            // Shown with a test that fails by it.
-            eprintln!("it ended with {code}, after saying:\n{}", String::from_utf8_lossy(&output.stderr));
+            #[expect(clippy::print_stderr, reason = "shown with a test that fails by it")]
+            {
+                eprintln!("it ended with {code}, after saying:\n{}", String::from_utf8_lossy(&output.stderr));
+            }
         }
         code
     }
