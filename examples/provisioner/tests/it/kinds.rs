@@ -9,6 +9,7 @@ use testbed::http::Answer;
 use testbed::{Slapd, SlapdOptions, Stub};
 
 use crate::config::secret;
+use crate::reviews::{items, people};
 use crate::stage::{Service, Stage};
 
 const HOOK: &str = "[source.webhook]\nsecret_file = \"hook\"\n";
@@ -174,6 +175,42 @@ fn a_directory_and_an_application_of_its_own_follow_as_the_others_do() {
         "display_name": "Bo", "attributes": {"family_name": "Bo"}}}),
     );
     assert!(directory.search("(employeeNumber=emp-2)", &["uid"]).unwrap().contains("uid: bo\n"));
+    assert_eq!(service.end(), 0);
+}
+
+#[test]
+fn a_reviewer_sees_when_an_account_was_last_used() {
+    let users = Users::default();
+    let stub = tickets(Arc::clone(&users), Arc::default());
+    let stage = Stage::new();
+    let connector = tickets_settings(&stage, &stub);
+    let file = stage.path().join("tickets.toml");
+    let description = std::fs::read_to_string(&file).unwrap();
+    let description = description
+        .replace("passed_by = [", "passed_by = [\"manager\", ")
+        .replace("[account]\n", "[account]\nlast_use = \"/seen_at\"\n");
+    std::fs::write(&file, description).unwrap();
+    let service = stage.serve(&format!("{connector}{}", people(&stage)));
+    for person in ["emp-1", "emp-2"] {
+        let joiner = json!({"type": "joiner", "person": {"id": person, "user_name": person,
+            "groups": ["staff"], "attributes": {"manager": "emp-9"}}});
+        taken(&service, person, &joiner);
+    }
+    for user in users.lock().unwrap().values_mut().filter(|user| user["hr"] == "emp-1") {
+        user["seen_at"] = json!("2026-01-31T09:15:27Z");
+    }
+    let begins =
+        ["--json", "review", "start", "Q1", "--due", "30", "--reviewer", "manager", "--connector", "tickets"];
+    let said = service.ask_as("ciso", &begins);
+    assert_eq!(said.status, 0, "{said:?}");
+    let campaign = said.json()[0]["campaign"].as_str().unwrap().to_owned();
+    let seen: BTreeMap<String, Value> = items(&service, "boss", &campaign)
+        .iter()
+        .map(|item| &item["access"])
+        .map(|access| (access["person"].as_str().unwrap().to_owned(), access["last_use"].clone()))
+        .collect();
+    let expected = [("emp-1".to_owned(), json!("2026-01-31T09:15:27Z")), ("emp-2".to_owned(), Value::Null)];
+    assert_eq!(seen, expected.into());
     assert_eq!(service.end(), 0);
 }
 

@@ -10,7 +10,7 @@ use crate::stage::{Service, Stage, until};
 const HOOK: &str = "[source.webhook]\nsecret_file = \"hook\"\n";
 
 /// Whose tokens there are: one who runs reviews, and two who review.
-fn people(stage: &Stage) -> String {
+pub(crate) fn people(stage: &Stage) -> String {
     let mut settings = HOOK.to_owned();
     for (name, role, person) in
         [("ciso", "operator", "emp-7"), ("boss", "reviewer", "emp-9"), ("other", "reviewer", "emp-8")]
@@ -53,7 +53,7 @@ fn start(service: &Service) -> String {
     said.json()[0]["campaign"].as_str().unwrap().to_owned()
 }
 
-fn items(service: &Service, who: &str, campaign: &str) -> Vec<Value> {
+pub(crate) fn items(service: &Service, who: &str, campaign: &str) -> Vec<Value> {
     let said = service.ask_as(who, &["--json", "review", "items", campaign]);
     assert_eq!(said.status, 0, "{said:?}");
     said.json()
