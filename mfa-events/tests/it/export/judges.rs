@@ -185,7 +185,7 @@ fn models_of_ocsf_read_the_alerts() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs rsyslog and syslog-ng: cargo xtask test"]
 async fn syslog_servers_write_what_was_sent() {
-    use mfa_events::export::{Frame, Sink as _, Syslog, SyslogSink};
+    use mfa_events::export::{Frame, Syslog, SyslogSink};
     use testbed::{SyslogProgram, SyslogServer};
 
     for program in SyslogProgram::ALL {
@@ -205,23 +205,45 @@ async fn syslog_servers_write_what_was_sent() {
         ];
         let mut expected = Vec::new();
         for (syslog, sink) in sinks {
-            assert_eq!(sink.send(&acme(), &records).await.unwrap(), records.len(), "{program:?}");
+            assert_eq!(settled(&sink, &records).await, Ok(records.len()), "{program:?}");
             expected.extend(records.iter().map(|record| written(&syslog.message(&acme(), record).unwrap())));
         }
-        let mut lines = server.lines(expected.len());
-        // Connections have threads of their own there.
+        let sent = expected.len();
+        let mut lines = server.lines(sent);
+        assert!(lines.len() >= sent, "{program:?}: {} of {sent}", lines.len());
+        // Connections have threads of their own there, and what was sent again is there again.
         lines.sort();
+        lines.dedup();
         expected.sort();
+        expected.dedup();
         assert_eq!(lines, expected, "{program:?}");
         if program == SyslogProgram::Rsyslog {
             let lines_only =
                 SyslogSink::dangerous_plain("127.0.0.1", port, syslog.clone()).frame(Frame::LineFeed);
-            assert_eq!(lines_only.send(&acme(), &records).await.unwrap(), records.len());
-            assert_eq!(server.lines(expected.len() + records.len()).len(), expected.len() + records.len());
+            let before = server.lines(sent).len();
+            assert_eq!(settled(&lines_only, &records).await, Ok(records.len()));
+            let lines = server.lines(before + records.len());
+            assert!(lines.len() >= before + records.len(), "{} after {before}", lines.len());
         }
         // A certificate that nobody vouches for is none.
         let other = SyslogSink::tls("localhost", tls_port, None, syslog).unwrap();
-        assert_eq!(other.send(&acme(), &records).await.unwrap_err().to_string(), "TLS was refused");
+        assert_eq!(settled(&other, &records).await, Err("TLS was refused".to_owned()));
+    }
+}
+
+/// Sends a batch as a follower does, again where the connection broke: rsyslog 8.2302 ends one new connection in twenty unread where an
+/// earlier one has just ended.
+#[cfg(feature = "export-syslog")]
+async fn settled(sink: &mfa_events::export::SyslogSink, records: &[Record]) -> Result<usize, String> {
+    use mfa_events::export::Sink as _;
+
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match sink.send(&acme(), records).await.map_err(|error| error.to_string()) {
+            Err(why) if why == "the connection broke" && tries < 10 => {}
+            outcome => return outcome,
+        }
     }
 }
 
