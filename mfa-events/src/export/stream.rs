@@ -29,12 +29,16 @@ const SAID_BYTES_MAX: u64 = 4 * 1024;
 /// Syslog has no acknowledgements. So each batch has a connection of its own, which is ended on our side after the last message; a
 /// receiver that ends it as well, without an error, has read everything before the end. That is what counts as taken: a receiver that is
 /// killed afterwards, before it has written what it read, loses it. Whatever else happens, the batch is sent again.
+///
+/// Over TLS the receiver's end is `close_notify`, which nobody on the way can make up; rsyslog 8.2302 and syslog-ng 3.38 with OpenSSL
+/// both send it. For a receiver that does not there is [`dangerous_any_end`](Self::dangerous_any_end).
 pub struct SyslogSink {
     host: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     syslog: Syslog,
     frame: Frame,
+    is_any_end: bool,
 }
 
 /// Why a sink for syslog cannot be.
@@ -77,12 +81,20 @@ impl SyslogSink {
             }
         };
         let tls = Some((TlsConnector::from(Arc::new(config)), name));
-        Ok(Self { host: host.to_owned(), port, tls, syslog, frame: Frame::OctetCounted })
+        Ok(Self { host: host.to_owned(), port, tls, syslog, frame: Frame::OctetCounted, is_any_end: false })
     }
 
     /// Over TCP: whoever listens on the way reads the events, and may change them. The usual port is 601, or 514.
     pub fn dangerous_plain(host: &str, port: u16, syslog: Syslog) -> Self {
-        Self { host: host.to_owned(), port, tls: None, syslog, frame: Frame::OctetCounted }
+        Self { host: host.to_owned(), port, tls: None, syslog, frame: Frame::OctetCounted, is_any_end: false }
+    }
+
+    /// Takes the end of a TLS connection without `close_notify` for the receiver's. Whoever can cut the connection on the way decides then
+    /// which events count as taken, and are not sent again. Some receivers know no other end.
+    #[must_use]
+    pub fn dangerous_any_end(mut self) -> Self {
+        self.is_any_end = true;
+        self
     }
 
     /// How messages are told apart.
@@ -136,27 +148,32 @@ impl SyslogSink {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         match &self.tls {
-            None => to_the_end(stream, |stream| stream, bytes).await,
+            None => to_the_end(stream, |stream| stream, bytes, true).await,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await?;
-                to_the_end(stream, |stream| stream.get_ref().0, bytes).await
+                to_the_end(stream, |stream| stream.get_ref().0, bytes, self.is_any_end).await
             }
         }
     }
 }
+
+/// What an end without `close_notify` is told as.
+const CUT_OFF: &str = "it ended the connection without `close_notify`";
 
 /// Writes everything, ends our side, and waits for the other to end its own.
 async fn to_the_end<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     tcp: impl Fn(&S) -> &TcpStream,
     bytes: &[u8],
+    is_any_end: bool,
 ) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await?;
     // A receiver that has ended already, as it takes no more connections, has not waited for the end.
+    let mut said = [0];
     tokio::select! {
         biased;
-        peeked = peek(tcp(&stream)) => if peeked? == 0 { return Err(io::ErrorKind::ConnectionAborted.into()) },
+        read = stream.read(&mut said) => if read? == 0 { return Err(io::ErrorKind::ConnectionAborted.into()) },
         () = std::future::ready(()) => {}
     }
     // Over TLS this says `close_notify` first.
@@ -164,8 +181,8 @@ async fn to_the_end<S: AsyncRead + AsyncWrite + Unpin>(
     let mut said = Vec::new();
     let read = (&mut stream).take(SAID_BYTES_MAX).read_to_end(&mut said).await;
     match read {
-        // Our own `close_notify` was sent; some receivers end the connection without one of theirs.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        // An end of TLS itself is signed; one of TCP alone may be made by anybody on the way, who kept the last events.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && is_any_end => {}
         Err(error) => return Err(error),
         Ok(_) => {}
     }
@@ -176,14 +193,11 @@ async fn to_the_end<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn peek(tcp: &TcpStream) -> io::Result<usize> {
-    tcp.peek(&mut [0]).await
-}
-
 fn broken(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "no connection",
         io::ErrorKind::InvalidData => "TLS was refused",
+        io::ErrorKind::UnexpectedEof => CUT_OFF,
         _ => "the connection broke",
     }
 }
