@@ -26,12 +26,13 @@ use crate::store::Record;
 pub use cef::cef;
 pub use ecs::{ECS_VERSION, ecs, ecs_alert};
 pub use follow::{
-    FollowError, Follower, FollowerBuilder, News, RETRY_FIRST, RETRY_LONGEST, STALLED_AFTER, Told,
+    FollowError, Follower, FollowerBuilder, News, PROBED_MAX, REFUSED_RUNNING_MAX, RETRY_FIRST,
+    RETRY_LONGEST, STALLED_AFTER, Told,
 };
 #[cfg(feature = "export-http")]
 pub use hec::{HEC_BATCH_BYTES_MAX, HecBuilder, HecSink};
 pub use ocsf::{OCSF_VERSION, ocsf, ocsf_alert};
-pub use position::{FilePositions, MemoryPositions, PositionError, Positions};
+pub use position::{FilePositions, MemoryPositions, PositionError, Positions, SINK_NAME_BYTES_MAX};
 #[cfg(feature = "export-http")]
 pub use sentinel::{
     SENTINEL_BATCH_BYTES_MAX, SENTINEL_COLUMNS, SentinelBuilder, SentinelSink, TokenError, TokenSource,

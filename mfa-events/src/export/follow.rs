@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::position::{PositionError, Positions};
+use super::position::{PositionError, Positions, is_named};
 use super::sink::{Sink, SinkError};
 use crate::id::TenantId;
 use crate::log::{EventLog, PAGE_EVENTS_MAX, ReadError, Which};
@@ -21,6 +21,12 @@ pub const RETRY_LONGEST: Duration = Duration::from_secs(300);
 
 /// Failures running after which a sink counts as stalled. One that needs a person is stalled at once.
 pub const STALLED_AFTER: u32 = 3;
+
+/// Events that a sink refuses one after the other, and takes none, before that counts as refusing all of them.
+pub const REFUSED_RUNNING_MAX: usize = 10;
+
+/// Events behind those that are tried in turn, one with each retry, while a sink refuses all of them.
+pub const PROBED_MAX: usize = 1_000;
 
 /// Longest time that a sink may ask to be left alone.
 const ASKED_LONGEST: Duration = Duration::from_secs(3_600);
@@ -50,7 +56,8 @@ pub enum News {
         /// The last event that it took.
         after: Offset,
     },
-    /// It will never take this event, which is passed over.
+    /// It will never take this event, which is passed over: it took another one meanwhile. Told again after a restart where none was taken
+    /// before.
     Refused {
         /// Where it stands.
         offset: Offset,
@@ -82,7 +89,13 @@ pub enum FollowError {
 
 /// Keeps one sink up with one tenant's stream, at least once: an event is sent again where it is not sure that it was taken.
 ///
-/// The position is stored only after the sink has answered for everything before it. Followers share nothing but the log, from which they
+/// The position is stored only after the sink has answered for everything before it.
+///
+/// An event that is refused is passed over only once the sink has taken another: where it refuses whatever comes, the fault is not the
+/// event's. After [`REFUSED_RUNNING_MAX`] of them, and at the end of the stream, the sink is tried again and again with the first, and with
+/// one more behind those that it has refused, until it takes any; it counts as stalled ([`SinkError::RefusesAll`]), and nothing is lost.
+///
+/// Followers share nothing but the log, from which they
 /// read at their own pace: a sink that stands still holds up neither another nor a sender.
 pub struct Follower<S> {
     log: EventLog<S>,
@@ -117,7 +130,8 @@ impl Told for Deaf {
 }
 
 impl<S: EventStore> Follower<S> {
-    /// Begins a follower of a tenant's stream. The sink's name is what its position is stored under: another name begins anew.
+    /// Begins a follower of a tenant's stream. The sink's name, at most [`SINK_NAME_BYTES_MAX`](super::SINK_NAME_BYTES_MAX), is what its
+    /// position is stored under: another name begins anew.
     pub fn builder(
         log: EventLog<S>,
         tenant: TenantId,
@@ -180,111 +194,216 @@ impl Trouble {
     }
 }
 
+/// An event that was refused.
+struct Refusal {
+    offset: Offset,
+    event_id: Uuid,
+    why: String,
+}
+
+/// Where a run is.
+struct Run {
+    /// Up to here the sink has answered, and that is stored.
+    after: Offset,
+    /// What it has refused since, and has taken nothing.
+    refused: Vec<Refusal>,
+    /// So many refusals are believed at once: it has refused as many before it took an event behind them.
+    believed: usize,
+    trouble: Trouble,
+}
+
+/// What a sink made of a page.
+enum Sent {
+    /// The first so many were taken.
+    Taken(usize),
+    /// This one is refused; those before it were taken.
+    Refused(usize, String),
+    Failed(SinkError),
+}
+
 impl<S: EventStore> Follower<S> {
     /// Sends what comes, for ever.
     ///
     /// # Errors
-    /// Where it is not known how far the sink has come.
+    /// Where it is not known how far the sink has come, or its name is none.
     ///
     /// # Cancellation
     /// When the future is dropped, what was being sent is sent again by the next run.
     pub async fn run(&self) -> Result<std::convert::Infallible, FollowError> {
-        let mut after = self.positions.load(&self.name, &self.tenant).await?.unwrap_or(Offset::START);
-        let mut trouble = Trouble::default();
+        is_named(&self.name)?;
+        let after = self.positions.load(&self.name, &self.tenant).await?.unwrap_or(Offset::START);
+        let mut run = Run { after, refused: Vec::new(), believed: 0, trouble: Trouble::default() };
         loop {
-            let page = match self.log.read(&self.tenant, &Which::All, after, self.batch).await {
+            let from = run.refused.last().map_or(run.after, |refusal| refusal.offset);
+            let page = match self.log.read(&self.tenant, &Which::All, from, self.batch).await {
                 Ok(page) => page,
                 Err(ReadError::Gone { earliest }) => {
-                    // Said before it is so: whoever looks for these events learns that they are missing.
-                    self.tell(&News::Lost { from: after, to: earliest });
-                    after = self.moved(&mut trouble, after, earliest).await;
+                    run.refused.clear();
+                    self.lost(&mut run, earliest).await;
                     continue;
                 }
                 Err(ReadError::Ahead(offset)) => return Err(FollowError::Ahead(offset)),
                 Err(error) => {
-                    let why = SinkError::Unavailable { why: error.to_string(), after: None };
-                    self.failed(&mut trouble, after, why).await;
+                    self.failed(&mut run, SinkError::unavailable(error.to_string())).await;
                     continue;
                 }
             };
-            if page.records.is_empty() {
-                after = page.next;
-                if let Err(error) = self.log.wait(&self.tenant, after).await {
-                    let why = SinkError::Unavailable { why: error.to_string(), after: None };
-                    self.failed(&mut trouble, after, why).await;
+            let refuses_all = run.refused.len() >= REFUSED_RUNNING_MAX;
+            match page.records.first() {
+                // None came to show whether it is the event's fault.
+                _ if refuses_all => self.probe(&mut run, page.records.first()).await,
+                None if !run.refused.is_empty() => self.probe(&mut run, None).await,
+                None => {
+                    run.after = page.next;
+                    if let Err(error) = self.log.wait(&self.tenant, run.after).await {
+                        self.failed(&mut run, SinkError::unavailable(error.to_string())).await;
+                    }
                 }
-                continue;
+                Some(_) => self.send(&mut run, &page.records).await,
             }
-            after = self.send(&mut trouble, after, &page.records).await;
         }
     }
 
-    /// Sends a page, or its first part; answers how far the sink has come then.
-    async fn send(&self, trouble: &mut Trouble, after: Offset, records: &[Record]) -> Offset {
-        let sent = timeout(self.send_limit, self.sink.send(&self.tenant, records)).await;
-        let answer = sent.unwrap_or_else(|_| {
-            Err(SinkError::Unavailable { why: "it did not answer in time".to_owned(), after: None })
-        });
-        match answer {
-            Ok(taken) => match taken.checked_sub(1).and_then(|last| records.get(last)) {
-                Some(last) => {
-                    let to = self.moved(trouble, after, last.offset).await;
-                    self.well(trouble, to);
-                    to
+    /// Sends a page, or its first part.
+    async fn send(&self, run: &mut Run, records: &[Record]) {
+        match self.sent(records).await {
+            Sent::Taken(taken) => {
+                if let Some(last) = taken.checked_sub(1).and_then(|last| records.get(last)) {
+                    self.took(run, last.offset).await;
                 }
-                None => {
-                    let why = "it answered for none of the events, or for more than there were".to_owned();
-                    self.failed(trouble, after, SinkError::Unavailable { why, after: None }).await;
-                    after
-                }
-            },
-            Err(SinkError::Refused { index, why }) => match records.get(index) {
-                Some(record) => {
-                    let (offset, event_id) = (record.offset, record.event.id());
-                    self.tell(&News::Refused { offset, event_id, why });
-                    let to = self.moved(trouble, after, offset).await;
-                    self.well(trouble, to);
-                    to
-                }
-                None => {
-                    self.failed(trouble, after, SinkError::Unavailable { why, after: None }).await;
-                    after
-                }
-            },
-            Err(error) => {
-                self.failed(trouble, after, error).await;
-                after
             }
+            Sent::Refused(index, why) => {
+                let Some(record) = records.get(index) else { return };
+                // Those before it were taken.
+                if let Some(last) = index.checked_sub(1).and_then(|last| records.get(last)) {
+                    self.took(run, last.offset).await;
+                    run.believed = 1;
+                }
+                let refusal = Refusal { offset: record.offset, event_id: record.event.id(), why };
+                if let Some(left) = run.believed.checked_sub(1) {
+                    run.believed = left;
+                    self.passed_over(&refusal);
+                    self.moved(run, refusal.offset).await;
+                } else {
+                    run.refused.push(refusal);
+                }
+            }
+            Sent::Failed(why) => self.failed(run, why).await,
         }
+    }
+
+    /// The sink has refused whatever it was sent of late. It is tried again, after a pause, with the first of these; and with the next one
+    /// behind them, which may show that it is they that are bad.
+    async fn probe(&self, run: &mut Run, next: Option<&Record>) {
+        let (count, why) = (run.refused.len(), run.refused.last().map(|refusal| refusal.why.clone()));
+        let from = run.refused.last().map_or(run.after, |refusal| refusal.offset);
+        let why = SinkError::RefusesAll { count, why: why.unwrap_or_default() };
+        let pause = self.told_of_failure(run, why);
+        if next.is_none() {
+            // What comes meanwhile is tried at once.
+            match timeout(pause, self.log.wait(&self.tenant, from)).await {
+                Ok(Ok(())) if count < REFUSED_RUNNING_MAX => return,
+                Ok(Err(_)) => sleep(pause).await,
+                Ok(Ok(())) | Err(_) => {}
+            }
+        } else {
+            sleep(pause).await;
+        }
+        let first = match self.log.read(&self.tenant, &Which::All, run.after, 1).await {
+            Ok(page) => page.records.into_iter().next(),
+            Err(ReadError::Gone { earliest }) => {
+                run.refused.retain(|refusal| refusal.offset > earliest);
+                return self.lost(run, earliest).await;
+            }
+            Err(_) => None,
+        };
+        let Some(first) = first else { return };
+        match self.sent(std::slice::from_ref(&first)).await {
+            Sent::Taken(_) => {
+                // It was not the events: what was refused goes out again.
+                run.refused.clear();
+                self.took(run, first.offset).await;
+                return;
+            }
+            Sent::Refused(..) => {}
+            Sent::Failed(why) => return self.failed(run, why).await,
+        }
+        let Some(next) = next else { return };
+        match self.sent(std::slice::from_ref(next)).await {
+            Sent::Taken(_) => {
+                run.believed = count;
+                run.refused.clear();
+            }
+            Sent::Refused(_, why) if count < REFUSED_RUNNING_MAX.saturating_add(PROBED_MAX) => {
+                run.refused.push(Refusal { offset: next.offset, event_id: next.event.id(), why });
+            }
+            Sent::Refused(..) => {}
+            Sent::Failed(why) => self.failed(run, why).await,
+        }
+    }
+
+    async fn sent(&self, records: &[Record]) -> Sent {
+        let sent = timeout(self.send_limit, self.sink.send(&self.tenant, records)).await;
+        match sent.unwrap_or_else(|_| Err(SinkError::unavailable("it did not answer in time"))) {
+            Ok(taken) if (1..=records.len()).contains(&taken) => Sent::Taken(taken),
+            Ok(_) => {
+                let why = "it answered for none of the events, or for more than there were";
+                Sent::Failed(SinkError::unavailable(why))
+            }
+            Err(SinkError::Refused { index, why }) if index < records.len() => Sent::Refused(index, why),
+            Err(SinkError::Refused { why, .. }) => Sent::Failed(SinkError::unavailable(why)),
+            Err(error) => Sent::Failed(error),
+        }
+    }
+
+    /// The sink has taken events up to here, and so it does take events: what it refused before them is bad.
+    async fn took(&self, run: &mut Run, to: Offset) {
+        run.believed = 0;
+        run.refused.drain(..).for_each(|refusal| self.passed_over(&refusal));
+        self.moved(run, to).await;
+        if std::mem::take(&mut run.trouble).told.is_some() {
+            self.tell(&News::Resumed { after: to });
+        }
+    }
+
+    /// Said before it is so: whoever looks for these events learns that they are missing.
+    async fn lost(&self, run: &mut Run, to: Offset) {
+        self.tell(&News::Lost { from: run.after, to });
+        self.moved(run, to).await;
+    }
+
+    fn passed_over(&self, refusal: &Refusal) {
+        let Refusal { offset, event_id, why } = refusal;
+        self.tell(&News::Refused { offset: *offset, event_id: *event_id, why: why.clone() });
     }
 
     /// Stores how far the sink has come. Nothing is sent before that is stored: what is not would be sent again, and ever more of it.
-    async fn moved(&self, trouble: &mut Trouble, from: Offset, to: Offset) -> Offset {
+    async fn moved(&self, run: &mut Run, to: Offset) {
         while let Err(error) = self.positions.save(&self.name, &self.tenant, to).await {
-            let why = SinkError::Unavailable { why: error.to_string(), after: None };
-            self.failed(trouble, from, why).await;
+            self.failed(run, SinkError::unavailable(error.to_string())).await;
         }
-        to
+        run.after = to;
     }
 
-    fn well(&self, trouble: &mut Trouble, after: Offset) {
-        if std::mem::take(trouble).told.is_some() {
-            self.tell(&News::Resumed { after });
-        }
+    async fn failed(&self, run: &mut Run, why: SinkError) {
+        sleep(self.told_of_failure(run, why)).await;
     }
 
-    async fn failed(&self, trouble: &mut Trouble, after: Offset, why: SinkError) {
+    /// Counts a failure, tells it where it is time to, and answers how long to wait.
+    fn told_of_failure(&self, run: &mut Run, why: SinkError) -> Duration {
         let asked = match &why {
             SinkError::Unavailable { after, .. } => *after,
             _ => None,
         };
-        let pause = trouble.pause(asked);
-        let is_stalled = why.needs_a_person() || trouble.failures >= STALLED_AFTER;
-        if is_stalled && trouble.told.as_ref() != Some(&why) {
-            self.tell(&News::Stalled { after, why: why.clone() });
-            trouble.told = Some(why);
+        let pause = run.trouble.pause(asked);
+        let refuses_all =
+            matches!(&why, SinkError::RefusesAll { count, .. } if *count >= REFUSED_RUNNING_MAX);
+        let is_stalled = refuses_all || why.needs_a_person() || run.trouble.failures >= STALLED_AFTER;
+        if is_stalled && run.trouble.told.as_ref().is_none_or(|told| !told.is_like(&why)) {
+            self.tell(&News::Stalled { after: run.after, why: why.clone() });
+            run.trouble.told = Some(why);
         }
-        sleep(pause).await;
+        pause
     }
 
     fn tell(&self, news: &News) {

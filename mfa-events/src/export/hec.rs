@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ use super::Format;
 use super::sink::{Sink, SinkError};
 use crate::id::TenantId;
 use crate::outlet::{Answer, Outlet, OutletError, Way};
-use crate::store::Record;
+use crate::store::{Offset, Record};
 
 /// Most bytes of one request: what Splunk Cloud advises.
 pub const HEC_BATCH_BYTES_MAX: usize = 1_000_000;
@@ -24,20 +25,46 @@ pub const HEC_BATCH_BYTES_MAX: usize = 1_000_000;
 /// How often it is asked whether events were indexed.
 const ACK_EVERY: Duration = Duration::from_secs(2);
 
-/// How long that may take before they are sent again.
+/// How long that is asked before it counts as a failure.
 const ACK_LIMIT: Duration = Duration::from_secs(90);
+
+/// How long that may take in all before events are sent again: as long as Splunk keeps what it knows of a channel that is not asked.
+const ACK_LOST: Duration = Duration::from_secs(600);
+
+/// Longest such time; it doubles with each time that events are sent again.
+const ACK_LOST_LONGEST: Duration = Duration::from_secs(24 * 3_600);
+
+/// Numbers that are asked for at once: of the latest times that the same events were sent.
+const ACKS_MAX: usize = 8;
 
 /// Sends events to a Splunk HTTP Event Collector, many in one request.
 ///
 /// With [`ack`](HecBuilder::ack), events count as taken when Splunk says that they are indexed. Without, they count when it has received
-/// them: an indexer that is killed then may lose them. Splunk Cloud has no acknowledgements save for its Firehose endpoint. Splunk keeps
-/// what comes twice: search with `| dedup event_id`.
+/// them: an indexer that is killed then may lose them. Splunk Cloud has no acknowledgements save for its Firehose endpoint.
+///
+/// An indexer that is slow is asked on, by the same number, and gets nothing twice for it; only what it has not acknowledged for ten minutes
+/// is sent again, and then each time after twice as long. Where one event of a request is refused, those before it go out again in a
+/// request of their own: Splunk may have kept them, and does not say so. Splunk keeps what comes twice: search with `| dedup event_id`.
 pub struct HecSink {
     way: Way,
     events: Url,
     acks: Url,
     headers: HeaderMap,
     settings: Settings,
+    /// What was sent and is not said to be indexed yet.
+    waiting: Mutex<HashMap<TenantId, Waiting>>,
+}
+
+/// Events that are not said to be indexed yet.
+struct Waiting {
+    first: Offset,
+    last: Offset,
+    count: usize,
+    /// The numbers to ask for, one for each time that they were sent.
+    acks: Vec<u64>,
+    sent: Instant,
+    /// When they count as lost.
+    lost_after: Duration,
 }
 
 /// How a [`HecSink`] sends.
@@ -58,6 +85,7 @@ struct Settings {
     channel: Option<Uuid>,
     ack_every: Duration,
     ack_limit: Duration,
+    ack_lost: Duration,
     batch_bytes: usize,
 }
 
@@ -77,6 +105,7 @@ impl HecSink {
                 channel: None,
                 ack_every: ACK_EVERY,
                 ack_limit: ACK_LIMIT,
+                ack_lost: ACK_LOST,
                 batch_bytes: HEC_BATCH_BYTES_MAX,
             },
         }
@@ -132,10 +161,18 @@ impl HecBuilder {
         self
     }
 
-    /// How often it is asked whether events are indexed, 2 s unless said, and after how long they are sent again, 90 s unless said.
+    /// How often it is asked whether events are indexed, 2 s unless said, and after how long a send has failed, 90 s unless said: the next
+    /// one asks on.
     pub fn ack_times(mut self, every: Duration, limit: Duration) -> Self {
         self.settings.ack_every = every;
         self.settings.ack_limit = limit;
+        self
+    }
+
+    /// After how long without an acknowledgement events count as lost and are sent again, 10 minutes unless said. Each time it takes twice
+    /// as long, up to a day.
+    pub fn ack_lost(mut self, after: Duration) -> Self {
+        self.settings.ack_lost = after;
         self
     }
 
@@ -169,7 +206,7 @@ impl HecBuilder {
             url
         };
         let (events, acks) = (at("/services/collector/event"), at("/services/collector/ack"));
-        Ok(HecSink { events, acks, way, headers, settings: self.settings })
+        Ok(HecSink { events, acks, way, headers, settings: self.settings, waiting: Mutex::default() })
     }
 }
 
@@ -197,8 +234,8 @@ struct Said {
 }
 
 #[derive(Serialize)]
-struct Ask {
-    acks: [u64; 1],
+struct Ask<'a> {
+    acks: &'a [u64],
 }
 
 #[derive(Deserialize)]
@@ -209,20 +246,31 @@ struct Acked {
 #[async_trait]
 impl Sink for HecSink {
     async fn send(&self, tenant: &TenantId, records: &[Record]) -> Result<usize, SinkError> {
-        let mut budget = self.settings.batch_bytes;
+        let before = self.waiting_for(tenant, records);
+        if let Some((count, acks, false)) = &before {
+            return self.indexed(tenant, acks).await.map(|()| *count);
+        }
+        let (mut budget, mut most) = (self.settings.batch_bytes, records.len());
+        if let Some((count, _, _)) = before {
+            most = count;
+        }
         let (taken, ack) = loop {
-            let (body, taken) = self.batch(tenant, records, budget)?;
+            let (body, taken) = self.batch(tenant, records.get(..most).unwrap_or(records), budget)?;
             let half = body.len() / 2;
             let answer = self.post(self.events.clone(), body).await?;
             let said: Option<Said> = serde_json::from_slice(&answer.body).ok();
             match read(&answer, said.as_ref(), taken)? {
                 Read::Taken(ack) => break (taken, ack),
                 Read::TooMuch => budget = half,
+                Read::Before(count) => most = count,
             }
         };
         match (self.settings.channel, ack) {
             (None, _) => Ok(taken),
-            (Some(_), Some(ack)) => self.indexed(ack).await.map(|()| taken),
+            (Some(_), Some(ack)) => {
+                let acks = self.wait_for(tenant, records.get(..taken).unwrap_or_default(), ack);
+                self.indexed(tenant, &acks).await.map(|()| taken)
+            }
             (Some(_), None) => Err(SinkError::Misconfigured {
                 why: "the token has no acknowledgement switched on".to_owned(),
             }),
@@ -231,6 +279,41 @@ impl Sink for HecSink {
 }
 
 impl HecSink {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<TenantId, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many of these were sent before and what to ask for, and whether they count as lost.
+    fn waiting_for(&self, tenant: &TenantId, records: &[Record]) -> Option<(usize, Vec<u64>, bool)> {
+        let mut all = self.waiting();
+        let waiting = all.get(tenant)?;
+        let last = waiting.count.checked_sub(1).and_then(|last| records.get(last));
+        let are_these = records.first().map(|first| first.offset) == Some(waiting.first)
+            && last.map(|last| last.offset) == Some(waiting.last);
+        if !are_these {
+            all.remove(tenant);
+            return None;
+        }
+        Some((waiting.count, waiting.acks.clone(), waiting.sent.elapsed() >= waiting.lost_after))
+    }
+
+    /// Notes what was sent before it is waited for: whoever gives up waiting asks on the next time. Answers what to ask for.
+    fn wait_for(&self, tenant: &TenantId, records: &[Record], ack: u64) -> Vec<u64> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return vec![ack] };
+        let mut all = self.waiting();
+        let before = all.remove(tenant).filter(|before| before.last == last.offset);
+        let (mut acks, lost_after) = match before {
+            Some(before) => (before.acks, before.lost_after.saturating_mul(2).min(ACK_LOST_LONGEST)),
+            None => (Vec::new(), self.settings.ack_lost),
+        };
+        acks.push(ack);
+        acks.drain(..acks.len().saturating_sub(ACKS_MAX));
+        let told = acks.clone();
+        let (first, last, count, sent) = (first.offset, last.offset, records.len(), Instant::now());
+        all.insert(tenant.clone(), Waiting { first, last, count, acks, sent, lost_after });
+        told
+    }
+
     /// As many of the first as fit, at least one.
     fn batch(
         &self,
@@ -272,10 +355,11 @@ impl HecSink {
         posted.map_err(|silence| SinkError::unavailable(silence.as_str()))
     }
 
-    /// Asks until it is indexed. A channel's acknowledgements are told once: what is true is not asked again.
-    async fn indexed(&self, ack: u64) -> Result<(), SinkError> {
+    /// Asks until they are indexed, whichever time they were sent. A channel's acknowledgements are told once: what is true is not asked
+    /// again.
+    async fn indexed(&self, tenant: &TenantId, acks: &[u64]) -> Result<(), SinkError> {
         let begun = Instant::now();
-        let ask = serde_json::to_vec(&Ask { acks: [ack] }).unwrap_or_default();
+        let ask = serde_json::to_vec(&Ask { acks }).unwrap_or_default();
         loop {
             let answer = self.post(self.acks.clone(), ask.clone()).await?;
             let said: Option<Said> = serde_json::from_slice(&answer.body).ok();
@@ -289,7 +373,10 @@ impl HecSink {
                 });
             }
             let acked: Option<Acked> = serde_json::from_slice(&answer.body).ok();
-            if acked.is_some_and(|acked| acked.acks.get(&ack.to_string()) == Some(&true)) {
+            let is_acked =
+                |acked: Acked| acks.iter().any(|ack| acked.acks.get(&ack.to_string()) == Some(&true));
+            if acked.is_some_and(is_acked) {
+                self.waiting().remove(tenant);
                 return Ok(());
             }
             if begun.elapsed() >= self.settings.ack_limit {
@@ -306,6 +393,8 @@ enum Read {
     Taken(Option<u64>),
     /// To be sent again in smaller requests: they are too many, or one of them is bad and it is not said which.
     TooMuch,
+    /// The event behind so many is bad; these go out by themselves.
+    Before(usize),
 }
 
 fn read(answer: &Answer, said: Option<&Said>, taken: usize) -> Result<Read, SinkError> {
@@ -318,17 +407,18 @@ fn read(answer: &Answer, said: Option<&Said>, taken: usize) -> Result<Read, Sink
         (200, Some(0)) => Ok(Read::Taken(said.and_then(|said| said.ack))),
         // A token that is missing, not known or switched off.
         (401 | 403, _) => Err(SinkError::Denied { why }),
-        // Malformed, blank or without a body: one event, and those before it are in.
-        (400, Some(5 | 6 | 12 | 13 | 15)) => match said.and_then(|said| said.invalid) {
-            Some(index) if index < taken => Err(SinkError::Refused { index, why }),
+        // An index that the token may not write to, a channel that is none, acknowledgement that is off, a token in the address.
+        (400, Some(7 | 10 | 11 | 14 | 16)) | (404 | 405 | 415, _) => Err(SinkError::Misconfigured { why }),
+        // Malformed, blank, without a body, or whatever else it has against what was sent: one event, and perhaps every one.
+        (400 | 422, _) => match said.and_then(|said| said.invalid) {
+            Some(index) if index > 0 && index < taken => Ok(Read::Before(index)),
+            Some(0) => Err(SinkError::Refused { index: 0, why }),
             _ if taken <= 1 => Err(SinkError::Refused { index: 0, why }),
             _ => Ok(Read::TooMuch),
         },
         // One event is too long for it.
         (413, _) if taken <= 1 => Err(SinkError::Refused { index: 0, why }),
         (413, _) => Ok(Read::TooMuch),
-        // An index that the token may not write to, a channel that is none, acknowledgement that is off.
-        (400 | 404, _) => Err(SinkError::Misconfigured { why }),
         // Busy (503, code 9), shutting down, a queue that is full (429), and whatever else.
         _ => Err(SinkError::Unavailable { why, after: answer.after }),
     }

@@ -13,6 +13,9 @@ use sha2::{Digest as _, Sha256};
 use crate::id::TenantId;
 use crate::store::Offset;
 
+/// Most bytes of a sink's name; there is at least one.
+pub const SINK_NAME_BYTES_MAX: usize = 256;
+
 /// Remembers how far sinks have come.
 ///
 /// An implementor promises that what [`save`](Self::save) has answered survives a power cut, and that [`load`](Self::load) never answers
@@ -33,9 +36,19 @@ pub enum PositionError {
     /// It is there, and cannot be read.
     #[error("the position of a sink cannot be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No position is kept under such a name.
+    #[error("the name of a sink is 1 to {SINK_NAME_BYTES_MAX} bytes")]
+    Name,
     /// It could not be kept.
     #[error("the position of a sink cannot be stored")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+pub(super) fn is_named(sink: &str) -> Result<(), PositionError> {
+    match sink.len() {
+        1..=SINK_NAME_BYTES_MAX => Ok(()),
+        _ => Err(PositionError::Name),
+    }
 }
 
 /// Positions for as long as the process lives; afterwards everything that is retained is sent again.
@@ -70,8 +83,10 @@ struct Position {
     offset: Offset,
 }
 
-/// A position is a few hundred bytes.
+/// A position is a few hundred bytes; each byte of the names may take six.
 const POSITION_BYTES_MAX: u64 = 4_096;
+const _: () =
+    assert!(6 * (SINK_NAME_BYTES_MAX + crate::id::ID_BYTES_MAX) + 100 < 4_096, "what is written is read");
 
 impl FilePositions {
     /// In this directory, which is made where it is missing.
@@ -98,6 +113,7 @@ impl FilePositions {
 #[async_trait]
 impl Positions for FilePositions {
     async fn load(&self, sink: &str, tenant: &TenantId) -> Result<Option<Offset>, PositionError> {
+        is_named(sink)?;
         let (path, sink, tenant) = (self.path(sink, tenant), sink.to_owned(), tenant.clone());
         let read = tokio::task::spawn_blocking(move || -> io::Result<Option<Offset>> {
             let file = match File::open(&path) {
@@ -119,6 +135,7 @@ impl Positions for FilePositions {
     }
 
     async fn save(&self, sink: &str, tenant: &TenantId, to: Offset) -> Result<(), PositionError> {
+        is_named(sink)?;
         let (path, dir) = (self.path(sink, tenant), self.dir.clone());
         let position = Position { sink: sink.to_owned(), tenant: tenant.clone(), offset: to };
         let written =

@@ -91,8 +91,8 @@ pub fn sentinel_row(tenant: &TenantId, record: &Record) -> Value {
 
 /// Sends events to a data collection rule, many in one compressed call.
 ///
-/// Azure answers when it has received them, and says nothing of what its transformation makes of them. What comes twice is kept twice:
-/// `| summarize take_any(*) by event_id`.
+/// Azure answers when it has received them, and says nothing of what its transformation makes of them. A call that it finds bad (400) is
+/// halved until one event is left, which is refused for itself. What comes twice is kept twice: `| summarize take_any(*) by event_id`.
 pub struct SentinelSink {
     way: Way,
     url: Url,
@@ -195,12 +195,13 @@ impl Sink for SentinelSink {
             return match answer.status {
                 200..=299 => Ok(taken),
                 401 | 403 => Err(SinkError::Denied { why }),
-                413 if taken <= 1 => Err(SinkError::Refused { index: 0, why }),
-                413 => {
+                // Too long, or no rows of the rule's: perhaps one of them, perhaps every one.
+                400 | 413 | 422 if taken <= 1 => Err(SinkError::Refused { index: 0, why }),
+                400 | 413 | 422 => {
                     budget = rows.len() / 2;
                     continue;
                 }
-                400 | 404 | 415 => Err(SinkError::Misconfigured { why }),
+                404 | 405 | 415 => Err(SinkError::Misconfigured { why }),
                 _ => Err(SinkError::Unavailable { why, after: answer.after }),
             };
         }

@@ -46,7 +46,15 @@ pub enum SinkError {
         /// What it answered.
         why: String,
     },
-    /// One event will never be taken. Those before it were.
+    /// It refuses whatever it is sent: each event for itself, one after the other, and takes none. A follower says so, not a sink.
+    #[error("it refuses every event: {why}")]
+    RefusesAll {
+        /// How many running.
+        count: usize,
+        /// What it answered to the last.
+        why: String,
+    },
+    /// One event will never be taken. Those before it were. Where there are none before it, another event is tried before this is believed.
     #[error("it refuses an event: {why}")]
     Refused {
         /// Which, counted from 0.
@@ -57,7 +65,6 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    #[cfg(any(feature = "export-http", feature = "export-syslog", test))]
     pub(crate) fn unavailable(why: impl Into<String>) -> Self {
         Self::Unavailable { why: why.into(), after: None }
     }
@@ -65,5 +72,13 @@ impl SinkError {
     /// Whether only a person can mend it.
     pub fn needs_a_person(&self) -> bool {
         matches!(self, Self::Denied { .. } | Self::Misconfigured { .. })
+    }
+
+    /// The same news, told once.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::RefusesAll { .. }, Self::RefusesAll { .. }) => true,
+            _ => self == other,
+        }
     }
 }

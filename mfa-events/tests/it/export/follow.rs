@@ -1,13 +1,13 @@
 //! Sinks that are kept up, whatever happens to them. Time is virtual.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mfa_events::export::{
-    FilePositions, FollowError, Follower, MemoryPositions, News, PositionError, Positions, RETRY_LONGEST,
-    Sink, SinkError, Told,
+    FilePositions, FollowError, Follower, MemoryPositions, News, PositionError, Positions,
+    REFUSED_RUNNING_MAX, RETRY_LONGEST, SINK_NAME_BYTES_MAX, Sink, SinkError, Told,
 };
 use mfa_events::store::Record;
 use mfa_events::{EventLog, LoginFailure, MemoryStore, Offset, TenantId};
@@ -50,6 +50,45 @@ impl Sink for Scripted {
         let answer = self.script.lock().unwrap().pop_front().unwrap_or(Ok(records.len()));
         self.taken.notify_one();
         answer
+    }
+}
+
+/// Refuses some for themselves, as long as that is said, and takes the others.
+struct Picky {
+    refuses: Mutex<std::ops::RangeInclusive<u64>>,
+    taken: Mutex<Vec<u64>>,
+    tried: Mutex<BTreeSet<u64>>,
+    asked: Notify,
+}
+
+impl Picky {
+    fn new(refuses: std::ops::RangeInclusive<u64>) -> Arc<Self> {
+        let (taken, tried) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { refuses: Mutex::new(refuses), taken, tried, asked: Notify::new() })
+    }
+
+    fn refuse(&self, refuses: std::ops::RangeInclusive<u64>) {
+        *self.refuses.lock().unwrap() = refuses;
+    }
+
+    fn taken(&self) -> Vec<u64> {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Sink for Picky {
+    async fn send(&self, _: &TenantId, records: &[Record]) -> Result<usize, SinkError> {
+        let refuses = self.refuses.lock().unwrap().clone();
+        let offsets: Vec<u64> = records.iter().map(|record| record.offset.as_u64()).collect();
+        let index = offsets.iter().position(|offset| refuses.contains(offset));
+        self.taken.lock().unwrap().extend(&offsets[..index.unwrap_or(offsets.len())]);
+        self.tried.lock().unwrap().extend(index.map(|index| offsets[index]));
+        self.asked.notify_one();
+        match index {
+            None => Ok(offsets.len()),
+            Some(index) => Err(SinkError::Refused { index, why: "it answered 400".to_owned() }),
+        }
     }
 }
 
@@ -205,6 +244,117 @@ async fn an_event_that_is_refused_holds_up_none_behind_it_and_is_told() {
     assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(5)));
 }
 
+/// Follows until the sink is through with everything up to here, or for an hour.
+async fn follow(follower: Follower<MemoryStore>, sink: &Picky, last: u64) {
+    let running = tokio::spawn(async move { follower.run().await.map(|_| ()) });
+    let through = async {
+        while sink.taken().last() != Some(&last) {
+            sink.asked.notified().await;
+        }
+    };
+    _ = tokio::time::timeout(Duration::from_secs(3_600), through).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(!running.is_finished());
+    running.abort();
+    let _ = running.await;
+}
+
+/// What was refused, and what else was told.
+fn refused(heard: &Heard) -> (Vec<u64>, Vec<News>) {
+    let told = heard.0.lock().unwrap().clone();
+    let (refused, other): (Vec<_>, Vec<_>) =
+        told.into_iter().partition(|news| matches!(news, News::Refused { .. }));
+    let offset = |news: &News| match news {
+        News::Refused { offset, .. } => offset.as_u64(),
+        _ => unreachable!(),
+    };
+    (refused.iter().map(offset).collect(), other)
+}
+
+fn refuses_all(count: usize) -> News {
+    let why = SinkError::RefusesAll { count, why: "it answered 400".to_owned() };
+    News::Stalled { after: Offset::START, why }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_refuses_whatever_comes_stands_still_and_nothing_is_lost() {
+    let (log, heard, positions) =
+        (log(30).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+    let sink = Picky::new(0..=u64::MAX);
+    follow(follower(&log, sink.clone(), positions.clone(), heard.clone()), &sink, 30).await;
+    assert_eq!(refused(&heard), (vec![], vec![refuses_all(REFUSED_RUNNING_MAX)]));
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), None);
+    let tried = sink.tried.lock().unwrap().len();
+    assert!((11..30).contains(&tried), "one more with each retry: {tried}");
+
+    // Another run begins where that one began; and once somebody has mended the sink, it gets everything.
+    let heard = Arc::new(Heard::default());
+    let later = follower(&log, sink.clone(), positions.clone(), heard.clone());
+    let running = tokio::spawn(async move { later.run().await.map(|_| ()) });
+    heard.1.notified().await;
+    sink.refuse(0..=0);
+    while sink.taken().last() != Some(&30) {
+        sink.asked.notified().await;
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    running.abort();
+    assert_eq!(sink.taken(), (1..=30).collect::<Vec<_>>());
+    let resumed = News::Resumed { after: Offset::new(1) };
+    assert_eq!(refused(&heard), (vec![], vec![refuses_all(REFUSED_RUNNING_MAX), resumed]));
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(30)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_events_that_a_sink_cannot_take_does_not_stop_it_for_good() {
+    let (log, heard, positions) =
+        (log(20).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+    let sink = Picky::new(3..=14);
+    follow(follower(&log, sink.clone(), positions.clone(), heard.clone()), &sink, 20).await;
+    let (refused, told) = refused(&heard);
+    assert_eq!(refused, (3..=14).collect::<Vec<_>>());
+    assert!(matches!(told[..], [News::Stalled { .. }, News::Resumed { .. }]), "{told:?}");
+    // The one that showed it came again in its turn.
+    assert_eq!(sink.taken(), [1, 2, 15, 15, 16, 17, 18, 19, 20]);
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(20)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_event_is_refused_once_another_was_taken() {
+    let (log, heard, positions) =
+        (log(1).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+    let sink = Picky::new(1..=1);
+    follow(follower(&log, sink.clone(), positions.clone(), heard.clone()), &sink, 2).await;
+    assert_eq!(refused(&heard), (vec![], vec![refuses_all(1)]));
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), None);
+    log.append(&acme(), [LoginFailure::new("late").at(at())], at()).await.unwrap();
+    follow(follower(&log, sink.clone(), positions.clone(), heard.clone()), &sink, 2).await;
+    assert_eq!((refused(&heard).0, sink.taken()), (vec![1], vec![2]));
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_that_takes_what_is_refused_is_told_and_the_rest_goes_on() {
+    let (log, heard, positions) =
+        (log(14).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+    let sink = Picky::new(0..=u64::MAX);
+    let stalled = follower(&log, sink.clone(), positions.clone(), heard.clone());
+    let running = tokio::spawn(async move { stalled.run().await.map(|_| ()) });
+    heard.1.notified().await;
+    log.forget(&acme(), Offset::new(4)).await.unwrap();
+    while heard.0.lock().unwrap().len() < 2 {
+        heard.1.notified().await;
+    }
+    sink.refuse(0..=0);
+    while sink.taken().last() != Some(&14) {
+        sink.asked.notified().await;
+    }
+    running.abort();
+    assert_eq!(sink.taken(), (5..=14).collect::<Vec<_>>());
+    let lost = News::Lost { from: Offset::START, to: Offset::new(4) };
+    let (refused, told) = refused(&heard);
+    assert_eq!((refused, &told[..2]), (vec![], &[refuses_all(REFUSED_RUNNING_MAX), lost][..]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_hangs_or_miscounts_is_tried_again() {
     let heard = Arc::new(Heard::default());
@@ -331,4 +481,59 @@ async fn positions_in_files_survive_and_are_kept_apart() {
         std::fs::write(entry.unwrap().path(), b"{\"sink\":\"splunk\"").unwrap();
     }
     assert!(matches!(again.load("splunk", &acme()).await.unwrap_err(), PositionError::Unreadable(_)));
+}
+
+#[cfg(feature = "export-http")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_a_collector_finds_bad_is_found_among_the_others_and_alone_passed_over() {
+    use super::hec::outlet;
+    use super::receivers::{Receiver, TOKEN};
+    use mfa_events::export::HecSink;
+
+    let receivers = [Receiver::hec(), Receiver::sentinel()];
+    let url = |receiver: &Receiver| format!("http://{}", receiver.addr());
+    let hec = HecSink::builder(url(&receivers[0]), TOKEN).outlet(outlet()).build().unwrap();
+    let sentinel = super::sentinel::sink(&receivers[1]);
+    let sinks: [Arc<dyn Sink>; 2] = [Arc::new(hec), Arc::new(sentinel)];
+    for (receiver, sink) in receivers.iter().zip(sinks) {
+        receiver.poison("actor-57");
+        let (log, heard, positions) =
+            (log(100).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+        let follower = Follower::builder(log, acme(), "collector", sink, positions.clone());
+        let follower = follower.tell(heard.clone()).build();
+        let running = tokio::spawn(async move { follower.run().await.map(|_| ()) });
+        heard.1.notified().await;
+        while positions.load("collector", &acme()).await.unwrap() != Some(Offset::new(100)) {
+            tokio::task::yield_now().await;
+        }
+        running.abort();
+        assert_eq!(refused(&heard), (vec![58], vec![]));
+        let taken: BTreeSet<String> =
+            receiver.batches().concat().iter().map(|entry| actor(entry).to_owned()).collect();
+        assert_eq!((taken.len(), taken.contains("actor-57")), (99, false));
+    }
+}
+
+/// Whose event it is, at either receiver.
+#[cfg(feature = "export-http")]
+fn actor(entry: &serde_json::Value) -> &str {
+    entry.pointer("/event/actor_id").or(entry.pointer("/actor_id")).unwrap().as_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_sink_whose_name_is_too_long_does_not_begin_and_the_longest_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let positions = Arc::new(FilePositions::open(dir.path()).unwrap());
+    // What takes most room in the file.
+    let longest = "\u{1}".repeat(SINK_NAME_BYTES_MAX);
+    let tenant = TenantId::new("é".repeat(mfa_events::id::ID_BYTES_MAX / 2)).unwrap();
+    positions.save(&longest, &tenant, Offset::new(u64::MAX)).await.unwrap();
+    assert_eq!(positions.load(&longest, &tenant).await.unwrap(), Some(Offset::new(u64::MAX)));
+    for name in [String::new(), format!("{longest}x")] {
+        let sink = Scripted::new([]);
+        let begun = Follower::builder(log(1).await, acme(), &name, sink.clone(), positions.clone()).build();
+        assert!(matches!(begun.run().await.unwrap_err(), FollowError::Position(PositionError::Name)));
+        assert!(matches!(positions.save(&name, &acme(), Offset::new(1)).await, Err(PositionError::Name)));
+        assert!(sink.offsets().is_empty());
+    }
 }

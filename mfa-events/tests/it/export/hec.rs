@@ -101,39 +101,80 @@ async fn reads_what_the_collector_says() {
 async fn finds_the_event_that_is_refused() {
     let receiver = Receiver::hec();
     let sink = builder(&receiver).build().unwrap();
+    // Those before it go out by themselves: what became of them is not said.
     receiver.answer([said(400, &json!({ "code": 6, "invalid-event-number": 3 }))]);
-    let error = sink.send(&acme(), &samples()).await.unwrap_err();
-    assert_eq!(error, SinkError::Refused { index: 3, why: "it answered 400, code 6".to_owned() });
-    // Where it is not said which, fewer are sent until there is one.
-    let unsaid = || said(400, &json!({ "code": 6 }));
-    receiver.answer([unsaid(), unsaid(), unsaid(), unsaid()]);
-    let error = sink.send(&acme(), &samples()).await.unwrap_err();
+    assert_eq!(sink.send(&acme(), &samples()).await, Ok(3));
+    assert_eq!(receiver.batches()[0].len(), 3);
+    receiver.answer([said(400, &json!({ "code": 6, "invalid-event-number": 0 }))]);
+    let error = sink.send(&acme(), &samples()[3..]).await.unwrap_err();
     assert_eq!(error, SinkError::Refused { index: 0, why: "it answered 400, code 6".to_owned() });
+    // Where it is not said which, fewer are sent until there is one; of a code that nobody knows, too.
+    for code in [6, 99] {
+        let unsaid = || said(400, &json!({ "code": code }));
+        receiver.answer([unsaid(), unsaid(), unsaid(), unsaid()]);
+        let error = sink.send(&acme(), &samples()).await.unwrap_err();
+        assert_eq!(error, SinkError::Refused { index: 0, why: format!("it answered 400, code {code}") });
+    }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_before_a_refused_one_are_acknowledged_for_themselves() {
+    let receiver = Receiver::hec();
+    receiver.acknowledge([false, true]);
+    let sink = builder(&receiver).ack(CHANNEL).ack_times(Duration::ZERO, Duration::MAX).build().unwrap();
+    receiver.answer([said(400, &json!({ "code": 6, "invalid-event-number": 3 }))]);
+    assert_eq!(sink.send(&acme(), &samples()).await, Ok(3));
+    let paths: Vec<String> = receiver.asked().iter().map(|request| request.path().to_owned()).collect();
+    assert_eq!(paths, ["event", "event", "ack", "ack"].map(|path| format!("/services/collector/{path}")));
+}
+
+const CHANNEL: uuid::Uuid = uuid::uuid!("0aeeac95-ac74-4aa9-b30d-6c4c0ac581ba");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_until_events_are_indexed() {
     let receiver = Receiver::hec();
     receiver.acknowledge([false, false, true]);
-    let channel = "0aeeac95-ac74-4aa9-b30d-6c4c0ac581ba".parse().unwrap();
-    let sink = builder(&receiver).ack(channel).ack_times(Duration::ZERO, Duration::MAX).build().unwrap();
+    let sink = builder(&receiver).ack(CHANNEL).ack_times(Duration::ZERO, Duration::MAX).build().unwrap();
     assert_eq!(sink.send(&acme(), &samples()).await.unwrap(), 8);
     let paths: Vec<String> = receiver.asked().iter().map(|request| request.path().to_owned()).collect();
     assert_eq!(paths, ["event", "ack", "ack", "ack"].map(|path| format!("/services/collector/{path}")));
     assert_eq!(receiver.asked()[3].body, b"{\"acks\":[0]}");
+}
 
-    // Those that never are come again.
-    receiver.acknowledge([false]);
-    let sink = builder(&receiver).ack(channel).ack_times(Duration::ZERO, Duration::ZERO).build().unwrap();
-    let error = sink.send(&acme(), &samples()).await.unwrap_err();
-    assert_eq!(error.to_string(), "it did not say that the events are indexed");
+#[tokio::test(flavor = "multi_thread")]
+async fn an_indexer_that_is_slow_is_asked_on_and_gets_nothing_twice() {
+    let receiver = Receiver::hec();
+    receiver.acknowledge([false; 5]);
+    let sink = builder(&receiver).ack(CHANNEL).ack_times(Duration::ZERO, Duration::ZERO).build().unwrap();
+    for _ in 0..5 {
+        let error = sink.send(&acme(), &samples()).await.unwrap_err();
+        assert_eq!(error.to_string(), "it did not say that the events are indexed");
+    }
+    assert_eq!(sink.send(&acme(), &samples()).await, Ok(8));
+    assert_eq!(receiver.batches().len(), 1);
+    // Another batch is another number.
+    assert_eq!(sink.send(&acme(), &samples()[2..]).await, Ok(6));
+    assert_eq!(receiver.asked().last().unwrap().body, b"{\"acks\":[1]}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_never_acknowledged_is_sent_again_and_any_of_its_numbers_will_do() {
+    let receiver = Receiver::hec();
+    receiver.acknowledge([false; 2]);
+    let builder = builder(&receiver).ack(CHANNEL).ack_times(Duration::ZERO, Duration::ZERO);
+    let sink = builder.ack_lost(Duration::ZERO).build().unwrap();
+    for _ in 0..2 {
+        sink.send(&acme(), &samples()).await.unwrap_err();
+    }
+    assert_eq!(sink.send(&acme(), &samples()).await, Ok(8));
+    assert_eq!(receiver.batches().len(), 3);
+    assert_eq!(receiver.asked().last().unwrap().body, b"{\"acks\":[0,1,2]}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn says_where_a_token_does_not_acknowledge() {
     let receiver = Receiver::hec();
-    let channel = "0aeeac95-ac74-4aa9-b30d-6c4c0ac581ba".parse().unwrap();
-    let sink = builder(&receiver).ack(channel).build().unwrap();
+    let sink = builder(&receiver).ack(CHANNEL).build().unwrap();
     let error = sink.send(&acme(), &samples()).await.unwrap_err();
     assert_eq!(error.to_string(), "it is not set up for this: the token has no acknowledgement switched on");
 }

@@ -20,6 +20,7 @@ struct State {
     asked: Vec<Request>,
     acks: VecDeque<bool>,
     ack_is_on: bool,
+    poison: Option<&'static str>,
 }
 
 /// A receiver of either kind.
@@ -67,6 +68,11 @@ impl Receiver {
         let mut state = self.state.lock().unwrap();
         state.ack_is_on = true;
         state.acks.extend(acks);
+    }
+
+    /// Finds every request bad that has an event of this actor's, and does not say which it is.
+    pub(crate) fn poison(&self, actor: &'static str) {
+        self.state.lock().unwrap().poison = Some(actor);
     }
 
     /// An HTTP Event Collector.
@@ -143,6 +149,9 @@ fn hec(request: &Request, state: &mut State) -> Answer {
         }
         entries.push(entry);
     }
+    if state.poison.is_some_and(|actor| entries.iter().any(|entry| entry["event"]["actor_id"] == actor)) {
+        return said(400, &json!({ "text": "Invalid data format", "code": 6 }));
+    }
     if entries.is_empty() {
         return said(400, &json!({ "text": "No data", "code": 5 }));
     }
@@ -178,6 +187,9 @@ fn sentinel(request: &Request, state: &mut State) -> Answer {
         return said(413, &json!({ "error": { "code": "ContentLengthLimitExceeded", "message": "" } }));
     }
     match serde_json::from_slice::<Vec<Value>>(&rows) {
+        Ok(rows) if state.poison.is_some_and(|actor| rows.iter().any(|row| row["actor_id"] == actor)) => {
+            said(400, &json!({ "error": { "code": "InvalidPayload", "message": "" } }))
+        }
         Ok(rows) if rows.iter().all(|row| row["TimeGenerated"].is_string()) => {
             state.batches.push(rows);
             Answer::new(204, "application/json", "")

@@ -42,6 +42,10 @@ fn builder(receiver: &Receiver, tokens: Tokens) -> SentinelBuilder {
         .outlet(outlet())
 }
 
+pub(super) fn sink(receiver: &Receiver) -> SentinelSink {
+    builder(receiver, Tokens::default()).build().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sends_rows_of_its_columns_compressed() {
     let receiver = Receiver::sentinel();
@@ -116,7 +120,7 @@ async fn reads_what_azure_says() {
         .answer([Answer::new(503, "text/plain", "").header("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")]);
     let error = sink.send(&acme(), &samples()).await.unwrap_err();
     assert!(matches!(error, SinkError::Unavailable { after: Some(Duration::ZERO), .. }));
-    for (status, needs_a_person) in [(403, true), (404, true), (400, true), (500, false)] {
+    for (status, needs_a_person) in [(403, true), (404, true), (500, false)] {
         receiver.answer([said(status, &json!({}))]);
         assert_eq!(
             sink.send(&acme(), &samples()).await.unwrap_err().needs_a_person(),
@@ -124,6 +128,9 @@ async fn reads_what_azure_says() {
             "{status}"
         );
     }
+    receiver.answer([said(400, &json!({}))]);
+    let error = sink.send(&acme(), &samples()[..1]).await.unwrap_err();
+    assert_eq!(error, SinkError::Refused { index: 0, why: "it answered 400".to_owned() });
     receiver.answer([Answer::new(413, "text/plain", "")]);
     let taken = sink.send(&acme(), &samples()).await.unwrap();
     assert!((1..8).contains(&taken), "{taken}");

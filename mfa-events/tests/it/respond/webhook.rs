@@ -1,12 +1,16 @@
 //! Signed webhooks, sent and checked.
 
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use mfa_events::outlet::{Outlet, OutletError};
+use mfa_events::outlet::{NameLookup, Outlet, OutletError};
 use mfa_events::respond::{
-    Notice, REPLAY_IDS_MAX, RespondError, Responder, Verified, Verifier, VerifyError, WEBHOOK_WINDOW_S,
-    Webhook, signature,
+    Notice, Patience, REPLAY_IDS_MAX, RespondError, Responder, Verified, Verifier, VerifyError,
+    WEBHOOK_WINDOW_S, Webhook, deliver, signature,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -105,8 +109,39 @@ async fn follows_no_redirect_and_reaches_nothing_inside() {
     // A name that leads inside is refused when it is looked up.
     let webhook = Webhook::new("https://localhost/", SECRET, &Outlet::default()).unwrap();
     let error = webhook.respond(&notice(), at()).await.unwrap_err();
-    assert_eq!(error, RespondError::Refused { why: "its name points inside".to_owned() });
+    assert_eq!(error, RespondError::Unavailable { why: "its name points inside".to_owned(), after: None });
     assert!(!format!("{webhook:?}").contains("0123456789"));
+}
+
+/// Answers with an address inside the first two times, as a resolver does that has not seen the outside yet.
+#[derive(Default)]
+struct SplitHorizon(AtomicU32);
+
+#[async_trait]
+impl NameLookup for SplitHorizon {
+    async fn lookup(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
+        let inside = [10, 0, 0, 7].into();
+        let right = [127, 0, 0, 1].into();
+        Ok(match self.0.fetch_add(1, Ordering::SeqCst) {
+            0 => vec![inside],
+            1 => vec![right, inside],
+            _ => vec![right],
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_points_inside_for_a_while_costs_no_notice() {
+    let stub = Stub::start(|_| Answer::new(204, "text/plain", "")).unwrap();
+    let names = Arc::new(SplitHorizon::default());
+    let url = format!("http://soar.example.com:{}/", stub.addr().port());
+    let webhook = Webhook::new(&url, SECRET, &outlet().names(names.clone())).unwrap();
+    let mut patience = Patience::default();
+    patience.first = Duration::from_millis(1);
+    let responders = [("soar".to_owned(), Arc::new(webhook) as Arc<dyn Responder>)];
+    let delivered = deliver(&responders, &notice(), patience, at).await;
+    assert_eq!((delivered[0].tries, &delivered[0].outcome), (3, &Ok(())));
+    assert_eq!(names.0.load(Ordering::SeqCst), 3);
 }
 
 #[test]
