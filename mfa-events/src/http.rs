@@ -19,6 +19,7 @@ mod ingest;
 mod keys;
 mod limits;
 mod metrics;
+mod page;
 mod query;
 #[cfg(feature = "set")]
 mod set;
@@ -34,6 +35,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::cursor::{CursorError, CursorKey};
 use crate::id::TenantId;
@@ -46,10 +48,15 @@ use limits::Usage;
 
 pub use body::BODY_TIME_MAX;
 pub use keys::{HashedKeys, KEY_BYTES_MAX, KEY_BYTES_MIN, KeyError, Keys, Right, Scope};
-pub use limits::{Limits, REMEMBERED_MAX, TENANT_BYTES_IN_FLIGHT_MAX, TENANT_EVENTS_IN_FLIGHT_MAX};
+pub use limits::{
+    KEY_BYTES_IN_FLIGHT_MAX, Limits, REMEMBERED_MAX, TENANT_BYTES_IN_FLIGHT_MAX, TENANT_EVENTS_IN_FLIGHT_MAX,
+};
 pub use query::ACTORS_BODY_BYTES_MAX;
 #[cfg(feature = "set")]
 pub use set::POLL_BODY_BYTES_MAX;
+
+/// Most bytes of events in one answer. It ends before the first that does not fit, and says where it goes on; one event always fits.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a long-poll waits for an event.
 pub const LONG_POLL: Duration = Duration::from_secs(20);
@@ -164,8 +171,8 @@ impl<S: EventStore> Api<S> {
         self
     }
 
-    /// With Security Event Tokens for receivers that poll for them (RFC 8936). Each key is one receiver, which gets what comes from its
-    /// first request on.
+    /// With Security Event Tokens for receivers that poll for them (RFC 8936). A receiver is a key, or what [`Scope::receiver`] says; it gets
+    /// what comes from its first request on.
     #[cfg(feature = "set")]
     pub fn sets(mut self, issuer: crate::set::Issuer, positions: impl crate::set::Positions) -> Self {
         self.0.sets = Some(Arc::new(set::Sets::new(issuer, positions)));
@@ -219,14 +226,25 @@ struct Problem {
     /// Which of [`Limits`] was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<&'static str>,
+    /// Events of which it is not known whether they are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uncertain: Option<Box<[Uncertain]>>,
     /// When to come again, at the earliest.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
 }
 
+/// An event that may have been kept, or not.
+#[derive(Debug, Serialize)]
+struct Uncertain {
+    index: usize,
+    event_id: Uuid,
+}
+
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), earliest_offset: None, limit: None, retry_after_s: None }
+        let (earliest_offset, limit, uncertain, retry_after_s) = (None, None, None, None);
+        Self { status, code, detail: detail.into(), earliest_offset, limit, uncertain, retry_after_s }
     }
 
     /// For now: whoever comes again may be answered.
@@ -236,12 +254,11 @@ impl Problem {
         problem
     }
 
-    /// It may have been kept, or not.
-    fn unknown() -> Self {
-        Self::unavailable(
-            "unknown",
-            "it is not known whether the events are kept: send them again, under the same event_id",
-        )
+    /// These may have been kept, or not.
+    fn unknown(uncertain: impl Iterator<Item = Uncertain>) -> Self {
+        let detail =
+            "it is not known whether these events are kept: send them again, under the same event_id";
+        Self { uncertain: Some(uncertain.collect()), ..Self::unavailable("unknown", detail) }
     }
 
     fn bad(detail: impl Into<String>) -> Self {
@@ -283,8 +300,8 @@ impl From<MetricsError> for Problem {
     }
 }
 
-impl From<AppendError> for Problem {
-    fn from(error: AppendError) -> Self {
+impl Problem {
+    fn of_append(error: &AppendError, uncertain: impl Iterator<Item = Uncertain>) -> Self {
         match error {
             AppendError::TooMany => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_events", error.to_string())
@@ -292,7 +309,7 @@ impl From<AppendError> for Problem {
             AppendError::Event { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_event", error.to_string())
             }
-            AppendError::Now(_) | AppendError::Unknown(_) => Self::unknown(),
+            AppendError::Now(_) | AppendError::Unknown(_) => Self::unknown(uncertain),
         }
     }
 }

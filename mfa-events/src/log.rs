@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::event::{Event, EventError, Timestamp, TimestampError};
@@ -131,11 +132,23 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TimePage {
-    /// By the time when they happened, at most [`PAGE_EVENTS_MAX`].
+    /// By the time when they happened, at most [`PAGE_EVENTS_MAX`]. There may be none though there is more.
     pub records: Vec<Record>,
     /// Where to read on, where there is more.
-    pub next: Option<Moment>,
-    /// Events up to this offset were looked at: what came later, and happened earlier, is behind it in the stream.
+    pub next: Option<TimeCursor>,
+    /// Events up to this offset were looked at, the same for each page: what came later, and happened earlier, is behind it in the stream.
+    pub as_of: Offset,
+    /// Nothing of the span was taken by retention. It is not known when what was forgotten happened, only when it came: a span that
+    /// began before the earliest event came that is still kept may miss some.
+    pub is_retained: bool,
+}
+
+/// Where to read on within a span of time.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TimeCursor {
+    /// After this one.
+    pub after: Moment,
+    /// What came after this offset is left out, as it was in the page before.
     pub as_of: Offset,
 }
 
@@ -249,28 +262,46 @@ impl<S: EventStore> EventLog<S> {
         Ok(Page { records, next, is_up_to_date })
     }
 
-    /// Reads what happened within a span of time, its end not included, after this one, at most `limit` events and [`PAGE_EVENTS_MAX`].
+    /// Reads what happened within a span of time, its end not included, from where a page before ended, at most `limit` events and
+    /// [`PAGE_EVENTS_MAX`].
     ///
     /// Senders may be late: a span that is over gets further events for as long as somebody has them. Whoever must not miss any reads the
     /// stream from [`TimePage::as_of`] on.
     ///
     /// # Errors
-    /// Where the store fails. What is no longer retained is passed over.
+    /// Where the store fails. What is no longer retained is passed over, and [`TimePage::is_retained`] says so.
     pub async fn read_time(
         &self,
         tenant: &TenantId,
         span: Range<DateTime<Utc>>,
-        after: Option<Moment>,
+        from: Option<TimeCursor>,
         limit: usize,
     ) -> Result<TimePage, StoreError> {
-        let as_of = self.bounds(tenant).await?.last;
+        let last = self.bounds(tenant).await?.last;
+        let as_of = from.map_or(last, |from| from.as_of.min(last));
         let limit = limit.clamp(1, PAGE_EVENTS_MAX);
         let take = Take { events: limit.saturating_add(1) };
-        let mut records = self.inner.store.of_time(tenant, span, after, take).await?;
+        let begin = span.start;
+        let mut records = self.inner.store.of_time(tenant, span, from.map(|from| from.after), take).await?;
         let has_more = records.len() > limit;
         records.truncate(limit);
-        let next = records.last().filter(|_| has_more).map(Record::moment);
-        Ok(TimePage { records, next, as_of })
+        let end = records.last().filter(|_| has_more).map(Record::moment);
+        records.retain(|record| record.offset <= as_of);
+        // Looked at afterwards: what was forgotten meanwhile may be missing here.
+        let is_retained = self.is_retained(tenant, begin).await?;
+        let next = end.map(|after| TimeCursor { after, as_of });
+        Ok(TimePage { records, next, as_of, is_retained })
+    }
+
+    /// Whether nothing was forgotten that came since then.
+    async fn is_retained(&self, tenant: &TenantId, since: DateTime<Utc>) -> Result<bool, StoreError> {
+        let forgotten = self.bounds(tenant).await?.forgotten;
+        if forgotten == Offset::START {
+            return Ok(true);
+        }
+        let first = self.inner.store.read(tenant, forgotten, Take { events: 1 }).await?;
+        // What was forgotten came no later than this one.
+        Ok(first.first().is_some_and(|first| first.ingested_at.as_datetime() < since))
     }
 
     /// Waits until there is an event after this offset. It may return when there is none of those that somebody looks for.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::keys::{Caller, Sender};
-use super::{Problem, Shared, body};
+use super::{Problem, Shared, Uncertain, body};
 use crate::batch::{Batch, BatchError, Form, Item};
 use crate::event::{self, Event, ReadError};
 use crate::limits::BATCH_BYTES_MAX;
@@ -73,8 +73,8 @@ pub(super) async fn events<S: EventStore>(
 ) -> Result<Response, Problem> {
     // Whoever has sent too much already need not send the rest first.
     caller.sends(0)?;
-    let _room = caller.tenant_usage.bytes(body::length(&headers))?;
-    let body = body::read(&headers, body, BATCH_BYTES_MAX).await?;
+    let mut room = caller.room();
+    let body = body::read(&headers, body, BATCH_BYTES_MAX, Some(&mut room)).await?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let form = match kind.split(';').next().unwrap_or_default().trim() {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Form::Lines,
@@ -109,12 +109,15 @@ async fn append<S: EventStore>(api: &Shared<S>, caller: &Caller, batch: Batch) -
         }
     }
     let turn = caller.tenant_usage.events(events.len()).await;
-    let appended = api.log.append(tenant, events, Utc::now()).await?;
+    let uncertain =
+        || places.iter().map(|(index, _, event_id)| Uncertain { index: *index, event_id: *event_id });
+    let appended = api.log.append(tenant, events, Utc::now()).await;
+    let appended = appended.map_err(|error| Problem::of_append(&error, uncertain()))?;
     drop(turn);
     if let Some(journal) = &api.journal
         && let Some(last) = appended.iter().map(|appended| appended.offset()).max()
     {
-        journal.holds(tenant, last).await.map_err(|_| Problem::unknown())?;
+        journal.holds(tenant, last).await.map_err(|_| Problem::unknown(uncertain()))?;
     }
     for ((index, line, event_id), appended) in places.into_iter().zip(appended) {
         match appended {

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::limits::{KeyUsage, LiveReader, TenantUsage};
+use super::limits::{KeyUsage, LiveReader, MessageRoom, TenantUsage};
 use super::{Limits, Problem, Shared};
 use crate::id::TenantId;
 use crate::store::EventStore;
@@ -39,12 +39,22 @@ pub struct Scope {
     pub rights: Vec<Right>,
     /// How much of it.
     pub limits: Limits,
+    /// As which receiver of Security Event Tokens it polls: see [`receiver`](Self::receiver).
+    pub receiver: Option<String>,
 }
 
 impl Scope {
     /// What is stated, within the limits that there are where none are.
     pub fn new(tenant: TenantId, rights: impl Into<Vec<Right>>) -> Self {
-        Self { tenant, rights: rights.into(), limits: Limits::default() }
+        Self { tenant, rights: rights.into(), limits: Limits::default(), receiver: None }
+    }
+
+    /// As this receiver of Security Event Tokens, a name of the tenant's own: keys with one name are one receiver, so that a new key goes on where the old one was. A key without a name is a receiver for itself. A receiver that is new
+    /// under its name goes on from where the key was for itself.
+    #[must_use]
+    pub fn receiver(mut self, name: impl Into<String>) -> Self {
+        self.receiver = Some(name.into());
+        self
     }
 
     /// Within these limits.
@@ -113,6 +123,8 @@ pub(super) struct Caller {
     pub(super) limits: Limits,
     #[cfg(feature = "set")]
     hash: [u8; 32],
+    #[cfg(feature = "set")]
+    receiver: Option<String>,
     key: Arc<KeyUsage>,
     pub(super) tenant_usage: Arc<TenantUsage>,
 }
@@ -149,10 +161,11 @@ impl Caller {
         // What can be guessed is not a key, whatever hash somebody wrote down.
         let key = key.filter(|key| (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()));
         let scope = key.and_then(|key| Some((key, shared.keys.scope(key)?)));
-        let Some((key, Scope { tenant, rights, limits })) = scope else {
+        let Some((key, scope)) = scope else {
             let detail = "a key is needed, as in `Authorization: Bearer …`, and this is not one";
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
         };
+        let Scope { tenant, rights, limits, .. } = scope;
         let now = Instant::now();
         let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         let usage = shared.usage.of_key(&hash, now);
@@ -170,6 +183,8 @@ impl Caller {
             limits,
             #[cfg(feature = "set")]
             hash,
+            #[cfg(feature = "set")]
+            receiver: scope.receiver,
             key: usage,
             tenant_usage,
         })
@@ -181,9 +196,20 @@ impl Caller {
         self.hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// As which receiver of tokens it is known, whatever its key.
+    #[cfg(feature = "set")]
+    pub(super) fn receiver(&self) -> Option<&str> {
+        self.receiver.as_deref()
+    }
+
     /// So many events are sent.
     pub(super) fn sends(&self, events: usize) -> Result<(), Problem> {
         self.key.events(events, &self.limits, Instant::now(), chrono::Utc::now())
+    }
+
+    /// Room for a message.
+    pub(super) fn room(&self) -> MessageRoom {
+        MessageRoom::new(&self.key, &self.tenant_usage)
     }
 
     /// Waits for events from now on.

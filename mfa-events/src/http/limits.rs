@@ -18,9 +18,12 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 /// without end takes no more of the common line than this.
 pub const TENANT_EVENTS_IN_FLIGHT_MAX: usize = BATCH_EVENTS_MAX;
 
-/// Most bytes of messages of one tenant that are in memory at the same time. What comes then is refused (429). A message that does not say
-/// how long it is counts as [`BATCH_BYTES_MAX`].
+/// Most bytes of messages of one tenant that are in memory at the same time. A message counts as far as it has come; one for which there
+/// is no room any more is refused (429), also in the middle of it.
 pub const TENANT_BYTES_IN_FLIGHT_MAX: usize = 4 * BATCH_BYTES_MAX;
+
+/// Most of these bytes that one key takes, so that no key keeps its tenant's others out.
+pub const KEY_BYTES_IN_FLIGHT_MAX: usize = TENANT_BYTES_IN_FLIGHT_MAX / 2;
 
 /// Keys and tenants whose use is remembered; beyond it, those that are not in use at the moment are forgotten.
 pub const REMEMBERED_MAX: usize = 100_000;
@@ -98,6 +101,8 @@ pub(super) struct Usage {
 pub(super) struct KeyUsage {
     state: Mutex<KeyState>,
     live_readers: AtomicU32,
+    /// In KiB.
+    bytes: Arc<Semaphore>,
 }
 
 struct KeyState {
@@ -146,6 +151,7 @@ impl Usage {
                 events_of_day: 0,
             }),
             live_readers: AtomicU32::new(0),
+            bytes: Arc::new(Semaphore::new(KEY_BYTES_IN_FLIGHT_MAX / KIB)),
         })
     }
 
@@ -221,19 +227,47 @@ impl Drop for LiveReader {
 }
 
 impl TenantUsage {
-    /// Room for a message.
-    pub(super) fn bytes(&self, length: Option<usize>) -> Result<OwnedSemaphorePermit, Problem> {
-        let length = length.unwrap_or(BATCH_BYTES_MAX).min(BATCH_BYTES_MAX);
-        let kib = u32::try_from(length.div_ceil(KIB).max(1)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.bytes).try_acquire_many_owned(kib);
-        room.map_err(|_| refused("tenant_bytes_in_flight", Duration::from_secs(1)))
-    }
-
     /// The turn of these events.
     pub(super) async fn events(&self, count: usize) -> Option<OwnedSemaphorePermit> {
         let count = u32::try_from(count.min(TENANT_EVENTS_IN_FLIGHT_MAX)).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         Arc::clone(&self.events).acquire_many_owned(count).await.ok()
+    }
+}
+
+/// Room in memory for a message, which it takes as it comes, and gives back when this is dropped.
+pub(super) struct MessageRoom {
+    shares: [(Arc<Semaphore>, &'static str); 2],
+    held: Vec<OwnedSemaphorePermit>,
+    kib: usize,
+}
+
+impl MessageRoom {
+    pub(super) fn new(key: &KeyUsage, tenant: &TenantUsage) -> Self {
+        let shares = [
+            (Arc::clone(&key.bytes), "key_bytes_in_flight"),
+            (Arc::clone(&tenant.bytes), "tenant_bytes_in_flight"),
+        ];
+        Self { shares, held: Vec::new(), kib: 0 }
+    }
+
+    /// So many bytes have come in all.
+    pub(super) fn holds(&mut self, bytes: usize) -> Result<(), Problem> {
+        let kib = bytes.div_ceil(KIB);
+        let more = u32::try_from(kib.saturating_sub(self.kib)).unwrap_or(u32::MAX);
+        if more == 0 {
+            return Ok(());
+        }
+        for (place, (share, limit)) in self.shares.iter().enumerate() {
+            let permit = Arc::clone(share).try_acquire_many_owned(more);
+            let permit = permit.map_err(|_| refused(limit, Duration::from_secs(1)))?;
+            match self.held.get_mut(place) {
+                Some(held) => held.merge(permit),
+                None => self.held.push(permit),
+            }
+        }
+        self.kib = kib;
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::keys::{Caller, Reader};
-use super::{LONG_POLL, Problem, Shared, body};
+use super::{LONG_POLL, PAGE_BYTES_MAX, Problem, Shared, body};
 use crate::log::{PAGE_EVENTS_MAX, Which};
 use crate::set::{Issuer, Positions, PositionsError, Receiver, SignError, WINDOW_EVENTS_MAX};
 use crate::store::{EventStore, Offset};
@@ -72,15 +72,14 @@ impl Sets {
         Arc::clone(receivers.entry(name.to_owned()).or_default())
     }
 
-    /// A receiver that is new gets what comes from now on.
-    async fn known(&self, name: &str, now: Offset) -> Result<Receiver, PositionsError> {
-        match self.positions.load(name).await? {
-            Some(position) => Ok(Receiver::at(position)),
-            None => {
-                self.positions.keep(name, now).await?;
-                Ok(Receiver::at(now))
-            }
+    /// A receiver that is new gets what comes from now on, or goes on from where its key was for itself.
+    async fn known(&self, name: &str, key: &str, now: Offset) -> Result<Receiver, PositionsError> {
+        if let Some(position) = self.positions.load(name).await? {
+            return Ok(Receiver::at(position));
         }
+        let begin = self.positions.load(key).await?.unwrap_or(now);
+        self.positions.keep(name, begin).await?;
+        Ok(Receiver::at(begin))
     }
 }
 
@@ -95,12 +94,14 @@ pub(super) async fn poll<S: EventStore>(
         let status = axum::http::StatusCode::NOT_IMPLEMENTED;
         return Err(Problem::new(status, "no_tokens", "this service makes no tokens"));
     };
-    let body = body::read(&headers, body, POLL_BODY_BYTES_MAX).await?;
+    let body = body::read(&headers, body, POLL_BODY_BYTES_MAX, None).await?;
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad(format!("no request for tokens: {error}")))?;
     let Caller { tenant, .. } = &caller;
     let bounds = api.log.bounds(tenant).await?;
-    let name = format!("{tenant}\n{}", caller.name());
+    let key = format!("{tenant}\n{}", caller.name());
+    // Tenants have no line ends in them.
+    let name = caller.receiver().map_or_else(|| key.clone(), |name| format!("{tenant}\nreceiver\n{name}"));
     let receiver = sets.receiver(&name);
     let max = asked.max_events.and_then(|max| usize::try_from(max).ok()).unwrap_or(WINDOW_EVENTS_MAX);
     let waits = !asked.return_immediately && max > 0;
@@ -113,7 +114,7 @@ pub(super) async fn poll<S: EventStore>(
             let mut receiver = receiver.lock().await;
             let receiver = match &mut *receiver {
                 Some(receiver) => receiver,
-                empty => empty.insert(sets.known(&name, bounds.last).await?),
+                empty => empty.insert(sets.known(&name, &key, bounds.last).await?),
             };
             // What is no longer kept cannot be sent any more.
             if receiver.position() < bounds.forgotten {
@@ -125,10 +126,19 @@ pub(super) async fn poll<S: EventStore>(
             let page = api.log.read(tenant, &Which::All, receiver.position(), PAGE_EVENTS_MAX).await?;
             let (sent, is_cut) = receiver.send(&page.records, max);
             if !sent.is_empty() || !waits {
-                let tokens = sent.into_iter().map(|record| sets.issuer.token(record, tenant));
-                let sets = tokens.map(|token| token.map(|token| (token.jti, token.jwt)));
-                let sets = sets.collect::<Result<_, _>>()?;
-                return Ok(Json(Answer { sets, more_available: is_cut || !page.is_up_to_date }));
+                let (mut tokens, mut bytes) = (BTreeMap::new(), 0_usize);
+                let mut is_cut = is_cut || !page.is_up_to_date;
+                for record in sent {
+                    let token = sets.issuer.token(record, tenant)?;
+                    bytes = bytes.saturating_add(token.jwt.len());
+                    if bytes > PAGE_BYTES_MAX && !tokens.is_empty() {
+                        // The rest has no answer, so it comes again.
+                        is_cut = true;
+                        break;
+                    }
+                    tokens.insert(token.jti, token.jwt);
+                }
+                return Ok(Json(Answer { sets: tokens, more_available: is_cut }));
             }
             page
         };

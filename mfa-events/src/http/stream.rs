@@ -17,17 +17,19 @@ use tokio::time::Instant;
 
 use super::keys::{Caller, Reader as MayRead};
 use super::limits::LiveReader;
+use super::page::{self, Room, Written};
 use super::{HEARTBEAT, LONG_POLL, Problem, STREAM_TIME_MAX, Shared};
 use crate::id::{ActorId, TenantId};
-use crate::log::{PAGE_EVENTS_MAX, Page, ReadError, Which};
-use crate::store::{EventStore, Offset, Record};
+use crate::log::{PAGE_EVENTS_MAX, ReadError, Which};
+use crate::store::{EventStore, Offset};
 
 const NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
 const UP_TO_DATE: HeaderName = HeaderName::from_static("stream-up-to-date");
 const CURSOR: HeaderName = HeaderName::from_static("stream-cursor");
 
-/// Events that one stream of server-sent events reads at once, which is what it holds in memory.
+/// Events and their bytes that one stream of server-sent events reads at once, which is what it holds in memory.
 const EVENTS_AT_ONCE: usize = 100;
+const BYTES_AT_ONCE: usize = 64 * 1024;
 
 /// When a reader whose stream has ended comes again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -55,7 +57,7 @@ enum Live {
     Sse,
 }
 
-pub(super) fn parameters(asked: Result<Query<Asked>, QueryRejection>) -> Result<Asked, Problem> {
+pub(super) fn parameters<T>(asked: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     asked.map(|Query(asked)| asked).map_err(|error| Problem::bad(error.body_text()))
 }
 
@@ -74,7 +76,9 @@ pub(super) async fn stream<S: EventStore>(
         }
         Some(Live::Sse) => events(api, caller, which, &asked, &headers).await,
         None if accepts(&headers, "text/event-stream") => events(api, caller, which, &asked, &headers).await,
-        Some(Live::No) | None => catch_up(&api, &caller.tenant, &which, &asked, &headers).await,
+        Some(Live::No) | None => {
+            catch_up(&api, &caller.tenant, &which, asked.offset.as_deref(), asked.limit(), &headers).await
+        }
     }
 }
 
@@ -90,8 +94,7 @@ pub(super) async fn tail<S: EventStore>(
     // A cursor that does not hold is told as it would be to a GET.
     start(&api, &caller.tenant, &which, asked.offset.as_deref()).await?;
     let next = api.log.bounds(&caller.tenant).await?.last;
-    let page = Page { records: Vec::new(), next, is_up_to_date: true };
-    Ok(answer(&api, &caller.tenant, &which, &page, &headers, StatusCode::OK))
+    Ok(answer(&api, &caller.tenant, &which, &Written::nothing(next), &headers, StatusCode::OK))
 }
 
 impl Asked {
@@ -149,18 +152,16 @@ pub(super) async fn catch_up<S: EventStore>(
     api: &Shared<S>,
     tenant: &TenantId,
     which: &Which,
-    asked: &Asked,
+    offset: Option<&str>,
+    limit: usize,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let after = start(api, tenant, which, asked.offset.as_deref()).await?;
-    let page = match asked.offset.as_deref() {
+    let after = start(api, tenant, which, offset).await?;
+    if offset == Some("now") {
         // Nothing is read, only where it would go on.
-        Some("now") => Page { records: Vec::new(), next: after, is_up_to_date: true },
-        _ => api.log.read(tenant, which, after, asked.limit()).await?,
-    };
-    if asked.offset.as_deref() == Some("now") {
-        return Ok(answer(api, tenant, which, &page, headers, StatusCode::OK));
+        return Ok(answer(api, tenant, which, &Written::nothing(after), headers, StatusCode::OK));
     }
+    let page = page::read(api, tenant, which, after, &mut page::whole(limit)).await?;
     let tag = tag(after, &page, headers);
     let status = match has(headers, &tag) {
         true => StatusCode::NOT_MODIFIED,
@@ -174,7 +175,7 @@ pub(super) async fn catch_up<S: EventStore>(
 }
 
 /// What stands between two offsets of a stream is always the same; how it is written, and whether more was there, is not.
-fn tag(after: Offset, page: &Page, headers: &HeaderMap) -> String {
+fn tag(after: Offset, page: &Written, headers: &HeaderMap) -> String {
     let form = if accepts(headers, "application/json") { 'a' } else { 'l' };
     let end = if page.is_up_to_date { "u" } else { "" };
     format!("\"{after}-{}-{form}{end}\"", page.next)
@@ -205,8 +206,8 @@ async fn long_poll<S: EventStore>(
     let limit = asked.limit();
     let deadline = Instant::now() + LONG_POLL;
     let page = loop {
-        let page = api.log.read(tenant, which, after, limit).await?;
-        if !page.records.is_empty() {
+        let page = page::read(api, tenant, which, after, &mut page::whole(limit)).await?;
+        if !page.events.is_empty() {
             break page;
         }
         // Events of others are passed over while waiting.
@@ -216,7 +217,7 @@ async fn long_poll<S: EventStore>(
             Err(_) => break page,
         }
     };
-    let status = if page.records.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let status = if page.events.is_empty() { StatusCode::NO_CONTENT } else { StatusCode::OK };
     let mut response = answer(api, tenant, which, &page, headers, status);
     response.headers_mut().insert(CURSOR, HeaderValue::from(interval(asked.cursor)));
     Ok(response)
@@ -233,24 +234,24 @@ fn answer<S: EventStore>(
     api: &Shared<S>,
     tenant: &TenantId,
     which: &Which,
-    page: &Page,
+    page: &Written,
     headers: &HeaderMap,
     status: StatusCode,
 ) -> Response {
     let is_array = accepts(headers, "application/json");
     let has_body = status == StatusCode::OK;
     let mut body = Vec::new();
-    for (at, record) in page.records.iter().enumerate().filter(|_| has_body) {
+    for (at, (_, json)) in page.events.iter().enumerate().filter(|_| has_body) {
         if is_array {
             body.push(if at == 0 { b'[' } else { b',' });
         }
-        body.extend(record.to_json(tenant));
+        body.extend(json);
         if !is_array {
             body.push(b'\n');
         }
     }
     if is_array && has_body {
-        body.extend(if page.records.is_empty() { &b"[]"[..] } else { b"]" });
+        body.extend(if page.events.is_empty() { &b"[]"[..] } else { b"]" });
     }
     let mut response = (status, Body::from(body)).into_response();
     let kind = if is_array { "application/json" } else { "application/x-ndjson" };
@@ -330,26 +331,28 @@ impl<S: EventStore> Reader<S> {
 
     /// Reads what is there, or waits for it; ends where the log does not answer, so that the client comes again.
     async fn read_on(&mut self) -> Option<()> {
-        let page = self.api.log.read(&self.tenant, &self.which, self.after, EVENTS_AT_ONCE).await.ok()?;
+        let mut room = Room::new(EVENTS_AT_ONCE, BYTES_AT_ONCE);
+        let page = page::read(&self.api, &self.tenant, &self.which, self.after, &mut room).await.ok()?;
         self.after = page.next;
         // Where all was others' the reader's place moves on, which is told now and then: a place that is old may be forgotten.
         let is_quiet = self.told.is_some_and(|told| told.elapsed() < HEARTBEAT || self.after == self.told_at);
-        if page.records.is_empty() && is_quiet {
+        if page.events.is_empty() && is_quiet {
             return self.api.log.wait(&self.tenant, self.after).await.ok();
         }
         (self.told, self.told_at) = (Some(Instant::now()), self.after);
-        let data = page.records.iter().rev().map(|record| self.data(record));
-        self.queued = std::iter::once(self.control(&page)).chain(data).collect();
+        let control = self.control(&page);
+        let data = page.events.into_iter().rev().map(|(offset, json)| self.data(offset, json));
+        self.queued = std::iter::once(control).chain(data).collect();
         Some(())
     }
 
-    fn data(&self, record: &Record) -> Event {
-        let json = String::from_utf8(record.to_json(&self.tenant)).unwrap_or_default();
-        let id = self.api.cursors.cursor(&self.tenant, &self.which, record.offset);
+    fn data(&self, offset: Offset, json: Vec<u8>) -> Event {
+        let json = String::from_utf8(json).unwrap_or_default();
+        let id = self.api.cursors.cursor(&self.tenant, &self.which, offset);
         Event::default().id(id).event("data").data(json)
     }
 
-    fn control(&self, page: &Page) -> Event {
+    fn control(&self, page: &Written) -> Event {
         let next = self.api.cursors.cursor(&self.tenant, &self.which, page.next);
         let mut control = json!({ "streamNextOffset": &next, "streamCursor": interval(None).to_string() });
         if page.is_up_to_date

@@ -186,20 +186,19 @@ async fn recent<S: EventStore>(
     let now = Utc::now();
     let span =
         now - TimeDelta::minutes(MINUTES_KEPT)..now + TimeDelta::minutes(MINUTES_AHEAD_MAX.saturating_add(1));
-    let to = log.bounds(tenant).await?.last;
-    let mut after = None;
+    let mut from = None;
     loop {
-        let page = log.read_time(tenant, span.clone(), after, PAGE_EVENTS_MAX).await?;
+        // What came after it began is counted when it is followed.
+        let page = log.read_time(tenant, span.clone(), from, PAGE_EVENTS_MAX).await?;
         {
             let mut metrics = counted.metrics();
-            // What came after it began is counted when it is followed.
-            for record in page.records.iter().filter(|record| record.offset <= to) {
+            for record in &page.records {
                 metrics.count(&record.event, record.ingested_at.as_datetime());
             }
         }
         match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(to),
+            Some(next) => from = Some(next),
+            None => return Ok(page.as_of),
         }
     }
 }

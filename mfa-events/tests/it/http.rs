@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use mfa_events::cursor::CursorKey;
-use mfa_events::http::{HashedKeys, Right, Scope, router};
+use mfa_events::http::{HashedKeys, PAGE_BYTES_MAX, Right, Scope, router};
 use mfa_events::{EventLog, MemoryStore, TenantId};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -314,17 +314,151 @@ async fn finds_a_span_of_time_and_says_whether_it_is_over() {
     let next = first["next"].as_str().unwrap();
     let (_, second) = told(api.get(ACME, &format!("{span}&after={next}")).await).await;
     assert_eq!((times(&second), &second["next"]), (vec!["27.044".to_owned()], &Value::Null));
+    assert_eq!((&second["complete"], &second["incomplete_because"]), (&json!(true), &Value::Null));
     let stream = second["stream_offset"].as_str().unwrap();
     assert!(actors(api.get(ACME, &format!("/v1/stream?offset={stream}")).await).await.is_empty());
     let (_, open) =
         told(api.get(ACME, "/v1/events?from=2026-01-31T00:00:00Z&to=9000-01-01T00:00:00Z").await).await;
     assert_eq!((&second["is_over"], &open["is_over"]), (&json!(true), &json!(false)));
+    assert_eq!((&open["complete"], &open["incomplete_because"]), (&json!(false), &json!(["not_over"])));
     for bad in ["from=2026-01-31T00:00:00Z", "from=yesterday&to=now", &format!("{}&after=x", &span[11..])] {
         assert_eq!(
             api.get(ACME, &format!("/v1/events?{bad}")).await.status(),
             StatusCode::BAD_REQUEST,
             "{bad}"
         );
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_span_are_of_one_moment_and_say_what_retention_took() {
+    let api = api();
+    let happened = |times: &[&str]| {
+        let events: Vec<_> =
+            times.iter().map(|time| with("timestamp", format!("2026-01-31T09:15:{time}Z").into())).collect();
+        format!("[{}]", events.join(","))
+    };
+    api.post(ACME, happened(&["27.001", "27.003", "27.005"])).await;
+    let span = "/v1/events?from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z&limit=2";
+    let (_, first) = told(api.get(ACME, span).await).await;
+    // Late ones, of which two belong on pages that are to come: they are in the stream behind all of these.
+    api.post(ACME, happened(&["27.000", "27.004", "27.006"])).await;
+    let mut seen = vec![];
+    let mut page = first.clone();
+    loop {
+        let events = page["events"].as_array().unwrap();
+        seen.extend(events.iter().map(|event| event["timestamp"].as_str().unwrap()[20..23].to_owned()));
+        assert_eq!(page["stream_offset"], first["stream_offset"]);
+        let Some(next) = page["next"].as_str() else { break };
+        page = told(api.get(ACME, &format!("{span}&after={next}")).await).await.1;
+    }
+    assert_eq!(seen, ["001", "003", "005"]);
+    let rest = first["stream_offset"].as_str().unwrap();
+    assert_eq!(actors(api.get(ACME, &format!("/v1/stream?offset={rest}")).await).await.len(), 3);
+    assert_eq!(page["complete"], true);
+
+    // Nobody knows what was forgotten but that it had come: a span that begins later misses none of it.
+    api.log.forget(&tenant("acme"), mfa_events::Offset::new(1)).await.unwrap();
+    let (_, less) = told(api.get(ACME, span).await).await;
+    assert_eq!((&less["complete"], &less["incomplete_because"]), (&json!(false), &json!(["retention"])));
+    let later = "/v1/events?from=2999-01-01T00:00:00Z&to=2999-02-01T00:00:00Z";
+    let (_, later) = told(api.get(ACME, later).await).await;
+    assert_eq!(later["incomplete_because"], json!(["not_over"]));
+    let next = first["next"].as_str().unwrap();
+    let (_, second) = told(api.get(ACME, &format!("{span}&after={next}")).await).await;
+    assert_eq!(
+        second["incomplete_because"],
+        json!(["retention"]),
+        "also on a page of a query that began before"
+    );
+    // An answer about a later state than there is cannot be made up.
+    let forged = format!("{}_{:016x}", &next[..next.len() - 17], u64::MAX);
+    let (status, forged) = told(api.get(ACME, &format!("{span}&after={forged}")).await).await;
+    let now = api.get(ACME, "/v1/stream?offset=now").await;
+    assert_eq!(
+        (status, forged["stream_offset"].as_str()),
+        (StatusCode::OK, header_of(&now, "stream-next-offset").as_deref())
+    );
+}
+
+/// So many events, each of some kilobytes.
+async fn send_large(api: &Api, count: usize) {
+    for from in (0..count).step_by(100) {
+        let events: Vec<_> = (from..count.min(from + 100))
+            .map(|number| {
+                let mut event: Value = serde_json::from_str(&with("actor_id", "large".into())).unwrap();
+                event["timestamp"] =
+                    format!("2026-01-31T09:{:02}:{:02}.000Z", number / 60, number % 60).into();
+                event["ext"] = json!({ "number": number, "text": "x".repeat(4_000) });
+                event.to_string()
+            })
+            .collect();
+        assert_eq!(api.post(ACME, format!("[{}]", events.join(","))).await.0, StatusCode::OK);
+    }
+}
+
+fn numbers(events: &[Value]) -> Vec<u64> {
+    events.iter().map(|event| event["ext"]["number"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_answer_has_no_more_bytes_than_its_limit_and_goes_on_from_there() {
+    const COUNT: usize = 600;
+    let api = api();
+    send_large(&api, COUNT).await;
+    let all: Vec<u64> = (0..COUNT as u64).collect();
+    for uri in ["/v1/stream", "/v1/actors/large/events"] {
+        let (mut seen, mut pages, mut offset) = (vec![], 0, "-1".to_owned());
+        loop {
+            let response = api.get(ACME, &format!("{uri}?limit=1000&offset={offset}")).await;
+            offset = header_of(&response, "stream-next-offset").unwrap();
+            let is_end = header_of(&response, "stream-up-to-date").is_some();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.len() <= PAGE_BYTES_MAX + 1_000, "{}", body.len());
+            let lines = std::str::from_utf8(&body).unwrap().lines();
+            let events: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+            (seen, pages) = ([seen, numbers(&events)].concat(), pages + 1);
+            if is_end {
+                break;
+            }
+        }
+        assert_eq!(seen, all, "{uri}");
+        assert!((3..=4).contains(&pages), "{pages}");
+    }
+    let span = "/v1/events?from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z";
+    let (mut seen, mut after) = (vec![], String::new());
+    loop {
+        let (_, page) = told(api.get(ACME, &format!("{span}{after}")).await).await;
+        let events = page["events"].as_array().unwrap();
+        assert!(page["events"].to_string().len() <= PAGE_BYTES_MAX + 1_000);
+        seen = [seen, numbers(events)].concat();
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(seen, all);
+    let mut body = api.get(ACME, "/v1/stream?live=sse&offset=-1").await.into_body();
+    let events: Vec<Value> = sent(&mut body, "data", COUNT)
+        .await
+        .iter()
+        .map(|(_, data)| serde_json::from_str(data).unwrap())
+        .collect();
+    assert_eq!(numbers(&events), all);
+}
+
+#[tokio::test]
+async fn a_query_for_actors_has_no_place_for_other_actors_and_does_not_wait() {
+    let api = api();
+    api.send(&["alice", "bob"]).await;
+    for bad in ["actor=bob", "live=sse", "live=long-poll", "live=false", "cursor=1", "offste=-1"] {
+        let name = bad.split('=').next().unwrap();
+        let get = api.get(ACME, &format!("/v1/actors/alice/events?{bad}")).await;
+        let body = json!({ "actors": ["alice"] }).to_string();
+        let post = request(ACME, &format!("/v1/actors/events?{bad}")).method("POST").body(body.into());
+        for response in [get, api.ask(post.unwrap()).await] {
+            let (status, problem) = told(response).await;
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(status == StatusCode::BAD_REQUEST && detail.contains(&format!("`{name}`")), "{problem}");
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, StatusCode};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use mfa_events::cursor::CursorKey;
 use mfa_events::http::{
-    ACTORS_BODY_BYTES_MAX, BODY_TIME_MAX, HashedKeys, Limits, Right, Scope, TENANT_BYTES_IN_FLIGHT_MAX,
-    router,
+    ACTORS_BODY_BYTES_MAX, BODY_TIME_MAX, HashedKeys, KEY_BYTES_IN_FLIGHT_MAX, Limits, Right, Scope,
+    TENANT_BYTES_IN_FLIGHT_MAX, router,
 };
 use mfa_events::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use mfa_events::{EventLog, MemoryStore};
@@ -117,26 +117,59 @@ fn endless() -> Body {
     Body::from_stream(stream::pending::<Result<Bytes, std::convert::Infallible>>())
 }
 
+/// Bodies of which so much comes.
+fn stuck(bytes: usize) -> Body {
+    let some = stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; bytes]))]);
+    Body::from_stream(some.chain(stream::pending()))
+}
+
 #[tokio::test(start_paused = true)]
-async fn messages_that_do_not_come_take_no_more_than_their_tenants_room_and_end() {
-    let router = served(Limits::default());
-    let many = TENANT_BYTES_IN_FLIGHT_MAX / BATCH_BYTES_MAX;
-    let stuck: Vec<_> = (0..many)
-        .map(|_| {
-            let router = router.clone();
-            tokio::spawn(async move { post(&router, ACME, endless()).await })
-        })
-        .collect();
-    tokio::task::yield_now().await;
-    refused(post(&router, ACME, endless()).await, "tenant_bytes_in_flight").await;
+async fn messages_take_room_as_they_come_each_key_its_share_and_each_tenant_its_own() {
+    let (second, third) = ("acme-second-56789abcdef01", "acme-third-456789abcdef01");
+    let scope = |name: &str| Scope::new(tenant(name), [Right::Ingest]);
+    let keys = [(ACME, "acme"), (second, "acme"), (third, "acme"), (OTHER, "other")];
+    let keys = keys.into_iter().try_fold(HashedKeys::new(), |keys, (key, name)| keys.with(key, scope(name)));
+    let router = router(EventLog::open(MemoryStore::new()), keys.unwrap(), CursorKey::new([7; 32]));
+    let send = |key: &'static str, body: Body, length: usize| {
+        let sized = request(key, "/v1/events").method("POST").header("content-length", length);
+        let (router, sized) = (router.clone(), sized.body(body).unwrap());
+        tokio::spawn(async move { ask(&router, sized).await })
+    };
     let event = || serde_json::Value::from(failure()).to_string();
-    assert_eq!(post(&router, OTHER, event()).await.status(), StatusCode::OK);
     let begun = tokio::time::Instant::now();
-    for stuck in stuck {
+    // What is only announced takes nothing.
+    let mut waiting: Vec<_> = (0..50).map(|_| send(ACME, endless(), BATCH_BYTES_MAX)).collect();
+    tokio::task::yield_now().await;
+    assert_eq!(post(&router, ACME, event()).await.status(), StatusCode::OK);
+    // One key has its share, and the others of its tenant have theirs.
+    let share = KEY_BYTES_IN_FLIGHT_MAX / BATCH_BYTES_MAX;
+    waiting.extend((0..share).map(|_| send(ACME, stuck(BATCH_BYTES_MAX), BATCH_BYTES_MAX)));
+    tokio::task::yield_now().await;
+    refused(post(&router, ACME, event()).await, "key_bytes_in_flight").await;
+    assert_eq!(post(&router, second, event()).await.status(), StatusCode::OK);
+    let rest = (TENANT_BYTES_IN_FLIGHT_MAX - KEY_BYTES_IN_FLIGHT_MAX) / BATCH_BYTES_MAX;
+    waiting.extend((0..rest).map(|_| send(second, stuck(BATCH_BYTES_MAX), BATCH_BYTES_MAX)));
+    tokio::task::yield_now().await;
+    refused(post(&router, third, event()).await, "tenant_bytes_in_flight").await;
+    assert_eq!(post(&router, OTHER, event()).await.status(), StatusCode::OK);
+    for stuck in waiting {
         assert_eq!(stuck.await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
     }
     assert_eq!(begun.elapsed(), BODY_TIME_MAX);
-    assert_eq!(post(&router, ACME, event()).await.status(), StatusCode::OK);
+    for key in [ACME, second, third] {
+        assert_eq!(post(&router, key, event()).await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_pieces_is_one_message() {
+    let router = served(Limits::default());
+    let text = serde_json::Value::from(failure()).to_string();
+    let pieces: Vec<_> = text.bytes().map(|byte| Ok::<_, std::convert::Infallible>(vec![byte])).collect();
+    assert_eq!(post(&router, ACME, Body::from_stream(stream::iter(pieces))).await.status(), StatusCode::OK);
+    let broken = stream::iter([Ok(Bytes::from("[")), Err(std::io::Error::other("gone"))]);
+    let response = post(&router, ACME, Body::from_stream(broken)).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use mfa_events::cursor::CursorKey;
 use mfa_events::http::{Alerts, Api, HashedKeys, Journal, LONG_POLL, Right, STREAM_TIME_MAX, Scope};
+use mfa_events::log::Which;
 use mfa_events::{EventLog, MemoryStore, Offset, TenantId};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -193,4 +194,30 @@ async fn a_sender_is_answered_when_the_journal_holds_the_event_too() {
     let (status, problem) = told(post(OTHER).await.unwrap()).await;
     assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unknown")));
     assert!(!problem.to_string().contains("disk"), "{problem}");
+    assert_eq!(
+        problem["uncertain"],
+        json!([{"index": 0, "event_id": "019aa2b0-5d3c-7c1e-9f00-2b1d5c3e4f60"}])
+    );
+}
+
+#[tokio::test]
+async fn whoever_gave_no_ids_is_told_them_where_it_is_not_known_whether_events_are_kept() {
+    let (asked, _answers) = tokio::sync::mpsc::unbounded_channel();
+    let log = EventLog::open(MemoryStore::new());
+    let router = Api::new(log.clone(), keys(), CursorKey::new([7; 32])).journal(Losing(asked)).router();
+    let event = json!({
+        "event_type": "login.failure", "timestamp": "2026-01-31T09:15:27.042Z", "actor_id": "alice", "outcome": "failure",
+    });
+    let body = format!("{event}\n{{\"actor_id\": 7}}\n{event}\n");
+    let post = request(OTHER, "/v1/events").method("POST").body(Body::from(body)).unwrap();
+    let (status, problem) = told(router.clone().oneshot(post).await.unwrap()).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unknown")));
+    let uncertain = problem["uncertain"].as_array().unwrap();
+    let places: Vec<_> = uncertain.iter().map(|one| one["index"].as_u64().unwrap()).collect();
+    assert_eq!(places, [0, 2], "the one that was none is not among them");
+    // Under these ids they are known again, and are not there twice.
+    let page = log.read(&TenantId::new("other").unwrap(), &Which::All, Offset::START, 10).await.unwrap();
+    let kept: Vec<_> = page.records.iter().map(|record| record.event.id().to_string()).collect();
+    let told: Vec<_> = uncertain.iter().map(|one| one["event_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kept, told);
 }

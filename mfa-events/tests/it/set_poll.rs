@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
 use mfa_events::cursor::CursorKey;
-use mfa_events::http::{Api, HashedKeys, LONG_POLL, Right, Scope};
+use mfa_events::http::{Api, HashedKeys, LONG_POLL, PAGE_BYTES_MAX, Right, Scope};
 use mfa_events::set::{Issuer, Positions, PositionsError, Unsigned};
 use mfa_events::{EventLog, MemoryStore, Offset};
 use serde_json::{Value, json};
@@ -106,4 +106,68 @@ async fn a_receiver_waits_for_a_token_and_not_for_ever() {
     for bad in [json!([]), json!({"ack": ["no uuid"]}), json!({"maxEvents": -1})] {
         assert_eq!(poll(&router, ACME, bad).await.0, StatusCode::BAD_REQUEST);
     }
+}
+
+#[tokio::test]
+async fn a_receiver_by_name_goes_on_under_another_key_and_from_where_its_key_was() {
+    let log = EventLog::open(MemoryStore::new());
+    let (old, new) = (ACME, "acme-new-key-456789abcdef");
+    let served = |old_name: Option<&str>, positions: &InMemory| {
+        let both = [Right::Ingest, Right::Read];
+        let scope = |name: Option<&str>| match name {
+            Some(name) => Scope::new(tenant("acme"), both).receiver(name),
+            None => Scope::new(tenant("acme"), both),
+        };
+        let keys = HashedKeys::new()
+            .with(old, scope(old_name))
+            .and_then(|keys| keys.with(new, scope(Some("siem"))))
+            .and_then(|keys| keys.with(OTHER, Scope::new(tenant("other"), both).receiver("siem")))
+            .unwrap();
+        let issuer = Issuer::new("https://events.example.com", Unsigned);
+        Api::new(log.clone(), keys, CursorKey::new([7; 32])).sets(issuer, positions.clone()).router()
+    };
+    let now = json!({"returnImmediately": true});
+    let positions = InMemory::default();
+    // So far the key was the receiver.
+    let router = served(None, &positions);
+    poll(&router, old, now.clone()).await;
+    let (one, two) = (send(&router, old, "one").await, send(&router, old, "two").await);
+    poll(&router, old, now.clone()).await;
+    poll(&router, old, json!({"ack": [one], "returnImmediately": true})).await;
+    // Now it has a name, and goes on; so does the key that takes its place.
+    let router = served(Some("siem"), &positions);
+    assert_eq!(jtis(&poll(&router, old, now.clone()).await.1), [two.as_str()]);
+    poll(&router, old, json!({"ack": [two], "returnImmediately": true})).await;
+    let three = send(&router, old, "three").await;
+    assert_eq!(jtis(&poll(&router, new, now.clone()).await.1), [three.as_str()]);
+    assert_eq!(jtis(&poll(&served(Some("siem"), &positions), new, now.clone()).await.1), [three.as_str()]);
+    // Another tenant's receiver of that name is another.
+    assert_eq!(poll(&router, OTHER, now).await.1, json!({"sets": {}}));
+}
+
+#[tokio::test]
+async fn tokens_of_an_answer_have_no_more_bytes_than_its_limit_and_the_rest_comes_next() {
+    let router = served(EventLog::open(MemoryStore::new()), InMemory::default());
+    let now = json!({"returnImmediately": true});
+    poll(&router, ACME, now.clone()).await;
+    let mut event: Value = serde_json::from_str(&with("actor_id", "large".into())).unwrap();
+    event["ext"] = json!({ "text": "x".repeat(4_000) });
+    event.as_object_mut().unwrap().remove("event_id");
+    let batch = vec![event.to_string(); 400].join("\n");
+    let request = request(ACME, "/v1/events").method("POST").body(Body::from(batch)).unwrap();
+    assert_eq!(told(router.clone().oneshot(request).await.unwrap()).await.1["accepted"], 400);
+    let (mut seen, mut answers, mut ack) = (std::collections::BTreeSet::new(), 0, vec![]);
+    loop {
+        let (_, answer) = poll(&router, ACME, json!({"returnImmediately": true, "ack": ack})).await;
+        let bytes: usize =
+            answer["sets"].as_object().unwrap().values().map(|jwt| jwt.as_str().unwrap().len()).sum();
+        assert!(bytes <= PAGE_BYTES_MAX, "{bytes}");
+        ack = jtis(&answer).into_iter().map(str::to_owned).collect();
+        seen.extend(ack.clone());
+        answers += 1;
+        if answer["moreAvailable"] != true {
+            break;
+        }
+    }
+    assert_eq!((seen.len(), answers), (400, 3));
 }
