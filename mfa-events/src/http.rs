@@ -295,8 +295,13 @@ impl From<StoreError> for Problem {
 }
 
 impl From<MetricsError> for Problem {
-    fn from(_: MetricsError) -> Self {
-        Self::unavailable("unavailable", "the log does not answer")
+    fn from(error: MetricsError) -> Self {
+        match error {
+            MetricsError::Counting => Self::unavailable("counting", "events are being counted"),
+            MetricsError::Store(_) | MetricsError::Read(_) => {
+                Self::unavailable("unavailable", "the log does not answer")
+            }
+        }
     }
 }
 

@@ -8,11 +8,11 @@ mod current;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Country, Detail, Event, Method, Outcome};
 
-pub use current::{AsOf, CurrentMetrics, MetricsError};
+pub use current::{AsOf, COUNTED_WITHIN, CurrentMetrics, MetricsError};
 
 /// Minutes that are kept: two days, so that each hour of the last has one to be compared with, and an hour for those that are under way.
 pub const MINUTES_KEPT: i64 = 49 * 60;
@@ -20,8 +20,8 @@ pub const MINUTES_KEPT: i64 = 49 * 60;
 /// How far a sender's clock may be ahead, in minutes. What is further ahead is counted as [`Report::from_the_future`].
 pub const MINUTES_AHEAD_MAX: i64 = 5;
 
-/// Most countries of one minute. Others of that minute are counted without a country.
-pub const MINUTE_COUNTRIES_MAX: usize = 300;
+/// Most places of one minute. Further countries of that minute are counted as [`Place::Other`]: whoever sends chooses what is counted here.
+pub const MINUTE_COUNTRIES_MAX: usize = 64;
 
 /// Counts of a span of time.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -104,8 +104,44 @@ pub struct Breakdown {
     /// Those that name a second factor.
     pub by_method: BTreeMap<Method, Counts>,
     /// Those that name a country.
-    pub by_country: BTreeMap<Country, Counts>,
+    pub by_country: BTreeMap<Place, Counts>,
 }
+
+/// What is counted as a country; in JSON its two letters, or `other`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Place {
+    /// A country.
+    Country(Country),
+    /// Letters that no country has, and countries beyond [`MINUTE_COUNTRIES_MAX`] of a minute.
+    Other,
+}
+
+impl From<Country> for Place {
+    fn from(country: Country) -> Self {
+        if country.is_assigned() { Self::Country(country) } else { Self::Other }
+    }
+}
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Country(country) => country.serialize(serializer),
+            Self::Other => serializer.serialize_str(OTHER),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == OTHER {
+            return Ok(Self::Other);
+        }
+        Country::new(&text).map(Self::from).map_err(serde::de::Error::custom)
+    }
+}
+
+const OTHER: &str = "other";
 
 impl Breakdown {
     fn count(&mut self, event: &Event) {
@@ -119,11 +155,11 @@ impl Breakdown {
         if let Some(method) = method {
             self.by_method.entry(method).or_default().add(&counts);
         }
-        let country = event.geo_location().and_then(|geo| geo.country);
-        if let Some(country) = country
-            && (self.by_country.len() < MINUTE_COUNTRIES_MAX || self.by_country.contains_key(&country))
-        {
-            self.by_country.entry(country).or_default().add(&counts);
+        if let Some(country) = event.geo_location().and_then(|geo| geo.country) {
+            let place = Place::from(country);
+            let has_room =
+                self.by_country.len() < MINUTE_COUNTRIES_MAX || self.by_country.contains_key(&place);
+            self.by_country.entry(if has_room { place } else { Place::Other }).or_default().add(&counts);
         }
     }
 
@@ -132,8 +168,8 @@ impl Breakdown {
         for (method, counts) in &other.by_method {
             self.by_method.entry(*method).or_default().add(counts);
         }
-        for (country, counts) in &other.by_country {
-            self.by_country.entry(*country).or_default().add(counts);
+        for (place, counts) in &other.by_country {
+            self.by_country.entry(*place).or_default().add(counts);
         }
     }
 }
@@ -240,15 +276,9 @@ impl LoginMetrics {
             return;
         }
         self.minutes.entry(minute).or_default().count(event);
-        self.forget(current);
-    }
-
-    fn forget(&mut self, current: i64) {
-        let oldest = current.saturating_sub(MINUTES_KEPT);
-        while let Some(entry) = self.minutes.first_entry()
-            && *entry.key() <= oldest
-        {
-            entry.remove();
+        // By their number, not by the clock: one that was wrong for a moment takes one minute's place, and not all of them.
+        while self.minutes.len() > MINUTES_COUNTED_MAX {
+            self.minutes.pop_first();
         }
     }
 
@@ -316,6 +346,9 @@ impl LoginMetrics {
         counts
     }
 }
+
+/// Minutes that count anything, at most.
+const MINUTES_COUNTED_MAX: usize = (MINUTES_KEPT + MINUTES_AHEAD_MAX) as usize;
 
 const HOUR: i64 = 60;
 const DAY: i64 = 24 * HOUR;

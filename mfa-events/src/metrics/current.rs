@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::{LoginMetrics, MINUTES_AHEAD_MAX, MINUTES_KEPT, Report};
 use crate::id::TenantId;
 use crate::log::{EventLog, PAGE_EVENTS_MAX, ReadError, Which};
 use crate::store::{EventStore, Offset, Record, StoreError};
+
+/// How long whoever asks waits until what is in the log is counted, as after a start.
+pub const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Keeps the metrics of each tenant as current as its log.
 ///
@@ -52,6 +57,9 @@ pub enum MetricsError {
     /// The log does not say how far it reaches.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is more in the log than could be counted within [`COUNTED_WITHIN`]. It is being counted on: ask again.
+    #[error("events are being counted")]
+    Counting,
     /// Events could not be read. Whoever asks again has them counted anew.
     #[error("events could not be counted")]
     Read(#[source] Arc<ReadError>),
@@ -87,8 +95,16 @@ impl<S: EventStore> CurrentMetrics<S> {
     /// The last 24 hours, everything counted that was in the log when this was called.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// Where the log cannot be read, or is not counted yet.
+    ///
+    /// # Cancellation
+    /// Counting goes on.
     pub async fn report(&self, tenant: &TenantId, now: DateTime<Utc>) -> Result<AsOf, MetricsError> {
+        let counted = timeout(COUNTED_WITHIN, self.counted_up_to_now(tenant, now)).await;
+        counted.unwrap_or(Err(MetricsError::Counting))
+    }
+
+    async fn counted_up_to_now(&self, tenant: &TenantId, now: DateTime<Utc>) -> Result<AsOf, MetricsError> {
         let last = self.log.bounds(tenant).await?.last;
         let counted = self.counted(tenant);
         let mut progress = counted.progress.subscribe();

@@ -5,6 +5,7 @@ mod batch;
 mod detect;
 mod event;
 mod export;
+mod hooked;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]

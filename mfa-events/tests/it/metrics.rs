@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use mfa_events::event::{Country, FailureReason, GeoLocation, Method};
-use mfa_events::metrics::{Counts, MINUTE_COUNTRIES_MAX, MINUTES_AHEAD_MAX, MINUTES_KEPT};
+use mfa_events::metrics::{Breakdown, Counts, MINUTE_COUNTRIES_MAX, MINUTES_AHEAD_MAX, MINUTES_KEPT, Place};
 use mfa_events::{
     AccountLocked, AccountUnlocked, Event, LoginFailure, LoginMetrics, LoginSuccess, MfaFailure,
     RecoveryAttempted,
@@ -57,7 +57,7 @@ fn tells_rates_parts_and_the_day_before_in_one_answer() {
     assert_eq!((all.lockouts, all.unlocks, all.recoveries), (1, 1, 1));
     assert_eq!(report.total.by_method[&Method::Push].successes, 3);
     assert_eq!(report.total.by_method[&Method::Totp].mfa_failures, 1);
-    assert_eq!(report.total.by_country[&Country::new("DE").unwrap()].successes, 3);
+    assert_eq!(report.total.by_country[&place("DE")].successes, 3);
     assert_eq!((report.before.successes, report.before.failures), (1, 1));
     assert_eq!(report.hours.len(), 24);
     let last = report.hours.last().unwrap();
@@ -97,22 +97,66 @@ fn what_comes_too_late_or_from_the_future_is_counted_apart() {
     assert_eq!(metrics.report(at() + minutes(MINUTES_AHEAD_MAX)).logins, 1);
 }
 
+fn place(country: &str) -> Place {
+    Place::Country(Country::new(country).unwrap())
+}
+
 #[test]
-fn keeps_no_more_minutes_and_countries_than_it_says() {
+fn keeps_no_more_minutes_than_it_says() {
     let mut metrics = LoginMetrics::new();
     for minute in 0..MINUTES_KEPT + 500 {
         metrics.count(&failure(at() + minutes(minute)), at() + minutes(minute));
     }
     let all = metrics.minutes(at() - minutes(10), at() + minutes(1_000_000)).count();
-    assert_eq!(i64::try_from(all).unwrap(), MINUTES_KEPT);
-    let now = at() + minutes(10_000);
+    assert_eq!(i64::try_from(all).unwrap(), MINUTES_KEPT + MINUTES_AHEAD_MAX);
+}
+
+#[test]
+fn counts_countries_and_not_whatever_letters_somebody_sends() {
     let letters = b'A'..=b'Z';
-    for country in letters.clone().flat_map(|first| letters.clone().map(move |second| [first, second])) {
-        let geo = from(std::str::from_utf8(&country).unwrap());
-        metrics.count(&LoginFailure::new("alice").geo_location(geo).at(now).try_into().unwrap(), now);
+    let all = letters.clone().flat_map(|first| letters.clone().map(move |second| [first, second]));
+    let all: Vec<String> = all.map(|letters| String::from_utf8(letters.to_vec()).unwrap()).collect();
+    let assigned = all.iter().filter(|country| Country::new(country).unwrap().is_assigned()).count();
+    // 249, and 42 that are left to users.
+    assert_eq!(assigned, 249 + 42);
+    for (country, is_assigned) in [("DE", true), ("XK", true), ("ZZ", true), ("UK", false), ("EU", false)] {
+        assert_eq!(Country::new(country).unwrap().is_assigned(), is_assigned, "{country}");
     }
-    let total = metrics.report(now).total;
-    assert_eq!((total.by_country.len(), total.all.failures), (MINUTE_COUNTRIES_MAX, 26 * 26));
+    let mut metrics = LoginMetrics::new();
+    let count = |metrics: &mut LoginMetrics, country: &str| {
+        let event = LoginFailure::new("alice").geo_location(from(country)).at(at());
+        metrics.count(&event.try_into().unwrap(), at());
+    };
+    for country in &all {
+        count(&mut metrics, country);
+    }
+    count(&mut metrics, "AD");
+    let total = metrics.report(at()).total;
+    assert_eq!((total.by_country.len(), total.all.failures), (MINUTE_COUNTRIES_MAX, 26 * 26 + 1));
+    assert_eq!(total.by_country[&place("AD")].failures, 2);
+    let counted: u64 = total.by_country.values().map(|counts| counts.failures).sum();
+    assert_eq!(counted, 26 * 26 + 1, "none is left out");
+    let json = serde_json::to_value(&total).unwrap();
+    assert_eq!(json["by_country"]["other"]["failures"], 26 * 26 - (MINUTE_COUNTRIES_MAX - 1));
+    assert_eq!(serde_json::from_value::<Breakdown>(json).unwrap(), total);
+}
+
+#[test]
+fn a_clock_that_jumps_for_a_moment_costs_its_moment_and_not_the_days_before() {
+    let mut metrics = LoginMetrics::new();
+    for minute in 0..MINUTES_KEPT {
+        metrics.count(&failure(at() + minutes(minute)), at() + minutes(minute));
+    }
+    let now = at() + minutes(MINUTES_KEPT - 1);
+    let before = metrics.report(now);
+    for days in [3, -3, 30_000] {
+        let jumped = now + TimeDelta::days(days);
+        metrics.count(&failure(jumped), jumped);
+        metrics.count(&failure(now), now);
+    }
+    let after = metrics.report(now);
+    assert_eq!(after.logins, before.logins + 3);
+    assert_eq!((after.before, &after.hours[..23]), (before.before, &before.hours[..23]));
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use chrono::{TimeDelta, Utc};
 use mfa_events::event::{FailureReason, Method};
+use mfa_events::metrics::{COUNTED_WITHIN, MetricsError};
 use mfa_events::{
     CurrentMetrics, Event, EventLog, LoginFailure, LoginSuccess, MemoryStore, MfaFailure, Offset, TenantId,
 };
+
+use crate::hooked::Hooked;
 
 fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
@@ -97,4 +100,39 @@ async fn what_was_forgotten_meanwhile_does_not_stop_the_counting() {
     assert!(logins == 20 || logins == 5, "{logins}");
     log.append(&acme, [success(0)], Utc::now()).await.unwrap();
     assert_eq!(metrics.report(&acme, Utc::now()).await.unwrap().report.logins, logins + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_too_early_after_a_start_is_told_and_counting_goes_on() {
+    let store = Hooked::new(0);
+    let log = EventLog::open(store.clone());
+    let acme = tenant("acme");
+    log.append(&acme, (0..2_500).map(|number| success(number % 100)), Utc::now()).await.unwrap();
+    let metrics = CurrentMetrics::new(log);
+    let begun = tokio::time::Instant::now();
+    assert!(matches!(metrics.report(&acme, Utc::now()).await, Err(MetricsError::Counting)));
+    assert_eq!(begun.elapsed(), COUNTED_WITHIN);
+    // One page is counted meanwhile, and not counted anew for the next who asks.
+    store.queries.add_permits(1);
+    assert!(matches!(metrics.report(&acme, Utc::now()).await, Err(MetricsError::Counting)));
+    store.queries.add_permits(2);
+    assert_eq!(metrics.report(&acme, Utc::now()).await.unwrap().report.logins, 2_500);
+    assert_eq!(store.queries.available_permits(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_when_an_event_came_empties_nothing_live_or_after_a_restart() {
+    let log = EventLog::open(MemoryStore::new());
+    let acme = tenant("acme");
+    let live = CurrentMetrics::new(log.clone());
+    live.report(&acme, Utc::now()).await.unwrap();
+    let now = Utc::now();
+    log.append(&acme, (0..1_000).map(success), now).await.unwrap();
+    for days in [400, -400] {
+        let jumped = now + TimeDelta::days(days);
+        log.append(&acme, [LoginSuccess::new("alice").at(jumped)], jumped).await.unwrap();
+    }
+    log.append(&acme, [success(0)], now).await.unwrap();
+    assert_eq!(live.report(&acme, now).await.unwrap().report.logins, 1_001);
+    assert_eq!(CurrentMetrics::new(log).report(&acme, now).await.unwrap().report.logins, 1_001);
 }
