@@ -14,9 +14,16 @@ pub const PUSH_ANSWER_BYTES_MAX: usize = 16 * 1024;
 pub enum Answer {
     /// The receiver has it (202): on with the next.
     Taken,
-    /// The receiver does not want it, and would not want it again: on with the next, and tell somebody (RFC 8935 §2.4).
+    /// The receiver does not want it, and would not want it again (`invalid_request`, or a code that the RFC does not have, and 413, for it is
+    /// too long): on with the next, and tell somebody (RFC 8935 §2.4).
     Refused {
-        /// Such as `invalid_key`, `invalid_audience`; of the characters that a code has.
+        /// Of the characters that a code has; empty where there is none.
+        err: String,
+    },
+    /// The receiver does not know the key, the issuer or the audience (`invalid_key`, `invalid_issuer`, `invalid_audience`): no token will be
+    /// taken until that is mended.
+    Misconfigured {
+        /// Which.
         err: String,
     },
     /// The receiver does not let us in (`authentication_failed`, `access_denied`, 401, 403): no token will be taken until that is mended.
@@ -45,11 +52,17 @@ impl Answer {
                     Ok(err) if ["authentication_failed", "access_denied"].contains(&err.as_str()) => {
                         Self::Denied
                     }
+                    Ok(err)
+                        if ["invalid_key", "invalid_issuer", "invalid_audience"].contains(&err.as_str()) =>
+                    {
+                        Self::Misconfigured { err }
+                    }
                     Ok(err) => Self::Refused { err: code(&err) },
                     // Something in between said so, not the receiver.
                     Err(_) => Self::Later,
                 }
             }
+            413 => Self::Refused { err: String::new() },
             _ => Self::Later,
         }
     }

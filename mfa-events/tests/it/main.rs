@@ -29,3 +29,5 @@ mod schema;
 mod set;
 #[cfg(all(feature = "http", feature = "set"))]
 mod set_poll;
+#[cfg(all(feature = "export-http", feature = "set"))]
+mod set_push;

@@ -78,10 +78,15 @@ fn without_a_key_a_token_says_so() {
 #[test]
 fn answers_to_a_push_are_told_apart() {
     let refused = |err: &str| Answer::Refused { err: err.to_owned() };
+    let misconfigured = |err: &str| Answer::Misconfigured { err: err.to_owned() };
     for (status, body, expected) in [
         (202, "", Answer::Taken),
         (200, "", Answer::Taken),
-        (400, r#"{"err":"invalid_audience","description":"x"}"#, refused("invalid_audience")),
+        (400, r#"{"err":"invalid_request","description":"x"}"#, refused("invalid_request")),
+        (400, r#"{"err":"invalid_key"}"#, misconfigured("invalid_key")),
+        (400, r#"{"err":"invalid_issuer"}"#, misconfigured("invalid_issuer")),
+        (400, r#"{"err":"invalid_audience"}"#, misconfigured("invalid_audience")),
+        (413, "", refused("")),
         (400, r#"{"err":"authentication_failed"}"#, Answer::Denied),
         (400, "<html>", Answer::Later),
         (400, "{\"err\":\"a b\\u001b[31m\"}", refused("ab31m")),
