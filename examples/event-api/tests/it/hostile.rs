@@ -92,7 +92,7 @@ fn who_does_not_read_a_stream_keeps_nobody_from_it() {
     let settings = Settings::new("");
     let _service = Started::serve(&settings.config);
     let api = settings.api();
-    let slow: Vec<_> = (0..20)
+    let slow: Vec<_> = (0..6)
         .map(|_| {
             let mut stream = connect(&settings);
             let head = format!(
