@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, keys};
+use crate::{backtest, demo, keys, rules};
 
 /// Take events of authentication, stream them, and show the last 24 hours.
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     },
     /// Make a key, and what stands in the settings for it
     Keys(keys::Wanted),
+    Backtest(backtest::Wanted),
+    /// List, check and print the rules by which attacks are found
+    Rules(rules::Wanted),
 }
 
 /// Whether JSON was asked for, also where the rest of the command line makes no sense.

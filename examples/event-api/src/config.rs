@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use mfa_events::TenantId;
 use mfa_events::http::{HashedKeys, Limits, Right, Scope};
+use mfa_events::{Rules, TenantId};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::rules;
 use crate::server::Connections;
 use crate::tls::{self, Tls};
 
@@ -32,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) keys: HashedKeys,
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) connections: Connections,
+    pub(crate) rules: Rules,
 }
 
 /// Something that is wrong, and where.
@@ -56,6 +58,7 @@ struct ConfigToml {
     data_dir: PathBuf,
     listen: Option<Spanned<SocketAddr>>,
     tls: Option<TlsToml>,
+    rules: Option<Spanned<PathBuf>>,
     #[serde(default)]
     key: Vec<Spanned<KeyToml>>,
     #[serde(default)]
@@ -176,7 +179,7 @@ impl Reader<'_> {
     }
 
     fn check(&mut self, config: ConfigToml) -> Option<Config> {
-        let ConfigToml { data_dir, listen, tls, key, connections } = config;
+        let ConfigToml { data_dir, listen, tls, rules, key, connections } = config;
         let listen_at = listen.as_ref().map_or(0, |listen| listen.span().start);
         let listen = match listen {
             Some(listen) => listen.into_inner(),
@@ -192,6 +195,7 @@ impl Reader<'_> {
             self.mistake(0, "no `[[key]]`: nobody could send or read anything; `event-api keys` makes one");
         }
         let (keys, tenants) = self.keys(key);
+        let rules = rules.map_or_else(Rules::published, |path| self.rules(&path));
         let max = connections.max.map_or(16_384, NonZeroUsize::get);
         let per_source_max = connections.per_source_max.map_or(1_024, NonZeroUsize::get);
         Some(Config {
@@ -201,6 +205,18 @@ impl Reader<'_> {
             keys,
             tenants,
             connections: Connections { max, per_source_max },
+            rules,
+        })
+    }
+
+    /// What is wrong with a file of rules is said where it is named.
+    fn rules(&mut self, path: &Spanned<PathBuf>) -> Rules {
+        let file = self.base.join(path.get_ref());
+        rules::read(&file).unwrap_or_else(|mistakes| {
+            for mistake in mistakes {
+                self.mistake(path.span().start, format!("`{}`: {mistake}", path.get_ref().display()));
+            }
+            Rules::default()
         })
     }
 
@@ -346,6 +362,7 @@ mod tests {
         std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
         crate::files::private_file(&dir.path().join("key.pem"), made.signing_key.serialize_pem().as_bytes())
             .unwrap();
+        std::fs::write(dir.path().join("rules.toml"), mfa_events::detect::rule::PUBLISHED).unwrap();
         Config::parse(&all, dir.path()).unwrap();
     }
 }

@@ -78,7 +78,7 @@ pub(crate) async fn run(wanted: &Wanted, as_json: bool) -> Result<(), Failure> {
     let show = async {
         let mut detector = Detector::new(Rules::published());
         if !wanted.quiet {
-            show::day(&service, &tenant, &mut detector, wanted.seed, as_json).await?;
+            show::day(&service, &tenant, &mut detector, wanted.seed, as_json, &stage.data_dir).await?;
         }
         tokio::spawn(service.watch.clone().follow(service.log.clone(), tenant.clone(), detector));
         match as_json {

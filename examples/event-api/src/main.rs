@@ -6,6 +6,7 @@
 //! `terminal` and `json` see to it that nothing from outside acts on a terminal, and `failure` says why something was not done.
 
 mod args;
+mod backtest;
 mod config;
 mod demo;
 mod failure;
@@ -14,6 +15,7 @@ mod journal;
 mod json;
 mod keys;
 mod page;
+mod rules;
 mod serve;
 mod server;
 mod service;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
             Command::Serve { config } => serve::run(&config, as_json).await.map(|()| 0),
             Command::Check { config } => serve::check(&config, as_json),
             Command::Keys(wanted) => keys::run(&wanted, as_json).map(|()| 0),
+            Command::Backtest(wanted) => backtest::run(&wanted, as_json),
+            Command::Rules(wanted) => rules::run(&wanted, as_json),
         }
     });
     // What still runs on a thread that blocks is not waited for.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mfa_events::detect::{Detector, Rules};
+use mfa_events::detect::Detector;
 use serde_json::json;
 
 use crate::config::{Config, Mistake};
@@ -47,7 +47,7 @@ pub(crate) async fn run(path: &Path, as_json: bool) -> Result<(), Failure> {
     let (listener, address) = server::listen(config.listen).await.map_err(cannot)?;
     service.started().await?;
     for tenant in &config.tenants {
-        let detector = Detector::new(Rules::published());
+        let detector = Detector::new(config.rules.clone());
         tokio::spawn(service.watch.clone().follow(service.log.clone(), tenant.clone(), detector));
     }
     // Whoever is told that it serves may end it at once.

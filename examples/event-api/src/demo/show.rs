@@ -1,19 +1,26 @@
 //! What the demo tells.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use mfa_events::detect::Detector;
+use mfa_events::event::Timestamp;
+use mfa_events::store::Record;
 use mfa_events::{Event, EventType, TenantId};
 
 use super::Stage;
 use super::day::{self, Attack};
 use crate::failure::Failure;
 use crate::service::Service;
-use crate::{say, tell};
+use crate::{files, say, tell};
 
 /// How long an hour of the day takes.
 const HOUR_TAKES: Duration = Duration::from_millis(60);
+
+/// The day as it was streamed, for `backtest`; in the data directory.
+const DAY_FILE: &str = "day.jsonl";
 
 /// Logins that one sign of a bar stands for.
 const LOGINS_PER_SIGN: usize = 12;
@@ -25,6 +32,7 @@ pub(super) async fn day(
     detector: &mut Detector,
     seed: u64,
     is_silent: bool,
+    data_dir: &Path,
 ) -> Result<(), Failure> {
     let log = &service.log;
     let bounds = log.bounds(tenant).await.map_err(Failure::stopped)?;
@@ -44,13 +52,21 @@ pub(super) async fn day(
         .to_owned(),
     )?;
     let mut rest = events.as_slice();
+    let mut day_file = Vec::new();
     for hour in 0..48 {
         let from = end - TimeDelta::hours(48 - hour);
         let to = from + TimeDelta::hours(1);
         let split = rest.partition_point(|event| event.at().as_datetime() < to);
         let (now, later) = rest.split_at_checked(split).unwrap_or((rest, &[]));
         rest = later;
-        log.append(tenant, now.iter().cloned(), Utc::now()).await.map_err(Failure::stopped)?;
+        let came = Utc::now();
+        let appended = log.append(tenant, now.iter().cloned(), came).await.map_err(Failure::stopped)?;
+        let ingested_at = Timestamp::new(came).map_err(Failure::stopped)?;
+        for (event, appended) in now.iter().zip(appended) {
+            let record = Record { offset: appended.offset(), ingested_at, event: Arc::new(event.clone()) };
+            day_file.extend(record.to_json(tenant));
+            day_file.push(b'\n');
+        }
         // The clock of the day is that of its events.
         let mut alerts = Vec::new();
         loop {
@@ -73,7 +89,8 @@ pub(super) async fn day(
         }
         tokio::time::sleep(HOUR_TAKES).await;
     }
-    Ok(())
+    let path = data_dir.join(DAY_FILE);
+    files::private_file(&path, &day_file).map_err(Failure::stopped)
 }
 
 fn bar(from: chrono::DateTime<Utc>, events: &[Event]) -> String {
@@ -109,8 +126,12 @@ pub(super) fn next(stage: &Stage) -> Result<(), Failure> {
         format!("  Metrics  curl {auth} {api}/v1/metrics"),
         format!("  OpenAPI  curl {api}/openapi.json"),
         format!("  Evidence auditor --data-dir {} search person-0042", data_dir.display()),
-        String::new(),
-        "Ctrl-C ends it.".to_owned(),
+        "  Render   event-api rules render --as kql --rule credential-stuffing".to_owned(),
     ];
-    lines.iter().try_for_each(|line| tell(line))
+    let day = data_dir.join(DAY_FILE);
+    let backtest = day.is_file().then(|| {
+        format!("  Backtest event-api backtest {} --explain credential-stuffing:198.51.100.10", day.display())
+    });
+    let end = [String::new(), "Ctrl-C ends it.".to_owned()];
+    lines.iter().chain(&backtest).chain(&end).try_for_each(|line| tell(line))
 }

@@ -15,3 +15,4 @@ mod hostile;
 mod judges;
 mod page;
 mod stage;
+mod verbs;
