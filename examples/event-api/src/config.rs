@@ -11,6 +11,7 @@ use mfa_events::{Rules, TenantId};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::playbook::{self, PlaybookToml};
 use crate::rules;
 use crate::server::Connections;
 use crate::tls::{self, Tls};
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) connections: Connections,
     pub(crate) rules: Rules,
+    pub(crate) playbooks: Vec<playbook::Settings>,
 }
 
 /// Something that is wrong, and where.
@@ -61,6 +63,8 @@ struct ConfigToml {
     rules: Option<Spanned<PathBuf>>,
     #[serde(default)]
     key: Vec<Spanned<KeyToml>>,
+    #[serde(default)]
+    playbook: Vec<PlaybookToml>,
     #[serde(default)]
     connections: ConnectionsToml,
 }
@@ -179,7 +183,7 @@ impl Reader<'_> {
     }
 
     fn check(&mut self, config: ConfigToml) -> Option<Config> {
-        let ConfigToml { data_dir, listen, tls, rules, key, connections } = config;
+        let ConfigToml { data_dir, listen, tls, rules, key, playbook, connections } = config;
         let listen_at = listen.as_ref().map_or(0, |listen| listen.span().start);
         let listen = match listen {
             Some(listen) => listen.into_inner(),
@@ -196,6 +200,7 @@ impl Reader<'_> {
         }
         let (keys, tenants) = self.keys(key);
         let rules = rules.map_or_else(Rules::published, |path| self.rules(&path));
+        let playbooks = self.playbooks(playbook, &tenants, &rules);
         let max = connections.max.map_or(16_384, NonZeroUsize::get);
         let per_source_max = connections.per_source_max.map_or(1_024, NonZeroUsize::get);
         Some(Config {
@@ -206,7 +211,29 @@ impl Reader<'_> {
             tenants,
             connections: Connections { max, per_source_max },
             rules,
+            playbooks,
         })
+    }
+
+    fn playbooks(
+        &mut self,
+        tables: Vec<PlaybookToml>,
+        tenants: &[TenantId],
+        rules: &Rules,
+    ) -> Vec<playbook::Settings> {
+        let mut found: Vec<playbook::Settings> = Vec::new();
+        for table in tables {
+            let (at, base) = (table.place(), self.base);
+            let settings =
+                playbook::check(table, base, tenants, rules, |at, message| self.mistake(at, message));
+            if let Some(settings) = settings {
+                if found.iter().any(|other| other.tenant == settings.tenant) {
+                    self.mistake(at, "there are two playbooks for this tenant");
+                }
+                found.push(settings);
+            }
+        }
+        found
     }
 
     /// What is wrong with a file of rules is said where it is named.
@@ -362,6 +389,10 @@ mod tests {
         std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
         crate::files::private_file(&dir.path().join("key.pem"), made.signing_key.serialize_pem().as_bytes())
             .unwrap();
+        for name in ["lock.secret", "people.secret"] {
+            crate::files::private_file(&dir.path().join(name), b"a secret of at least twenty-four bytes")
+                .unwrap();
+        }
         std::fs::write(dir.path().join("rules.toml"), mfa_events::detect::rule::PUBLISHED).unwrap();
         Config::parse(&all, dir.path()).unwrap();
     }

@@ -5,6 +5,7 @@ mod show;
 
 use std::path::PathBuf;
 
+use chrono::{TimeDelta, Utc};
 use clap::Args;
 use mfa_events::TenantId;
 use mfa_events::detect::{Detector, Rules};
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 use crate::serve::stop;
 use crate::server::Connections;
 use crate::service::Service;
-use crate::{json, keys, say, server};
+use crate::{json, keys, playbook, say, server};
 
 /// Whose day it is.
 const TENANT: &str = "acme";
@@ -64,7 +65,13 @@ pub(crate) async fn run(wanted: &Wanted, as_json: bool) -> Result<(), Failure> {
         .with(&key, Scope::new(tenant.clone(), [Right::Ingest, Right::Read]))
         .map_err(Failure::stopped)?;
     server::open_files();
-    let service = Service::open(&wanted.data_dir, known, std::slice::from_ref(&tenant)).await?;
+    let rules = Rules::published();
+    // It says what it would do about the attacks of the day, which lie behind.
+    let mut playbook = playbook::Settings::dry_run(tenant.clone());
+    playbook.fresh = TimeDelta::hours(48);
+    let tenants = std::slice::from_ref(&tenant);
+    let service = Service::open(&wanted.data_dir, known, tenants, &rules, vec![playbook]).await?;
+    service.watch.since(&tenant, Utc::now() - TimeDelta::hours(48));
     let data_dir = wanted.data_dir.canonicalize().map_err(Failure::stopped)?;
     let (listener, address) = server::listen(([127, 0, 0, 1], 0).into()).await.map_err(Failure::stopped)?;
     service.started().await?;
@@ -73,10 +80,10 @@ pub(crate) async fn run(wanted: &Wanted, as_json: bool) -> Result<(), Failure> {
     // Whoever is told that it serves may end it at once.
     let told = stop();
     let connections = Connections { max: 16_384, per_source_max: 16_384 };
-    let failed = service.journal.clone();
+    let failed = service.failed();
     let mut why = None;
     let show = async {
-        let mut detector = Detector::new(Rules::published());
+        let mut detector = Detector::new(rules);
         if !wanted.quiet {
             show::day(&service, &tenant, &mut detector, wanted.seed, as_json, &stage.data_dir).await?;
         }
@@ -90,7 +97,7 @@ pub(crate) async fn run(wanted: &Wanted, as_json: bool) -> Result<(), Failure> {
     let until = async {
         tokio::select! {
             () = told => {}
-            failed = failed.failed() => why = Some(Failure::stopped(format!("the demo has stopped: {failed}"))),
+            failed = failed => why = Some(Failure::stopped(format!("the demo has stopped: {failed}"))),
             shown = show => why = shown.err(),
         }
     };

@@ -15,6 +15,7 @@ mod journal;
 mod json;
 mod keys;
 mod page;
+mod playbook;
 mod rules;
 mod serve;
 mod server;

@@ -41,7 +41,9 @@ pub(crate) async fn run(path: &Path, as_json: bool) -> Result<(), Failure> {
     if files.is_some_and(|files| files < config.connections.max.saturating_add(256) as u64) {
         say("warning: the system allows fewer open files than connections are allowed (`ulimit -n`)");
     }
-    let service = Service::open(&config.data_dir, config.keys, &config.tenants).await?;
+    let service =
+        Service::open(&config.data_dir, config.keys, &config.tenants, &config.rules, config.playbooks)
+            .await?;
     let cannot =
         |error: std::io::Error| Failure::stopped(format!("cannot listen on {}: {error}", config.listen));
     let (listener, address) = server::listen(config.listen).await.map_err(cannot)?;
@@ -57,12 +59,12 @@ pub(crate) async fn run(path: &Path, as_json: bool) -> Result<(), Failure> {
     if as_json {
         json::write_line(&mut std::io::stdout(), &json!({"api": api})).map_err(Failure::Output)?;
     }
-    let failed = service.journal.clone();
+    let failed = service.failed();
     let mut why = None;
     let until = async {
         tokio::select! {
             () = told => {}
-            failed = failed.failed() => why = Some(failed),
+            failed = failed => why = Some(failed),
         }
     };
     server::serve(listener, tls, service.router.clone(), config.connections, until).await;

@@ -1,5 +1,6 @@
 //! What serves: log, audit log, metrics and page, in one directory.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use audit_log::Entry;
 use axum::Router;
 use mfa_events::cursor::{CURSOR_KEY_BYTES, CursorKey};
 use mfa_events::http::{Api, HashedKeys};
-use mfa_events::{CurrentMetrics, EventLog, RedbStore, TenantId};
+use mfa_events::{CurrentMetrics, EventLog, RedbStore, Rules, TenantId};
 
 use crate::failure::Failure;
 use crate::journal::Journal;
+use crate::playbook::{self, Playbook};
 use crate::watch::Watch;
 use crate::{files, page};
 
@@ -22,10 +24,23 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// Returns when something cannot go on that must, and says why.
+    pub(crate) fn failed(&self) -> impl Future<Output = String> + use<> {
+        let (journal, watch) = (self.journal.clone(), self.watch.clone());
+        async move {
+            tokio::select! {
+                why = journal.failed() => why,
+                why = watch.failed() => why,
+            }
+        }
+    }
+
     pub(crate) async fn open(
         data_dir: &Path,
         keys: HashedKeys,
         tenants: &[TenantId],
+        rules: &Rules,
+        playbooks: Vec<playbook::Settings>,
     ) -> Result<Self, Failure> {
         files::private_dir(data_dir)
             .map_err(|error| Failure::stopped(format!("`{}`: {error}", data_dir.display())))?;
@@ -38,7 +53,16 @@ impl Service {
         let metrics = Arc::new(CurrentMetrics::new(log.clone()));
         tenants.iter().for_each(|tenant| metrics.begin(tenant));
         let cursors = cursors(&data_dir.join("cursor.key"))?;
-        let watch = Watch::default();
+        let mut opened = HashMap::new();
+        for settings in playbooks {
+            let tenant = settings.tenant.clone();
+            let playbook = Playbook::open(settings, rules, data_dir, log.clone(), journal.clone());
+            let path = data_dir.join("playbook");
+            let playbook =
+                playbook.map_err(|error| Failure::stopped(format!("`{}`: {error}", path.display())))?;
+            opened.insert(tenant, playbook);
+        }
+        let watch = Watch::new(opened);
         let api = Api::new(log.clone(), keys, cursors)
             .metrics(metrics)
             .journal(journal.clone())

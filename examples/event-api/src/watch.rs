@@ -5,13 +5,14 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use mfa_events::detect::{Alert, AlertState, Detector};
 use mfa_events::http::Alerts;
 use mfa_events::{EventLog, RedbStore, TenantId};
 use serde_json::Value;
 
+use crate::playbook::Playbook;
 use crate::say;
 
 /// Most alerts of a tenant that are shown. Beyond it, those go that have been over for longest, and then the oldest.
@@ -21,15 +22,48 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Alerts as they are now, for each tenant. They are found anew when the service starts, under the same ids.
 #[derive(Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<HashMap<TenantId, Vec<Alert>>>>);
+pub(crate) struct Watch {
+    alerts: Arc<Mutex<HashMap<TenantId, Vec<Alert>>>>,
+    playbooks: Arc<HashMap<TenantId, Playbook>>,
+}
 
 impl Watch {
+    /// With what is done about alerts.
+    pub(crate) fn new(playbooks: HashMap<TenantId, Playbook>) -> Self {
+        Self { alerts: Arc::default(), playbooks: Arc::new(playbooks) }
+    }
+
+    /// Returns when a playbook has stopped, and says why.
+    pub(crate) async fn failed(&self) -> String {
+        let waits: Vec<_> = self.playbooks.values().map(|playbook| Box::pin(playbook.failed())).collect();
+        match waits.is_empty() {
+            true => std::future::pending().await,
+            false => futures::future::select_all(waits).await.0,
+        }
+    }
+
+    /// A tenant's playbook is for alerts from then on.
+    pub(crate) fn since(&self, tenant: &TenantId, since: DateTime<Utc>) {
+        if let Some(playbook) = self.playbooks.get(tenant) {
+            playbook.since(since);
+        }
+    }
+
     /// Takes in what a detector tells.
-    pub(crate) fn tell(&self, tenant: &TenantId, told: &[Alert]) {
+    pub(crate) async fn tell(&self, tenant: &TenantId, told: &[Alert]) {
+        self.show(tenant, told);
+        if let Some(playbook) = self.playbooks.get(tenant) {
+            for alert in told {
+                playbook.take(alert).await;
+            }
+        }
+    }
+
+    fn show(&self, tenant: &TenantId, told: &[Alert]) {
         if told.is_empty() {
             return;
         }
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
         let alerts = all.entry(tenant.clone()).or_default();
         for alert in told {
             match alerts.iter_mut().find(|known| known.id == alert.id) {
@@ -47,7 +81,7 @@ impl Watch {
         loop {
             match detector.advance(&log, &tenant, Utc::now()).await {
                 Ok(advanced) => {
-                    self.tell(&tenant, &advanced.alerts);
+                    self.tell(&tenant, &advanced.alerts).await;
                     if let Some((after, to)) = advanced.lost {
                         say(&format!(
                             "events of {tenant} after {after} up to {to} are not kept: nothing was looked for among them"
@@ -77,10 +111,20 @@ impl Alerts for Watch {
     ) -> BoxFuture<'a, Result<Vec<Value>, Box<dyn Error + Send + Sync>>> {
         Box::pin(async move {
             let alerts = {
-                let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let all = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
                 all.get(tenant).cloned().unwrap_or_default()
             };
-            alerts.iter().map(|alert| serde_json::to_value(alert).map_err(Into::into)).collect()
+            let playbook = self.playbooks.get(tenant);
+            let shown = alerts.iter().map(|alert| {
+                let mut shown = serde_json::to_value(alert)?;
+                if let Some(decided) = playbook.and_then(|playbook| playbook.shown(alert.id))
+                    && let Some(shown) = shown.as_object_mut()
+                {
+                    shown.insert("playbook".to_owned(), decided);
+                }
+                Ok(shown)
+            });
+            shown.collect()
         })
     }
 }

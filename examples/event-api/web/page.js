@@ -117,7 +117,43 @@ const showMetrics = (metrics) => {
   byId("updated").textContent = `as of ${new Date().toLocaleTimeString()}`;
 };
 
+// What a playbook decided about an alert: those who are locked, and why others are not, by reason.
+const decided = ({ mode, decisions, escalation }) => {
+  const made = element("small", mode === "act" ? "Playbook: " : "Playbook (dry run, nothing is done): ");
+  const reasons = new Map();
+  for (const decision of decisions) {
+    const reason = `${decision.act} ${decision.why}`;
+    reasons.set(reason, [...(reasons.get(reason) ?? []), decision]);
+  }
+  [...reasons.values()].forEach((alike, at) => {
+    const [{ act, because }] = alike;
+    made.append(at ? "; " : "", `${ACTS[act] ?? act} `);
+    alike.slice(0, DECIDED_MAX).forEach((decision, number) => made.append(number ? ", " : "", name(decision.actor_id)));
+    if (alike.length > DECIDED_MAX) made.append(` and ${alike.length - DECIDED_MAX} more`);
+    made.append(` (${because})`);
+  });
+  if (decisions.length === 0) made.append("for people: it names nobody");
+  if (escalation) made.append(`; people: ${stepped(escalation)}`);
+  return made;
+};
+
+const ACTS = { lock: "lock", escalate: "for people:", leave: "leave" };
+const DECIDED_MAX = 3;
+const stepped = (step) => (step.state === "done" ? `told at ${clock(step.at)}` : step.state === "failed" ? `not told: ${step.why}` : "are being told");
+
+const showLocks = (alerts) => {
+  const locks = alerts.flatMap((alert) => (alert.playbook?.decisions ?? []).filter(({ act }) => act === "lock")
+    .map((decision) => ({ ...decision, alert })));
+  locks.sort((one, other) => (one.at < other.at ? 1 : -1));
+  byId("locks-section").hidden = locks.length === 0;
+  byId("locks").tBodies[0].replaceChildren(...locks.slice(0, LATEST_MAX).map(({ actor_id: actor, at, because, lock, alert }) => row(
+    name(actor), clock(at), String(alert.name), because,
+    !lock ? "dry run: not asked for" : lock.state === "done" ? `locked at ${clock(lock.at)}` : lock.state === "failed" ? `failed: ${lock.why}` : "being asked for",
+  )));
+};
+
 const showAlerts = (found) => {
+  showLocks(found?.alerts ?? []);
   const open = found ? found.alerts.filter((alert) => (alert.state ?? "opened") !== "closed") : [];
   byId("no-alerts").hidden = open.length > 0;
   byId("no-alerts").textContent = found ? "None." : "This service does not look for attacks: there are no alerts to show.";
@@ -134,6 +170,7 @@ const showAlerts = (found) => {
       if (more > 0) who.append(` and ${more} more`);
       made.append(who);
     }
+    if (alert.playbook) made.append(decided(alert.playbook));
     return made;
   }));
   return found ? open.length : undefined;

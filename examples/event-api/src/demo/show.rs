@@ -76,7 +76,7 @@ pub(super) async fn day(
                 break;
             }
         }
-        service.watch.tell(tenant, &alerts);
+        service.watch.tell(tenant, &alerts).await;
         if hour < 24 || is_silent {
             continue;
         }

@@ -109,6 +109,14 @@ fn the_day_has_three_attacks_in_it_and_is_simulated_once() {
     assert_eq!((&stuffing["group"]["value"], &stuffing["actors"]), (&json!("203.0.113.7"), &json!(70)));
     assert_eq!(alert("mfa-fatigue")["actor_ids"], json!(["person-0042"]));
     assert_eq!(alert("recovery-volume")["group"]["by"], "tenant");
+    let (person, decided) = until("what would be done", || {
+        let alerts = demo.api().json("/v1/alerts");
+        let fatigue = alerts["alerts"].as_array()?.iter().find(|alert| alert["rule"] == "mfa-fatigue")?;
+        let playbook = &fatigue["playbook"];
+        let decision = playbook["decisions"].get(0).filter(|decision| decision["act"] == "lock")?;
+        Some((decision["actor_id"].clone(), (playbook["mode"].clone(), decision["why"].clone())))
+    });
+    assert_eq!((person, decided), (json!("person-0042"), (json!("dry-run"), json!("taken_over"))));
     let (asked, _) = demo.api().read_on("-1".to_owned());
     let fatigue = asked.iter().filter(|event| event["actor_id"] == "person-0042");
     assert!(fatigue.filter(|event| event["source_ip"] == "203.0.113.66").count() == 17);

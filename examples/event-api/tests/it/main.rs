@@ -14,5 +14,6 @@ mod demo;
 mod hostile;
 mod judges;
 mod page;
+mod playbook;
 mod stage;
 mod verbs;

@@ -62,6 +62,12 @@ fn the_page_shows_the_last_24_hours_and_what_comes_and_nothing_of_it_acts() {
     }
     assert!(page.contains("Push requests until somebody says yes</strong>"), "the alert is open: {page}");
     assert!(page.contains("Actors: <bdi>&lt;/td&gt;&lt;script&gt;"), "with its actor, as text: {page}");
+    assert!(page.contains("Playbook (dry run, nothing is done): "), "what would be done: {page}");
+    let locks = page.split("id=\"locks\"").nth(1).unwrap();
+    assert!(
+        locks.contains("<bdi>person-0042</bdi>") && locks.contains("dry run: not asked for"),
+        "whom it would lock: {page}"
+    );
     assert!(page.contains("<bdi>&lt;/td&gt;&lt;script&gt;"), "the event came live, as text: {page}");
     assert!(page.contains("<title>Logins, last 24 hours</title>"), "nothing of it ran: {page}");
     assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");

@@ -1,0 +1,507 @@
+//! The lock-account playbook: what is done about an alert.
+//!
+//! For each alert it looks at what the log knows of every account in it, decides (`decide`), and puts decision and reasons into the
+//! audit log. Then, where it may act, it writes `account.locked` by the way that every event goes, waits until the audit log has it, and
+//! only then asks the identity provider, or a SOAR system, to lock; people are told of whatever it does not decide by itself. What was
+//! decided is kept (`cases`): after a restart nothing is decided twice, and what was under way goes on under the same ids.
+
+mod cases;
+mod decide;
+mod look;
+mod settings;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use audit_log::Entry;
+use chrono::{DateTime, TimeDelta, Utc};
+use mfa_events::detect::rule::Kind;
+use mfa_events::detect::{Alert, AlertState, Rules};
+use mfa_events::event::Timestamp;
+use mfa_events::http::Journal as _;
+use mfa_events::respond::{Notice, Patience, RespondError, Responder, Webhook, deliver};
+use mfa_events::{AccountLocked, ActorId, Event, EventLog, EventType, Offset, RedbStore, TenantId};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, mpsc, watch};
+use uuid::Uuid;
+
+pub(crate) use cases::Mode;
+pub(crate) use settings::{PlaybookToml, Settings, check};
+
+use crate::journal::Journal;
+use crate::say;
+use cases::{Case, Cases, Decision, Step};
+use decide::{Act, Attack, Room, decide};
+use look::Behind;
+
+/// Alerts that wait for a decision. Detection waits where there are more.
+const WAITING_MAX: usize = 1_000;
+/// Open alerts behind which it is read on for those who get in. Beyond it, those go that opened first.
+const OPEN_MAX: usize = 200;
+/// How often it is read on behind open alerts.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Webhooks that are under way at once.
+const UNDER_WAY_MAX: usize = 32;
+/// Decisions of one entry of the audit log, so that it is none too long.
+const DECISIONS_PER_ENTRY: usize = 50;
+/// How long it is tried to have an account locked, before people are told that it does not work.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// Why nothing more is decided.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("cases cannot be kept: {0}")]
+    Cases(#[from] std::io::Error),
+    #[error("{0}")]
+    Audit(#[from] crate::journal::JournalError),
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] mfa_events::log::ReadError),
+    #[error("the log takes no event: {0}")]
+    Append(#[from] mfa_events::log::AppendError),
+    #[error("an event cannot be made: {0}")]
+    Event(#[from] mfa_events::event::EventError),
+    #[error("{0}")]
+    Other(String),
+}
+
+fn other(error: impl std::fmt::Display) -> Broken {
+    Broken::Other(error.to_string())
+}
+
+/// The playbook of one tenant. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Playbook {
+    alerts: mpsc::Sender<Alert>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    /// Rules that look at locks.
+    about_locks: Vec<String>,
+    log: EventLog<RedbStore>,
+    journal: Journal,
+    cases: Mutex<Cases>,
+    under_way: Semaphore,
+    failed: watch::Sender<Option<String>>,
+}
+
+impl Playbook {
+    /// Takes up what was under way, and waits for alerts.
+    pub(crate) fn open(
+        settings: Settings,
+        rules: &Rules,
+        data_dir: &Path,
+        log: EventLog<RedbStore>,
+        journal: Journal,
+    ) -> std::io::Result<Self> {
+        let name = data_encoding::HEXLOWER.encode(Sha256::digest(settings.tenant.as_str()).split_at(8).0);
+        let cases = Cases::open(data_dir.join("playbook").join(name), Utc::now())?;
+        let looks_at_locks = |kind: &Kind, types: &[EventType]| {
+            matches!(kind, Kind::RepeatAfterUnlock { .. }) || types.contains(&EventType::AccountLocked)
+        };
+        let about_locks = rules
+            .iter()
+            .filter(|rule| looks_at_locks(&rule.kind, &rule.select.event_type))
+            .map(|rule| rule.id.to_string())
+            .collect();
+        let inner = Arc::new(Inner {
+            settings,
+            about_locks,
+            log,
+            journal,
+            cases: Mutex::new(cases),
+            under_way: Semaphore::new(UNDER_WAY_MAX),
+            failed: watch::channel(None).0,
+        });
+        let (alerts, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(run(Arc::clone(&inner), waiting));
+        Ok(Self { alerts, inner })
+    }
+
+    /// The same for a time that has passed already, as the demo's day.
+    pub(crate) fn since(&self, since: DateTime<Utc>) {
+        let mut cases = self.inner.cases();
+        cases.since = cases.since.min(since);
+    }
+
+    /// Takes an alert in, in whatever state it is.
+    pub(crate) async fn take(&self, alert: &Alert) {
+        let is_wanted = self.inner.settings.rules.as_ref().is_none_or(|rules| rules.contains(&alert.rule));
+        if is_wanted {
+            // Where it has stopped, `failed` says why.
+            let _ = self.alerts.send(alert.clone()).await;
+        }
+    }
+
+    /// What was decided about an alert.
+    pub(crate) fn shown(&self, alert: Uuid) -> Option<Value> {
+        self.inner.cases().known.get(&alert).map(Case::shown)
+    }
+
+    /// Returns when nothing more can be decided, and says why.
+    pub(crate) async fn failed(&self) -> String {
+        let mut failed = self.inner.failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+async fn run(inner: Arc<Inner>, waiting: mpsc::Receiver<Alert>) {
+    if let Err(error) = inner.work(waiting).await {
+        inner.fail(&error);
+    }
+}
+
+impl Inner {
+    fn cases(&self) -> MutexGuard<'_, Cases> {
+        self.cases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, error: &Broken) {
+        let why = format!("the playbook of {} has stopped: {error}", self.settings.tenant);
+        self.failed.send_replace(Some(why));
+    }
+
+    async fn work(self: &Arc<Self>, mut waiting: mpsc::Receiver<Alert>) -> Result<(), Broken> {
+        if self.settings.mode == Mode::Act {
+            let under_way: Vec<Case> = self.cases().known.values().cloned().collect();
+            for case in under_way.iter().filter(|case| case.mode == Mode::Act) {
+                let is_told = case.escalation == Some(Step::Pending);
+                self.carry_out(case, &case.decisions, is_told).await?;
+            }
+        }
+        let mut open: HashMap<Uuid, (Alert, Behind)> = HashMap::new();
+        let mut seen = Offset::START;
+        loop {
+            match tokio::time::timeout(LOOK_EVERY, waiting.recv()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(alert)) => self.look(alert, &mut open).await?,
+                Err(_) => {
+                    let last = self.log.bounds(&self.settings.tenant).await.map_err(other)?.last;
+                    if last > std::mem::replace(&mut seen, last) {
+                        for (alert, behind) in open.values_mut() {
+                            if behind.read(&self.log, &self.settings.tenant, alert).await? {
+                                self.decide(alert, behind).await?;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// An alert opened, grew or closed.
+    async fn look(
+        self: &Arc<Self>,
+        alert: Alert,
+        open: &mut HashMap<Uuid, (Alert, Behind)>,
+    ) -> Result<(), Broken> {
+        let is_known = {
+            let cases = self.cases();
+            if alert.at.as_datetime() < cases.since {
+                return Ok(());
+            }
+            cases.known.get(&alert.id).is_some_and(|case| case.has_seen(&alert))
+        };
+        let mut behind = match open.remove(&alert.id) {
+            Some((_, behind)) => behind,
+            None => Behind::new(&alert),
+        };
+        // Of what is found anew after a restart, only that is read again which could still lead to something.
+        let is_over = is_known && !self.is_fresh(&alert);
+        if !is_over && (behind.read(&self.log, &self.settings.tenant, &alert).await? || !is_known) {
+            self.decide(&alert, &behind).await?;
+        }
+        if alert.state != AlertState::Closed && !is_over {
+            if open.len() >= OPEN_MAX
+                && let Some(first) =
+                    open.values().min_by_key(|(alert, _)| alert.opened_at).map(|(alert, _)| alert.id)
+            {
+                open.remove(&first);
+            }
+            open.insert(alert.id, (alert, behind));
+        }
+        Ok(())
+    }
+
+    fn is_fresh(&self, alert: &Alert) -> bool {
+        Utc::now() - alert.last_met_at.as_datetime() <= self.settings.fresh
+    }
+
+    async fn decide(self: &Arc<Self>, alert: &Alert, behind: &Behind) -> Result<(), Broken> {
+        let now = Utc::now();
+        let at = Timestamp::new(now).map_err(other)?;
+        let Settings { tenant, mode, accounts, .. } = &self.settings;
+        let mut known = behind.contexts(&self.log, tenant, alert, now).await?;
+        let (before, locks, unlockable) = {
+            let cases = self.cases();
+            let before = cases.known.get(&alert.id).cloned();
+            (before, cases.locks_since(now - TimeDelta::hours(1)), cases.unlockable())
+        };
+        let earlier = before.as_ref().map(|case| case.decisions.as_slice()).unwrap_or_default();
+        let (locked, others): (Vec<_>, Vec<_>) =
+            earlier.iter().cloned().partition(|decision| decision.act == Act::Lock);
+        // What is to be locked stays so; what could not be locked is not taken for locked.
+        known.retain(|(actor, _)| !locked.iter().any(|decision| decision.actor_id == *actor));
+        for (actor, context) in &mut known {
+            context.is_locked &= !unlockable.contains(actor);
+        }
+        let room = Room {
+            locks_left: self.settings.locks_per_hour_max.saturating_sub(locks),
+            accounts_max: self.settings.accounts_max.saturating_sub(locked.len()),
+            is_fresh: self.is_fresh(alert),
+        };
+        let attack =
+            Attack { is_about_locks: self.about_locks.iter().any(|rule| rule == alert.rule.as_str()) };
+        let decided = decide(attack, accounts, &known, room);
+        let mut decisions = Vec::new();
+        let mut news = Vec::new();
+        for ((actor_id, context), (act, why)) in known.into_iter().zip(decided) {
+            let lock = (act == Act::Lock && *mode == Mode::Act).then_some(Step::Pending);
+            let same = others
+                .iter()
+                .find(|other| other.actor_id == actor_id && (other.act, other.why) == (act, why));
+            let decision =
+                Decision { actor_id, act, why, context, lock, at: same.map_or(at, |same| same.at) };
+            if same.is_none() {
+                news.push(decision.clone());
+            }
+            decisions.push(decision);
+        }
+        let is_worse = before.as_ref().is_none_or(|before| before.alert.severity < alert.severity);
+        if news.is_empty() && !is_worse {
+            let Some(before) = before else { return Ok(()) };
+            return Ok(self.cases().keep(Case { alert: alert.clone(), ..before })?);
+        }
+        decisions.extend(locked);
+        let for_people = decisions.iter().any(|decision| decision.act == Act::Escalate);
+        let unnamed = alert.actors.saturating_sub(u64::try_from(alert.actor_ids.len()).unwrap_or(u64::MAX));
+        let is_told = for_people || unnamed > 0 || decisions.is_empty();
+        let mut case = Case {
+            alert: alert.clone(),
+            mode: *mode,
+            round: before.as_ref().map_or(0, |case| case.round).saturating_add(1),
+            at,
+            decisions,
+            unnamed,
+            escalation: (is_told && *mode == Mode::Act).then_some(Step::Pending),
+        };
+        self.record(&case, &news).await?;
+        {
+            let mut cases = self.cases();
+            // What was under way may be done meanwhile.
+            if let Some(now) = cases.known.get(&alert.id) {
+                case.take_over(now);
+            }
+            cases.keep(case.clone())?;
+        }
+        if *mode == Mode::Act {
+            self.carry_out(&case, &news, is_told).await?;
+        }
+        Ok(())
+    }
+
+    /// Decisions are on record before anything follows from them.
+    async fn record(&self, case: &Case, news: &[Decision]) -> Result<(), Broken> {
+        let none: &[Decision] = &[];
+        let parts: Vec<&[Decision]> =
+            if news.is_empty() { vec![none] } else { news.chunks(DECISIONS_PER_ENTRY).collect() };
+        for part in parts {
+            let said: Vec<Value> = part
+                .iter()
+                .map(|decision| {
+                    json!({
+                        "actor_id": decision.actor_id, "act": decision.act, "why": decision.why,
+                        "because": decision.why.text(), "context": decision.context,
+                    })
+                })
+                .collect();
+            let entry = self.entry("playbook.decided", case).outcome("success").field("decisions", said);
+            self.journal.note(entry).await?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, event_type: &str, case: &Case) -> Entry {
+        Entry::new(event_type)
+            .field("tenant_id", self.settings.tenant.as_str())
+            .field("alert_id", case.alert.id.to_string())
+            .field("rule", case.alert.rule.as_str())
+            .field("severity", case.alert.severity.as_str())
+            .field("mode", case.mode)
+            .field("round", case.round)
+    }
+
+    /// Begins those of these decisions that are locks not made yet, and tells people where they are to be told.
+    async fn carry_out(
+        self: &Arc<Self>,
+        case: &Case,
+        decisions: &[Decision],
+        is_told: bool,
+    ) -> Result<(), Broken> {
+        let locks: Vec<&Decision> =
+            decisions.iter().filter(|decision| decision.lock == Some(Step::Pending)).collect();
+        let tenant = &self.settings.tenant;
+        let events: Vec<Event> =
+            locks.iter().map(|decision| self.event(case, decision)).collect::<Result<_, Broken>>()?;
+        // The same events again after a crash: the log knows them by their ids.
+        let appended = self.log.append(tenant, events, Utc::now()).await?;
+        if let Some(last) = appended.iter().map(|appended| appended.offset()).max() {
+            self.journal.holds(tenant, last).await.map_err(other)?;
+        }
+        for decision in locks {
+            let (inner, case, decision) = (Arc::clone(self), case.clone(), decision.clone());
+            tokio::spawn(async move {
+                if let Err(error) = inner.lock(&case, &decision).await {
+                    inner.fail(&error);
+                }
+            });
+        }
+        if is_told {
+            let (inner, case) = (Arc::clone(self), case.clone());
+            tokio::spawn(async move {
+                if let Err(error) = inner.escalate(&case).await {
+                    inner.fail(&error);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn event(&self, case: &Case, decision: &Decision) -> Result<Event, Broken> {
+        let tenant = &self.settings.tenant;
+        let failures = u32::try_from(decision.context.failures).unwrap_or(u32::MAX);
+        let locked = AccountLocked::new(decision.actor_id.as_str())
+            .id(lock_id(tenant, case.alert.id, &decision.actor_id))
+            .at(decision.at.as_datetime())
+            .attempts(failures)
+            .because("playbook")
+            .reason(decision.why.code())
+            .correlation(&case.alert.id.to_string())
+            .message(&format!("asked for by a playbook: {}", decision.why.text()));
+        Ok(locked.try_into()?)
+    }
+
+    async fn lock(&self, case: &Case, decision: &Decision) -> Result<(), Broken> {
+        let Some(webhook) = &self.settings.lock else { return Ok(()) };
+        let (tenant, actor) = (&self.settings.tenant, &decision.actor_id);
+        let body = json!({
+            "type": "account.lock",
+            "tenant_id": tenant,
+            "actor_id": actor,
+            "alert_id": case.alert.id,
+            "rule": case.alert.rule,
+            "severity": case.alert.severity,
+            "reason": decision.why,
+            "because": decision.why.text(),
+            "event_id": lock_id(tenant, case.alert.id, actor),
+            "at": decision.at,
+        });
+        let notice = Notice::new(format!("{}:lock:{}", case.alert.id, short(actor)), &body).map_err(other)?;
+        let mut patience = Patience::default();
+        patience.give_up_after = LOCK_PATIENCE;
+        let step = Step::from(self.tell(webhook, &notice, patience).await?);
+        let outcome = if matches!(step, Step::Done { .. }) { "success" } else { "failure" };
+        let mut entry = self.entry("playbook.locked", case).target(actor.as_str()).outcome(outcome);
+        if let Step::Failed { why } = &step {
+            entry = entry.field("message", why);
+        }
+        self.journal.note(entry).await?;
+        let is_failed = matches!(step, Step::Failed { .. });
+        let case = self.update(case.alert.id, |case| {
+            let own = case.decisions.iter_mut().find(|other| other.actor_id == *actor);
+            if let Some(own) = own {
+                own.lock = Some(step);
+            }
+            if is_failed {
+                // People hear that it did not work; what they hear now has it in it.
+                case.round = case.round.saturating_add(1);
+                case.escalation = Some(Step::Pending);
+            }
+        })?;
+        match case {
+            Some(case) if is_failed => self.escalate(&case).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn escalate(&self, case: &Case) -> Result<(), Broken> {
+        let Some(webhook) = &self.settings.escalate else { return Ok(()) };
+        let body = json!({
+            "type": "alert.escalated",
+            "tenant_id": self.settings.tenant,
+            "alert": case.alert,
+            "playbook": case.shown(),
+        });
+        let notice = Notice::new(format!("{}:people:{}", case.alert.id, case.round), &body).map_err(other)?;
+        let told = loop {
+            match self.tell(webhook, &notice, Patience::default()).await? {
+                // Nobody has heard of it yet: that is no end.
+                Err(error @ RespondError::Unavailable { .. }) => {
+                    say(&format!("people cannot be told of alert {}: {error}", case.alert.id));
+                }
+                other => break other,
+            }
+        };
+        let step = Step::from(told);
+        let outcome = if matches!(step, Step::Done { .. }) { "success" } else { "failure" };
+        let mut entry = self.entry("playbook.escalated", case).outcome(outcome);
+        if let Step::Failed { why } = &step {
+            say(&format!("people cannot be told of alert {}: {why}", case.alert.id));
+            entry = entry.field("message", why);
+        }
+        self.journal.note(entry).await?;
+        let round = case.round;
+        self.update(case.alert.id, |case| {
+            if case.round == round {
+                case.escalation = Some(step);
+            }
+        })?;
+        Ok(())
+    }
+
+    async fn tell(
+        &self,
+        webhook: &Arc<Webhook>,
+        notice: &Notice,
+        patience: Patience,
+    ) -> Result<Result<Timestamp, RespondError>, Broken> {
+        let _turn = self.under_way.acquire().await.map_err(other)?;
+        let webhook: Arc<dyn Responder> = Arc::<Webhook>::clone(webhook);
+        let told = deliver(&[("webhook".to_owned(), webhook)], notice, patience, Utc::now).await;
+        let told = told.into_iter().next().ok_or_else(|| other("nobody was told"))?;
+        let now = Timestamp::new(Utc::now()).map_err(other)?;
+        Ok(told.outcome.map(|()| now))
+    }
+
+    fn update(&self, alert: Uuid, change: impl FnOnce(&mut Case)) -> Result<Option<Case>, Broken> {
+        let mut cases = self.cases();
+        let Some(mut case) = cases.known.get(&alert).cloned() else { return Ok(None) };
+        change(&mut case);
+        cases.keep(case.clone())?;
+        Ok(Some(case))
+    }
+}
+
+/// The identity of a lock: the same however often it is asked for.
+fn lock_id(tenant: &TenantId, alert: Uuid, actor: &ActorId) -> Uuid {
+    let mut hash = Sha256::new();
+    hash.update(b"playbook lock\0");
+    hash.update(alert.as_bytes());
+    hash.update(u64::try_from(tenant.as_str().len()).unwrap_or(u64::MAX).to_be_bytes());
+    hash.update(tenant.as_str());
+    hash.update(actor.as_str());
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(hash.finalize()).for_each(|(byte, of)| *byte = of);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+fn short(actor: &ActorId) -> String {
+    data_encoding::HEXLOWER.encode(Sha256::digest(actor.as_str()).split_at(16).0)
+}

@@ -1,0 +1,320 @@
+//! What is done about an attack, before whose eyes, and what is not.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+use audit_log::{FileKeys, FileStore, Reader};
+use chrono::{TimeDelta, Utc};
+use mfa_events::respond::{Verified, Verifier};
+use serde_json::{Value, json};
+use testbed::Stub;
+use testbed::http::{Answer, Request};
+
+use crate::stage::{Api, Settings, Started, binary, event, now, until};
+
+const SECRET: &str = "a secret of at least twenty-four bytes";
+
+/// What an identity provider, or people, were told.
+#[derive(Clone)]
+struct Told {
+    id: String,
+    body: Value,
+    /// Whether the stream had the lock at that moment.
+    was_streamed: bool,
+}
+
+/// Somebody who is told, and answers as is wanted.
+struct Receiver {
+    stub: Stub,
+    told: Arc<Mutex<Vec<Told>>>,
+    status: Arc<AtomicU16>,
+}
+
+impl Receiver {
+    fn start(api: Api) -> Self {
+        let told: Arc<Mutex<Vec<Told>>> = Arc::default();
+        let status = Arc::new(AtomicU16::new(200));
+        let (seen, answers) = (Arc::clone(&told), Arc::clone(&status));
+        let stub = Stub::start(move |request: &Request| {
+            let value = |name: &str| {
+                let found = request.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.clone()).unwrap()
+            };
+            // A verifier of its own for each, as the same may come again.
+            let mut verifier = Verifier::new([SECRET.as_bytes().to_vec()]).unwrap();
+            let (id, at, signed) =
+                (value("webhook-id"), value("webhook-timestamp"), value("webhook-signature"));
+            let verified = verifier.verify(&id, &at, &signed, &request.body, Utc::now()).unwrap();
+            assert_eq!(verified, Verified::New);
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let was_streamed = api.read_on("-1".to_owned()).0.iter().any(|event| {
+                event["event_type"] == "account.locked" && event["event_id"] == body["event_id"]
+            });
+            seen.lock().unwrap().push(Told { id, body, was_streamed });
+            Answer::new(answers.load(Ordering::SeqCst), "text/plain", "")
+        });
+        Self { stub: stub.unwrap(), told, status }
+    }
+
+    fn told(&self, kind: &str) -> Vec<Told> {
+        self.told.lock().unwrap().iter().filter(|told| told.body["type"] == kind).cloned().collect()
+    }
+
+    fn wait(&self, kind: &str) -> Told {
+        until(kind, || self.told(kind).first().cloned())
+    }
+}
+
+/// A service with a playbook for `acme`.
+fn settings(more: &str) -> (Settings, Receiver) {
+    let settings = Settings::new("");
+    let receiver = Receiver::start(settings.api());
+    let secret = settings.dir.path().join("hook.secret");
+    std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let hook = format!(
+        "{{ url = \"http://{}/hook\", secret_file = \"hook.secret\", inside = [\"127.0.0.0/8\"] }}",
+        receiver.stub.addr()
+    );
+    let text = std::fs::read_to_string(&settings.config).unwrap();
+    let playbook = format!("[[playbook]]\ntenant = \"acme\"\n{more}\nlock = {hook}\nescalate = {hook}\n");
+    std::fs::write(&settings.config, format!("{text}{playbook}")).unwrap();
+    (settings, receiver)
+}
+
+fn login(actor: &str, ip: &str, ago: TimeDelta) -> Value {
+    let at = (Utc::now() - ago).format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+    json!({
+        "event_type": "login.success", "timestamp": at, "actor_id": actor, "outcome": "success",
+        "mfa_method": "push", "source_ip": ip,
+    })
+}
+
+fn send(api: &Api, events: &[Value]) {
+    let lines: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let (status, report) = api.post(&lines.join("\n"));
+    assert_eq!((status, &report["rejected"]), (200, &json!([])), "{report}");
+}
+
+/// Asked until somebody says yes, who is not at home.
+fn take_over(api: &Api, actor: &str) {
+    let mut events = vec![login(actor, "198.51.100.10", TimeDelta::hours(20))];
+    events.extend((0..8).map(|_| event(actor)));
+    events.push(login(actor, "203.0.113.9", TimeDelta::zero()));
+    send(api, &events);
+}
+
+/// The decision about an account, wherever it is.
+fn decision(api: &Api, actor: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    until("a decision", || {
+        let alerts = api.json("/v1/alerts");
+        let decided = alerts["alerts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|alert| alert["playbook"]["decisions"].as_array());
+        let found = decided.flatten().find(|decision| decision["actor_id"] == actor && wanted(decision));
+        found.cloned()
+    })
+}
+
+fn locked_events(api: &Api) -> Vec<Value> {
+    let events = api.read_on("-1".to_owned()).0;
+    events.into_iter().filter(|event| event["event_type"] == "account.locked").collect()
+}
+
+#[test]
+fn whoever_got_in_out_of_an_attack_is_locked_once_on_record_before_it_happens() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    let service = Started::serve(&settings.config);
+    let api = settings.api();
+    take_over(&api, "alice");
+    let told = receiver.wait("account.lock");
+    assert!(told.was_streamed, "the event came before the effect");
+    assert_eq!((&told.body["actor_id"], &told.body["reason"]), (&json!("alice"), &json!("taken_over")));
+    let decided = decision(&api, "alice", |decision| decision["lock"]["state"] == "done");
+    assert_eq!((&decided["act"], &decided["why"]), (&json!("lock"), &json!("taken_over")));
+    assert_eq!(decided["context"]["got_in"]["source"], "203.0.113.9");
+    assert_eq!(
+        (&decided["context"]["usual_sources"], &decided["context"]["failures"]),
+        (&json!(1), &json!(8))
+    );
+    let locked = locked_events(&api);
+    assert_eq!(locked.len(), 1);
+    assert_eq!(
+        (&locked[0]["lock_reason"], &locked[0]["event_id"]),
+        (&json!("playbook"), &told.body["event_id"])
+    );
+    assert_eq!(service.end().code(), Some(0));
+
+    let store = FileStore::open(settings.data_dir().join("audit")).unwrap();
+    let reader = Reader::open(store, FileKeys::open(settings.data_dir().join("keys")).unwrap());
+    let entries: Vec<Value> = reader.read(..).unwrap().map(|entry| entry.unwrap().to_json()).collect();
+    let place = |kind: &str| entries.iter().position(|entry| entry["event_type"] == kind).unwrap();
+    assert!(
+        place("playbook.decided") < place("account.locked")
+            && place("account.locked") < place("playbook.locked")
+    );
+    let recorded = &entries[place("playbook.decided")]["decisions"];
+    assert!(
+        recorded
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["actor_id"] == "alice" && one["because"].is_string())
+    );
+    let done = &entries[place("playbook.locked")];
+    assert_eq!((&done["target_id"], &done["outcome"]), (&json!("alice"), &json!("success")));
+
+    // Found anew, and known.
+    let again = Started::serve(&settings.config);
+    decision(&api, "alice", |decision| decision["lock"]["state"] == "done");
+    send(&api, &[event("bob")]);
+    assert_eq!(again.end().code(), Some(0));
+    assert_eq!(receiver.told("account.lock").len(), 1);
+    let third = Started::serve(&settings.config);
+    assert_eq!(locked_events(&api).len(), 1);
+    drop(third);
+}
+
+#[test]
+fn a_lock_under_way_when_the_service_is_killed_goes_on_under_the_same_id() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    receiver.status.store(500, Ordering::SeqCst);
+    let service = Started::serve(&settings.config);
+    let api = settings.api();
+    take_over(&api, "alice");
+    let first = receiver.wait("account.lock");
+    let decided = decision(&api, "alice", |decision| decision["act"] == "lock");
+    assert_eq!(decided["lock"]["state"], "pending");
+    service.process.kill().unwrap();
+    receiver.status.store(200, Ordering::SeqCst);
+    let service = Started::serve(&settings.config);
+    decision(&api, "alice", |decision| decision["lock"]["state"] == "done");
+    let ids: Vec<_> = receiver.told("account.lock").into_iter().map(|told| told.id).collect();
+    assert!(ids.len() > 1 && ids.iter().all(|id| *id == first.id), "{ids:?}");
+    assert_eq!(locked_events(&api).len(), 1);
+    drop(service);
+}
+
+#[test]
+fn people_hear_of_a_lock_that_is_refused() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    receiver.status.store(410, Ordering::SeqCst);
+    let _service = Started::serve(&settings.config);
+    let api = settings.api();
+    take_over(&api, "alice");
+    decision(&api, "alice", |decision| decision["lock"]["state"] == "failed");
+    let failed = |told: &Told| {
+        let decisions = told.body["playbook"]["decisions"].as_array().unwrap();
+        decisions
+            .iter()
+            .any(|one| one["actor_id"] == "alice" && one["lock"]["why"] == "it was refused: it answered 410")
+    };
+    until("people hear of it", || receiver.told("alert.escalated").iter().any(failed).then_some(()));
+}
+
+#[test]
+fn whoever_only_fails_is_not_locked_and_accounts_for_emergencies_never_are() {
+    let (settings, receiver) =
+        settings("mode = \"act\"\nbreak_glass = [\"emergency\"]\nservice_accounts = [\"backup\"]");
+    let service = Started::serve(&settings.config);
+    let api = settings.api();
+    let tried: Vec<Value> = (0..12)
+        .map(|number| {
+            json!({
+                "event_type": "login.failure", "timestamp": now(), "actor_id": format!("person-{number}"), "outcome": "failure",
+                "source_ip": "203.0.113.77",
+            })
+        })
+        .collect();
+    send(&api, &tried);
+    take_over(&api, "emergency");
+    take_over(&api, "backup");
+    for (actor, why) in
+        [("person-3", "only_failures"), ("emergency", "break_glass"), ("backup", "service_account")]
+    {
+        let decided = decision(&api, actor, |decision| decision["why"] == why);
+        assert_eq!(decided["act"], "escalate");
+    }
+    let people = |actor: &str| {
+        until("people are told", || {
+            let told = receiver.told("alert.escalated");
+            let named = |told: &Told| told.body["playbook"]["decisions"].to_string().contains(actor);
+            told.iter().any(named).then_some(())
+        });
+    };
+    ["person-3", "emergency", "backup"].into_iter().for_each(people);
+    assert_eq!(service.end().code(), Some(0));
+    assert!(receiver.told("account.lock").is_empty());
+    let _again = Started::serve(&settings.config);
+    assert!(locked_events(&api).is_empty());
+}
+
+#[test]
+fn an_hour_has_only_so_many_locks() {
+    let (settings, receiver) = settings("mode = \"act\"\nlocks_per_hour_max = 2");
+    let service = Started::serve(&settings.config);
+    let api = settings.api();
+    for actor in ["one", "two", "three"] {
+        take_over(&api, actor);
+        decision(&api, actor, |decision| decision["context"]["got_in"].is_object());
+    }
+    decision(&api, "three", |decision| decision["why"] == "too_many_locks");
+    assert_eq!(service.end().code(), Some(0));
+    // The count is kept.
+    let _again = Started::serve(&settings.config);
+    take_over(&api, "four");
+    decision(&api, "four", |decision| decision["why"] == "too_many_locks");
+    let mut locked: Vec<_> =
+        receiver.told("account.lock").into_iter().map(|told| told.body["actor_id"].to_string()).collect();
+    locked.sort();
+    locked.dedup();
+    assert_eq!(locked, ["\"one\"", "\"two\""]);
+}
+
+#[test]
+fn unless_it_is_told_to_act_it_only_says_what_it_would_do() {
+    let (settings, receiver) = settings("");
+    let _service = Started::serve(&settings.config);
+    let api = settings.api();
+    take_over(&api, "alice");
+    let decided = decision(&api, "alice", |decision| decision["act"] == "lock");
+    assert!(decided.get("lock").is_none());
+    let alerts = api.json("/v1/alerts");
+    let modes: Vec<_> =
+        alerts["alerts"].as_array().unwrap().iter().map(|alert| &alert["playbook"]["mode"]).collect();
+    assert!(modes.contains(&&json!("dry-run")), "{modes:?}");
+    assert!(receiver.told.lock().unwrap().is_empty() && locked_events(&api).is_empty());
+}
+
+#[test]
+fn mistakes_in_a_playbook_are_told_with_their_place() {
+    let settings = Settings::new(
+        "[[playbook]]\ntenant = \"acme\"\nmode = \"act\"\nrules = [\"nothing\"]\n\
+         lock = { url = \"http://soar.example.com/x\", secret_file = \"hook.secret\" }\n\
+         [[playbook]]\ntenant = \"nobody\"\n",
+    );
+    let secret = settings.dir.path().join("hook.secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let check = || {
+        let said = binary().args(["check", "--config"]).arg(&settings.config).output().unwrap();
+        assert_eq!(said.status.code(), Some(2));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let said = check();
+    for part in [
+        "line 10, column 8: to act it needs `lock` and `escalate`",
+        "line 11, column 10: there is no such rule",
+        "line 12, column 59: `",
+        "chmod 600",
+        "line 14, column 10: no key is for this tenant",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = check();
+    assert!(said.contains("line 12, column 16: address must begin with `https://`"), "{said}");
+}
