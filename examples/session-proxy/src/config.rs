@@ -10,6 +10,7 @@ use session_filter::ssh::keys::PublicKey;
 use session_filter::ssh::{Credential, Destination, HostKeys, Inventory};
 
 use crate::codes::Codes;
+use crate::events::{EventsToml, Receiver};
 use crate::files::Kept;
 use crate::limits::LimitsToml;
 use crate::operators::{OperatorToml, Operators, gid_of};
@@ -44,6 +45,10 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsToml,
     /// What stands out against a person's own past; nothing is looked at without it.
     pub(crate) anomalies: Option<BaselineSettings>,
+    /// Who is told of logins; nobody without it.
+    events: Option<EventsToml>,
+    #[serde(skip)]
+    pub(crate) receiver: Option<Receiver>,
     #[serde(default, rename = "operator")]
     operator_list: Vec<toml::Spanned<OperatorToml>>,
     /// Who may look at sessions and end them.
@@ -119,6 +124,9 @@ impl Config {
         }
         let mistake = |what: String| Failure::new(format!("{}: {what}", path.display()));
         config.operators = Operators::parse(&config.operator_list, &text).map_err(mistake)?;
+        if let Some(events) = &config.events {
+            config.receiver = Some(events.receiver(base, &text).map_err(mistake)?);
+        }
         if let Some(group) = &config.control_group {
             if gid_of(group).is_none() {
                 return Err(mistake(format!("control_group: there is no group `{group}`")));

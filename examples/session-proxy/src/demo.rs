@@ -112,6 +112,7 @@ pub(crate) async fn run(data_dir: PathBuf, json: bool) -> Result<(), Failure> {
         limits: LimitsToml::default(),
         anomalies: None,
         checkpoints: crate::config::Checkpoints::default(),
+        receiver: None,
         inventory: Inventory::new().target(destination, Credential::key(ACCOUNT, credential)),
     })
     .await?;

@@ -21,6 +21,7 @@ mod config;
 mod control;
 mod demo;
 mod door;
+mod events;
 mod files;
 mod limits;
 mod logins;

@@ -4,21 +4,32 @@ use std::sync::Arc;
 
 use audit_log::{AppendError, AuditLog, Entry};
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryFutureExt as _};
 use serde_json::Value;
 use session_filter::event::Event;
 use session_filter::record::{RecordError, Recorder};
 use tokio::sync::watch;
 
+use crate::events::Outbox;
+
 /// Appends every event to the log; durable means under a signed checkpoint on disk.
 #[derive(Clone)]
 pub(crate) struct AuditRecorder {
     log: AuditLog,
+    /// Logins go on from the log.
+    outbox: Option<Outbox>,
     broken: Arc<watch::Sender<Option<String>>>,
 }
 
 impl AuditRecorder {
     pub(crate) fn new(log: AuditLog) -> Self {
-        Self { log, broken: Arc::new(watch::channel(None).0) }
+        Self { log, outbox: None, broken: Arc::new(watch::channel(None).0) }
+    }
+
+    /// Sends logins on once they are on record.
+    pub(crate) fn with(mut self, outbox: Option<Outbox>) -> Self {
+        self.outbox = outbox;
+        self
     }
 
     /// Resolves when the log takes nothing more until it is opened again, with the reason.
@@ -34,30 +45,39 @@ impl AuditRecorder {
 
 impl Recorder for AuditRecorder {
     fn record(&self, event: Event) -> BoxFuture<'static, Result<(), RecordError>> {
-        let entry = match serde_json::to_value(&event) {
-            Ok(Value::Object(fields)) => {
-                Entry::from_event(fields).map_err(|e| RecordError::new(e.to_string()))
-            }
-            Ok(_) => Err(RecordError::new("an event is not a JSON object")),
-            Err(error) => Err(RecordError::new(error.to_string())),
+        let fields = match serde_json::to_value(&event) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return refused("an event is not a JSON object"),
+            Err(error) => return refused(&error.to_string()),
         };
-        match entry {
-            Ok(entry) => {
-                // Enqueued here, in the order of calls; the future only waits.
-                let append = self.log.append(entry);
-                let broken = Arc::clone(&self.broken);
-                Box::pin(async move {
-                    append.await.map(|_| ()).map_err(|error| {
-                        if matches!(error, AppendError::Poisoned { .. }) {
-                            broken.send_replace(Some(error.to_string()));
-                        }
-                        RecordError::new(error.to_string())
-                    })
-                })
+        let outbox = self.outbox.as_ref().filter(|_| Outbox::takes(event.event_type));
+        let told = outbox.map(|outbox| (outbox, fields.clone()));
+        let entry = match Entry::from_event(fields) {
+            Ok(entry) => entry,
+            Err(error) => return refused(&error.to_string()),
+        };
+        // Enqueued here, in the order of calls; the future only waits.
+        let append = match told {
+            Some((outbox, fields)) => {
+                let durable = outbox.append(fields, entry);
+                durable.map(|told| told.unwrap_or_else(|_| Err(AppendError::Closed))).boxed()
             }
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
+            None => self.log.append(entry).map_ok(drop).boxed(),
+        };
+        let broken = Arc::clone(&self.broken);
+        Box::pin(async move {
+            append.await.map_err(|error| {
+                if matches!(error, AppendError::Poisoned { .. }) {
+                    broken.send_replace(Some(error.to_string()));
+                }
+                RecordError::new(error.to_string())
+            })
+        })
     }
+}
+
+fn refused(why: &str) -> BoxFuture<'static, Result<(), RecordError>> {
+    Box::pin(std::future::ready(Err(RecordError::new(why))))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::anomalies::Anomalies;
 use crate::codes::Codes;
 use crate::config::Config;
 use crate::door::Door;
+use crate::events::{Receiver, Sending};
 use crate::limits::LimitsToml;
 use crate::logins::Logins;
 use crate::operators::Operators;
@@ -43,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) limits: LimitsToml,
     pub(crate) anomalies: Option<BaselineSettings>,
     pub(crate) checkpoints: crate::config::Checkpoints,
+    /// Who is told of logins.
+    pub(crate) receiver: Option<Receiver>,
     pub(crate) inventory: Inventory,
 }
 
@@ -55,6 +58,7 @@ pub(crate) struct Ready {
     proxy: Proxy,
     control: control::Control,
     anomalies: Option<Anomalies>,
+    sending: Option<Sending>,
 }
 
 impl Ready {
@@ -62,11 +66,20 @@ impl Ready {
     pub(crate) async fn new(parts: Parts) -> Result<Self, Failure> {
         files::private_dir(&parts.data_dir)?;
         let log = open_log(&parts.data_dir, &parts.checkpoints).await?;
-        let recorder = AuditRecorder::new(log.clone());
         let users = UserFile::watch(parts.users, |news| match news {
             Ok(users) => crate::say!("users changed: {users} now"),
             Err(mistake) => crate::say!("users not changed: {mistake}"),
         })?;
+        let limits = limits_for_descriptors(&parts.limits)?;
+        let lock_time = limits.code_failure_window;
+        let (sending, outbox) = parts
+            .receiver
+            .map(|receiver| {
+                Sending::start(receiver, log.clone(), Arc::clone(&users), lock_time, &parts.data_dir)
+            })
+            .transpose()?
+            .unzip();
+        let recorder = AuditRecorder::new(log.clone()).with(outbox);
         let codes = Codes::new(&parts.data_dir, parts.totp_key);
         let policy = Arc::new(watch_policy(&parts.policy, recorder.clone())?);
         for warning in policy.policy().warnings() {
@@ -81,7 +94,7 @@ impl Ready {
             .targets(parts.inventory)
             .recorder(recorder.clone())
             .registry(registry.clone())
-            .limits(limits_for_descriptors(&parts.limits)?);
+            .limits(limits);
         if let Some(anomalies) = &anomalies {
             proxy = proxy.anomalies(Arc::clone(&anomalies.detector));
         }
@@ -97,7 +110,7 @@ impl Ready {
             parts.operators,
             recorder.clone(),
         )?;
-        Ok(Self { address, log, recorder, listener, proxy, control, anomalies })
+        Ok(Self { address, log, recorder, listener, proxy, control, anomalies, sending })
     }
 
     /// Serves until `stop` resolves; then every session has ended, and the log is closed.
@@ -127,6 +140,9 @@ impl Ready {
         if let Some(keeping) = keeping {
             let _ = keeping.await;
         }
+        if let Some(sending) = self.sending {
+            sending.finish().await;
+        }
         if let Some(reason) = broken {
             return Err(Failure::new(format!("stopped, since nothing can be recorded: {reason}")));
         }
@@ -155,6 +171,7 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
         anomalies: config.anomalies,
         checkpoints: config.checkpoints,
         totp_key: config.totp_key,
+        receiver: config.receiver,
         data_dir: config.data_dir,
         inventory,
     })

@@ -11,7 +11,7 @@ use testbed::{Output, SecurityKeys, Ssh, Sshd, SshdOptions, Touch};
 use super::serve::{port, serve, ssh, stop, write_files};
 use super::stage::{BINARY, entries, of_type};
 
-fn enroll(dir: &Path, name: &str, more: &[&str]) -> std::process::Output {
+pub(crate) fn enroll(dir: &Path, name: &str, more: &[&str]) -> std::process::Output {
     Command::new(BINARY)
         .args(["enroll-totp", "--config"])
         .arg(dir.join("proxy.toml"))

@@ -12,6 +12,7 @@ mod check;
 mod crash;
 mod demo;
 mod disk_full;
+mod events;
 mod live;
 mod logins;
 mod on_terminal;

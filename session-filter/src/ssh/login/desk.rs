@@ -11,7 +11,7 @@ use russh::{MethodKind, MethodSet};
 use super::super::journal::Journal;
 use super::super::proxy::Shared;
 use super::super::text::printable;
-use super::failures::{TooMany, Tried, Try};
+use super::failures::{Limited, TooMany, Tried, Try};
 use super::{CodeCheck, LOGIN_NAME_BYTES_MAX, LoginName, SecondFactor};
 use crate::event::{Detail, Login, Outcome, Subject, cut_at_char};
 use crate::identity::User;
@@ -233,9 +233,13 @@ impl Desk {
         // By the user's own name: authenticators may know one user by several.
         let attempt = match failures.attempt(first.user.id(), self.source, Tried::Code, started) {
             Ok(attempt) => attempt,
-            Err(TooMany { is_first }) => {
+            Err(TooMany { is_first, of }) => {
                 if is_first {
-                    self.record(&first.name, &first.factor, true, TOO_MANY.0, TOO_MANY.1).await;
+                    let (reason, message) = match of {
+                        Limited::Address => TOO_MANY,
+                        Limited::Codes => TOO_MANY_CODES,
+                    };
+                    self.record(&first.name, &first.factor, true, reason, message).await;
                 }
                 return self.refused(started).await;
             }
@@ -302,7 +306,7 @@ impl Desk {
             }
             Some(login) => match failures.attempt(&login.user, self.source, Tried::First, now) {
                 Ok(attempt) => Ok((login, attempt)),
-                Err(TooMany { is_first }) => {
+                Err(TooMany { is_first, .. }) => {
                     if is_first {
                         self.record(name, &factor, false, TOO_MANY.0, TOO_MANY.1).await;
                     }
@@ -356,6 +360,8 @@ impl Desk {
 }
 
 const TOO_MANY: (&str, &str) = ("too_many_failures", "too many failed logins; wait and try again");
+const TOO_MANY_CODES: (&str, &str) =
+    ("too_many_codes", "too many wrong one-time codes of this user; wait and try again");
 
 impl Drop for Desk {
     /// A connection that offered nothing but strange keys failed to log in, too. Refusing each would not be worth a record: clients offer

@@ -75,6 +75,16 @@ pub(crate) struct Try {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooMany {
     pub(crate) is_first: bool,
+    pub(crate) of: Limited,
+}
+
+/// Whose failures were too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limited {
+    /// Those from an address: others get in.
+    Address,
+    /// Wrong codes of a user: nobody gets in under that name, wherever from.
+    Codes,
 }
 
 impl Failures {
@@ -106,7 +116,8 @@ impl Failures {
         }
         tallies.sources.may(&attempt.source, now)?;
         if tried == Tried::Code {
-            tallies.codes.may(&attempt.user, now)?;
+            let of_codes = |refused| TooMany { of: Limited::Codes, ..refused };
+            tallies.codes.may(&attempt.user, now).map_err(of_codes)?;
             tallies.count(&attempt);
         }
         Ok(attempt)
@@ -168,7 +179,8 @@ impl<K: Hash + Eq + Clone> Tally<K> {
         let Some(entry) = self.seen.get_mut(key) else { return Ok(()) };
         entry.failures.retain(|time| now.saturating_duration_since(*time) < self.window);
         if entry.failures.len() >= self.failures_max {
-            return Err(TooMany { is_first: !std::mem::replace(&mut entry.is_refusing, true) });
+            let is_first = !std::mem::replace(&mut entry.is_refusing, true);
+            return Err(TooMany { is_first, of: Limited::Address });
         }
         entry.is_refusing = false;
         if entry.failures.is_empty() {
@@ -314,7 +326,7 @@ mod tests {
             failures.attempt("alice", IpAddr::from([10, 0, 0, n]), Tried::Code, start).unwrap();
         }
         let more = failures.attempt("alice", THERE, Tried::Code, start + MINUTE);
-        assert_eq!(more.unwrap_err(), TooMany { is_first: true });
+        assert_eq!(more.unwrap_err(), TooMany { is_first: true, of: Limited::Codes });
         // Who has no first factor keeps nobody out, and nobody else is concerned.
         assert_eq!(refused(&failures, "alice", THERE, start), None);
         failures.attempt("bob", THERE, Tried::Code, start).unwrap();
