@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::playbook::{self, PlaybookToml};
+use crate::retention::{DAYS_MIN, Policy};
 use crate::rules;
 use crate::server::Connections;
 use crate::tls::{self, Tls};
@@ -36,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) connections: Connections,
     pub(crate) rules: Rules,
     pub(crate) playbooks: Vec<playbook::Settings>,
+    pub(crate) retention: Policy,
 }
 
 /// Something that is wrong, and where.
@@ -65,6 +67,7 @@ struct ConfigToml {
     key: Vec<Spanned<KeyToml>>,
     #[serde(default)]
     playbook: Vec<PlaybookToml>,
+    retention: Option<Spanned<Policy>>,
     #[serde(default)]
     connections: ConnectionsToml,
 }
@@ -183,7 +186,7 @@ impl Reader<'_> {
     }
 
     fn check(&mut self, config: ConfigToml) -> Option<Config> {
-        let ConfigToml { data_dir, listen, tls, rules, key, playbook, connections } = config;
+        let ConfigToml { data_dir, listen, tls, rules, key, playbook, retention, connections } = config;
         let listen_at = listen.as_ref().map_or(0, |listen| listen.span().start);
         let listen = match listen {
             Some(listen) => listen.into_inner(),
@@ -212,7 +215,17 @@ impl Reader<'_> {
             connections: Connections { max, per_source_max },
             rules,
             playbooks,
+            retention: retention.map_or_else(Policy::default, |retention| self.retention(&retention)),
         })
+    }
+
+    fn retention(&mut self, retention: &Spanned<Policy>) -> Policy {
+        let policy = *retention.get_ref();
+        if policy.days.is_some_and(|days| days.get() < DAYS_MIN) {
+            let why = format!("`days` is {DAYS_MIN} or more: metrics compare with the day before");
+            self.mistake(retention.span().start, why);
+        }
+        policy
     }
 
     fn playbooks(

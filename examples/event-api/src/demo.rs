@@ -13,6 +13,7 @@ use mfa_events::http::{HashedKeys, Right, Scope};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::retention::Policy;
 use crate::serve::stop;
 use crate::server::Connections;
 use crate::service::Service;
@@ -70,7 +71,8 @@ pub(crate) async fn run(wanted: &Wanted, as_json: bool) -> Result<(), Failure> {
     let mut playbook = playbook::Settings::dry_run(tenant.clone());
     playbook.fresh = TimeDelta::hours(48);
     let tenants = std::slice::from_ref(&tenant);
-    let service = Service::open(&wanted.data_dir, known, tenants, &rules, vec![playbook]).await?;
+    let service =
+        Service::open(&wanted.data_dir, known, tenants, &rules, vec![playbook], Policy::default()).await?;
     service.watch.since(&tenant, Utc::now() - TimeDelta::hours(48));
     let data_dir = wanted.data_dir.canonicalize().map_err(Failure::stopped)?;
     let (listener, address) = server::listen(([127, 0, 0, 1], 0).into()).await.map_err(Failure::stopped)?;

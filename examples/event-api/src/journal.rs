@@ -123,6 +123,14 @@ impl Journal {
         self.shared.audit.append(entry).await.map(drop).map_err(audit)
     }
 
+    /// Up to where a tenant's events are in the audit log.
+    pub(crate) fn written(&self, tenant: &TenantId) -> Offset {
+        match self.progress.get(tenant).map(|progress| progress.borrow().clone()) {
+            Some(Progress::To(offset)) => offset,
+            Some(Progress::Failed(_)) | None => Offset::START,
+        }
+    }
+
     /// Returns when a tenant's events cannot be written any more, and says why.
     pub(crate) async fn failed(&self) -> String {
         let waits = self.progress.values().cloned().map(|mut progress| {

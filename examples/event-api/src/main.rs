@@ -16,6 +16,7 @@ mod json;
 mod keys;
 mod page;
 mod playbook;
+mod retention;
 mod rules;
 mod serve;
 mod server;

@@ -41,9 +41,15 @@ pub(crate) async fn run(path: &Path, as_json: bool) -> Result<(), Failure> {
     if files.is_some_and(|files| files < config.connections.max.saturating_add(256) as u64) {
         say("warning: the system allows fewer open files than connections are allowed (`ulimit -n`)");
     }
-    let service =
-        Service::open(&config.data_dir, config.keys, &config.tenants, &config.rules, config.playbooks)
-            .await?;
+    let service = Service::open(
+        &config.data_dir,
+        config.keys,
+        &config.tenants,
+        &config.rules,
+        config.playbooks,
+        config.retention,
+    )
+    .await?;
     let cannot =
         |error: std::io::Error| Failure::stopped(format!("cannot listen on {}: {error}", config.listen));
     let (listener, address) = server::listen(config.listen).await.map_err(cannot)?;

@@ -13,6 +13,7 @@ use mfa_events::{CurrentMetrics, EventLog, RedbStore, Rules, TenantId};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::playbook::{self, Playbook};
+use crate::retention::{Policy, Retention};
 use crate::watch::Watch;
 use crate::{files, page};
 
@@ -41,6 +42,7 @@ impl Service {
         tenants: &[TenantId],
         rules: &Rules,
         playbooks: Vec<playbook::Settings>,
+        retention: Policy,
     ) -> Result<Self, Failure> {
         files::private_dir(data_dir)
             .map_err(|error| Failure::stopped(format!("`{}`: {error}", data_dir.display())))?;
@@ -63,11 +65,14 @@ impl Service {
             opened.insert(tenant, playbook);
         }
         let watch = Watch::new(opened);
+        let retention = Retention::new(retention, log.clone(), journal.clone(), watch.clone());
+        let router = page::router().merge(retention.clone().router(keys.clone()));
         let api = Api::new(log.clone(), keys, cursors)
             .metrics(metrics)
             .journal(journal.clone())
             .alerts(watch.clone());
-        Ok(Self { log, journal, watch, router: page::router().merge(api.router()) })
+        tokio::spawn(retention.run(tenants.to_vec()));
+        Ok(Self { log, journal, watch, router: router.merge(api.router()) })
     }
 
     /// Puts a start on record.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use mfa_events::detect::{Alert, AlertState, Detector};
 use mfa_events::http::Alerts;
-use mfa_events::{EventLog, RedbStore, TenantId};
+use mfa_events::{EventLog, Offset, RedbStore, TenantId};
 use serde_json::Value;
 
 use crate::playbook::Playbook;
@@ -25,12 +25,14 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct Watch {
     alerts: Arc<Mutex<HashMap<TenantId, Vec<Alert>>>>,
     playbooks: Arc<HashMap<TenantId, Playbook>>,
+    /// Up to where each tenant's events were looked at.
+    looked_to: Arc<Mutex<HashMap<TenantId, Offset>>>,
 }
 
 impl Watch {
     /// With what is done about alerts.
     pub(crate) fn new(playbooks: HashMap<TenantId, Playbook>) -> Self {
-        Self { alerts: Arc::default(), playbooks: Arc::new(playbooks) }
+        Self { playbooks: Arc::new(playbooks), ..Self::default() }
     }
 
     /// Returns when a playbook has stopped, and says why.
@@ -47,6 +49,12 @@ impl Watch {
         if let Some(playbook) = self.playbooks.get(tenant) {
             playbook.since(since);
         }
+    }
+
+    /// Up to where a tenant's events were looked at.
+    pub(crate) fn looked_to(&self, tenant: &TenantId) -> Offset {
+        let looked_to = self.looked_to.lock().unwrap_or_else(PoisonError::into_inner);
+        looked_to.get(tenant).copied().unwrap_or(Offset::START)
     }
 
     /// Takes in what a detector tells.
@@ -96,6 +104,7 @@ impl Watch {
                 }
             }
             let after = detector.offset(&tenant);
+            self.looked_to.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), after);
             // Where nothing comes, time goes on nevertheless.
             if let Ok(Err(error)) = tokio::time::timeout(TICK, log.wait(&tenant, after)).await {
                 return say(&format!("nothing is looked for any more among events of {tenant}: {error}"));

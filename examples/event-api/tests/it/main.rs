@@ -15,5 +15,6 @@ mod hostile;
 mod judges;
 mod page;
 mod playbook;
+mod retention;
 mod stage;
 mod verbs;
