@@ -22,10 +22,11 @@ use mfa_events::detect::{Alert, AlertState, Rules};
 use mfa_events::event::Timestamp;
 use mfa_events::http::Journal as _;
 use mfa_events::respond::{Notice, Patience, RespondError, Responder, Webhook, deliver};
-use mfa_events::{AccountLocked, ActorId, Event, EventLog, EventType, Offset, RedbStore, TenantId};
+use mfa_events::{AccountLocked, ActorId, Event, EventLog, EventType, RedbStore, TenantId};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 pub(crate) use cases::Mode;
@@ -35,7 +36,7 @@ use crate::journal::Journal;
 use crate::say;
 use cases::{Case, Cases, Decision, Step};
 use decide::{Act, Attack, Room, decide};
-use look::Behind;
+use look::{Behind, read_on};
 
 /// Alerts that wait for a decision. Detection waits where there are more.
 const WAITING_MAX: usize = 1_000;
@@ -176,19 +177,19 @@ impl Inner {
                 self.carry_out(case, &case.decisions, is_told).await?;
             }
         }
-        let mut open: HashMap<Uuid, (Alert, Behind)> = HashMap::new();
-        let mut seen = Offset::START;
+        let mut open: HashMap<Uuid, Behind> = HashMap::new();
+        let mut beat = tokio::time::interval(LOOK_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match tokio::time::timeout(LOOK_EVERY, waiting.recv()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(alert)) => self.look(alert, &mut open).await?,
-                Err(_) => {
-                    let last = self.log.bounds(&self.settings.tenant).await.map_err(other)?.last;
-                    if last > std::mem::replace(&mut seen, last) {
-                        for (alert, behind) in open.values_mut() {
-                            if behind.read(&self.log, &self.settings.tenant, alert).await? {
-                                self.decide(alert, behind).await?;
-                            }
+            tokio::select! {
+                alert = waiting.recv() => match alert {
+                    Some(alert) => self.look(alert, &mut open).await?,
+                    None => return Ok(()),
+                },
+                _ = beat.tick() => {
+                    for alert in read_on(&self.log, &self.settings.tenant, open.values_mut()).await? {
+                        if let Some(behind) = open.get(&alert) {
+                            self.decide(behind).await?;
                         }
                     }
                 }
@@ -197,35 +198,38 @@ impl Inner {
     }
 
     /// An alert opened, grew or closed.
-    async fn look(
-        self: &Arc<Self>,
-        alert: Alert,
-        open: &mut HashMap<Uuid, (Alert, Behind)>,
-    ) -> Result<(), Broken> {
+    async fn look(self: &Arc<Self>, alert: Alert, open: &mut HashMap<Uuid, Behind>) -> Result<(), Broken> {
+        let before = open.remove(&alert.id);
+        let is_over = alert.state == AlertState::Closed;
         let is_known = {
             let cases = self.cases();
-            if alert.at.as_datetime() < cases.since {
+            let case = cases.known.get(&alert.id);
+            // What began before there was a playbook, or is over without one, is not its own.
+            if alert.at.as_datetime() < cases.since || (is_over && case.is_none() && before.is_none()) {
                 return Ok(());
             }
-            cases.known.get(&alert.id).is_some_and(|case| case.has_seen(&alert))
+            case.is_some_and(|case| case.has_seen(&alert))
         };
-        let mut behind = match open.remove(&alert.id) {
-            Some((_, behind)) => behind,
-            None => Behind::new(&alert),
+        let mut behind = match before {
+            Some(before) => before.with(alert),
+            None => Behind::new(alert),
         };
         // Of what is found anew after a restart, only that is read again which could still lead to something.
-        let is_over = is_known && !self.is_fresh(&alert);
-        if !is_over && (behind.read(&self.log, &self.settings.tenant, &alert).await? || !is_known) {
-            self.decide(&alert, &behind).await?;
+        if is_known && !self.is_fresh(&behind.alert) {
+            return Ok(());
         }
-        if alert.state != AlertState::Closed && !is_over {
+        let news = read_on(&self.log, &self.settings.tenant, std::iter::once(&mut behind)).await?;
+        if !news.is_empty() || !is_known {
+            self.decide(&behind).await?;
+        }
+        if !is_over {
             if open.len() >= OPEN_MAX
-                && let Some(first) =
-                    open.values().min_by_key(|(alert, _)| alert.opened_at).map(|(alert, _)| alert.id)
+                && let Some(first) = open.values().min_by_key(|behind| behind.alert.opened_at)
             {
+                let first = first.alert.id;
                 open.remove(&first);
             }
-            open.insert(alert.id, (alert, behind));
+            open.insert(behind.alert.id, behind);
         }
         Ok(())
     }
@@ -234,11 +238,12 @@ impl Inner {
         Utc::now() - alert.last_met_at.as_datetime() <= self.settings.fresh
     }
 
-    async fn decide(self: &Arc<Self>, alert: &Alert, behind: &Behind) -> Result<(), Broken> {
+    async fn decide(self: &Arc<Self>, behind: &Behind) -> Result<(), Broken> {
+        let alert = &behind.alert;
         let now = Utc::now();
         let at = Timestamp::new(now).map_err(other)?;
         let Settings { tenant, mode, accounts, .. } = &self.settings;
-        let mut known = behind.contexts(&self.log, tenant, alert, now).await?;
+        let mut known = behind.contexts(&self.log, tenant, now).await?;
         let (before, locks, unlockable) = {
             let cases = self.cases();
             let before = cases.known.get(&alert.id).cloned();

@@ -560,4 +560,28 @@ mod tests {
             assert!(mistakes[0].contains("at most"), "{mistakes:?}");
         }
     }
+
+    #[test]
+    fn whatever_a_file_holds_it_is_read_to_an_end() {
+        let header =
+            "event_type,timestamp,actor_id,outcome\nlogin.failure,2026-01-31T09:15:27.042Z,alice,failure\n";
+        let whole = [format!("{ALICE}\n{ALICE}\n"), format!("[{ALICE},{ALICE}]"), header.to_owned()];
+        let mut rng = fastrand::Rng::with_seed(7);
+        for round in 0..3_000 {
+            let mut bytes = whole[round % whole.len()].clone().into_bytes();
+            for _ in 0..rng.usize(1..6) {
+                let at = rng.usize(0..bytes.len());
+                match rng.u8(0..3) {
+                    0 => bytes[at] = rng.u8(..),
+                    1 => bytes.truncate(at.max(1)),
+                    _ => bytes.insert(at, *rng.choice(b"{}[]\",\\\n ").unwrap()),
+                }
+            }
+            let now = "2026-02-01T00:00:00Z".parse().unwrap();
+            let input = io::BufReader::with_capacity(7, bytes.as_slice());
+            let Ok(mut source) = open(input, TenantId::new("file").unwrap(), now) else { continue };
+            // Never more than there are bytes.
+            assert!((0..=bytes.len()).any(|_| !matches!(source.next(), Ok(Some(_)))));
+        }
+    }
 }

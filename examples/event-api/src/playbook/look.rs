@@ -8,6 +8,7 @@ use mfa_events::event::{Detail, Outcome, RiskLevel, Timestamp};
 use mfa_events::log::{PAGE_EVENTS_MAX, ReadError, Which};
 use mfa_events::store::Record;
 use mfa_events::{ActorId, EventLog, Offset, RedbStore, TenantId};
+use uuid::Uuid;
 
 use super::decide::{Context, GotIn};
 
@@ -15,16 +16,20 @@ use super::decide::{Context, GotIn};
 const HISTORY_DAYS: i64 = 7;
 /// Most events of an alert's accounts that are read.
 const EVENTS_MAX: usize = 20_000;
-/// Pages that are read on behind an open alert at once. What is left is read the next time.
+/// Pages that are read on behind open alerts at once. What is left is read the next time.
 const PAGES_MAX: usize = 20;
+/// Most sources from which somebody got into one account that are kept in mind.
+const SOURCES_MAX: usize = 8;
 /// Most accounts of one alert that somebody got into and that are kept in mind. Far fewer are locked without people.
 const GOT_IN_MAX: usize = 100;
 
 /// An open alert, and who got in out of it so far.
 pub(super) struct Behind {
+    pub(super) alert: Alert,
     /// Events up to there were looked at.
     to: Offset,
-    got_in: BTreeMap<ActorId, Login>,
+    /// From each source once.
+    got_in: BTreeMap<ActorId, Vec<Login>>,
 }
 
 /// A login that worked.
@@ -44,49 +49,64 @@ fn login(record: &Record) -> Option<Login> {
     })
 }
 
-impl Behind {
-    pub(super) fn new(alert: &Alert) -> Self {
-        let before = alert.first_offset.as_u64().saturating_sub(1);
-        Self { to: Offset::new(before), got_in: BTreeMap::new() }
-    }
-
-    /// Reads on; says whether somebody else got in.
-    pub(super) async fn read(
-        &mut self,
-        log: &EventLog<RedbStore>,
-        tenant: &TenantId,
-        alert: &Alert,
-    ) -> Result<bool, ReadError> {
-        let which = match &alert.group {
-            Group::Actor(actor) => Which::Actors(vec![actor.clone()]),
-            _ => Which::All,
-        };
-        let before = self.got_in.len();
-        for _ in 0..PAGES_MAX {
-            let page = match log.read(tenant, &which, self.to, PAGE_EVENTS_MAX).await {
-                Ok(page) => page,
-                // Retention took what lies before.
-                Err(ReadError::Gone { earliest }) if earliest > self.to => {
-                    self.to = earliest;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            self.to = page.next;
-            for record in &page.records {
-                if let Some(login) = login(record)
-                    && login.at >= alert.first_event_at
-                    && is_out_of(alert, login.source)
-                    && self.got_in.len() < GOT_IN_MAX
-                {
-                    self.got_in.entry(record.event.actor().clone()).or_insert(login);
-                }
+/// Reads on behind open alerts, once for all of them, at most [`PAGES_MAX`] pages. Says out of which somebody else got in.
+pub(super) async fn read_on<'a>(
+    log: &EventLog<RedbStore>,
+    tenant: &TenantId,
+    open: impl Iterator<Item = &'a mut Behind>,
+) -> Result<Vec<Uuid>, ReadError> {
+    let mut open: Vec<&mut Behind> = open.collect();
+    let mut news = BTreeSet::new();
+    for _ in 0..PAGES_MAX {
+        let Some(from) = open.iter().map(|behind| behind.to).min() else { break };
+        let page = match log.read(tenant, &Which::All, from, PAGE_EVENTS_MAX).await {
+            Ok(page) => page,
+            // Retention took what lies before.
+            Err(ReadError::Gone { earliest }) if earliest > from => {
+                open.iter_mut().for_each(|behind| behind.to = behind.to.max(earliest));
+                continue;
             }
-            if page.is_up_to_date {
-                break;
+            Err(error) => return Err(error),
+        };
+        for record in &page.records {
+            let Some(login) = login(record) else { continue };
+            for behind in open.iter_mut().filter(|behind| behind.to < record.offset) {
+                if behind.take(record.event.actor(), login) {
+                    news.insert(behind.alert.id);
+                }
             }
         }
-        Ok(self.got_in.len() > before)
+        open.iter_mut().for_each(|behind| behind.to = behind.to.max(page.next));
+        if page.is_up_to_date {
+            break;
+        }
+    }
+    Ok(news.into_iter().collect())
+}
+
+impl Behind {
+    pub(super) fn new(alert: Alert) -> Self {
+        let before = alert.first_offset.as_u64().saturating_sub(1);
+        Self { alert, to: Offset::new(before), got_in: BTreeMap::new() }
+    }
+
+    /// The same alert, as it is now.
+    pub(super) fn with(self, alert: Alert) -> Self {
+        Self { alert, ..self }
+    }
+
+    /// Takes a login in; says whether it is news.
+    fn take(&mut self, actor: &ActorId, login: Login) -> bool {
+        let has_room = self.got_in.len() < GOT_IN_MAX || self.got_in.contains_key(actor);
+        if !has_room || login.at < self.alert.first_event_at || !is_out_of(&self.alert, actor, login.source) {
+            return false;
+        }
+        let known = self.got_in.entry(actor.clone()).or_default();
+        let is_news = known.len() < SOURCES_MAX && !known.iter().any(|known| known.source == login.source);
+        if is_news {
+            known.push(login);
+        }
+        is_news
     }
 
     /// What is known of everybody whom the alert names, and of those who got in.
@@ -94,9 +114,9 @@ impl Behind {
         &self,
         log: &EventLog<RedbStore>,
         tenant: &TenantId,
-        alert: &Alert,
         now: DateTime<Utc>,
     ) -> Result<Vec<(ActorId, Context)>, ReadError> {
+        let alert = &self.alert;
         let actors: BTreeSet<ActorId> = alert.actor_ids.iter().chain(self.got_in.keys()).cloned().collect();
         let mut histories: BTreeMap<ActorId, History> =
             actors.iter().map(|actor| (actor.clone(), History::default())).collect();
@@ -131,10 +151,15 @@ impl Behind {
             }
         }
         let known = histories.into_iter().map(|(actor, history)| {
-            let got_in = self.got_in.get(&actor).map(|login| GotIn {
+            let is_usual =
+                |login: &&Login| login.source.is_some_and(|source| history.usual.contains(&source));
+            let logins = self.got_in.get(&actor).map(Vec::as_slice).unwrap_or_default();
+            // The one that its owner made least likely.
+            let strange = logins.iter().find(|login| !is_usual(login)).or(logins.first());
+            let got_in = strange.map(|login| GotIn {
                 at: login.at,
                 source: login.source.map(|source| source.to_string()),
-                is_usual_source: login.source.is_some_and(|source| history.usual.contains(&source)),
+                is_usual_source: is_usual(&login),
                 risk: login.risk,
             });
             let context = Context {
@@ -155,10 +180,10 @@ impl Behind {
 }
 
 /// Whether a login comes from where an attack does.
-fn is_out_of(alert: &Alert, source: Option<Prefix>) -> bool {
+fn is_out_of(alert: &Alert, actor: &ActorId, source: Option<Prefix>) -> bool {
     match &alert.group {
-        // Whoever it comes from, it is about this account.
-        Group::Actor(_) => true,
+        // Wherever it comes from, it is about this account.
+        Group::Actor(of) => of == actor,
         Group::Source(of) => source == Some(*of),
         _ => source.is_some_and(|source| alert.source_ips.contains(&source)),
     }

@@ -199,6 +199,32 @@ fn a_lock_under_way_when_the_service_is_killed_goes_on_under_the_same_id() {
 }
 
 #[test]
+fn whoever_gets_in_later_while_the_attack_goes_on_is_found_also_where_others_tried_in_vain() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    let _service = Started::serve(&settings.config);
+    let api = settings.api();
+    send(&api, &[login("bob", "198.51.100.10", TimeDelta::hours(30))]);
+    let tried: Vec<Value> = (0..12)
+        .map(|number| {
+            json!({
+                "event_type": "login.failure", "timestamp": now(), "actor_id": format!("person-{number}"), "outcome": "failure",
+                "source_ip": "203.0.113.9",
+            })
+        })
+        .collect();
+    send(&api, &tried);
+    decision(&api, "person-1", |decision| decision["why"] == "only_failures");
+    // One of those whom the alert never named: a success takes whoever it is out of what is counted.
+    send(&api, &[login("bob", "203.0.113.9", TimeDelta::zero())]);
+    let told = receiver.wait("account.lock");
+    assert_eq!((&told.body["actor_id"], &told.body["rule"]), (&json!("bob"), &json!("credential-stuffing")));
+    // Her own place is no attack.
+    send(&api, &[login("person-1", "203.0.113.9", TimeDelta::zero())]);
+    decision(&api, "person-1", |decision| decision["why"] == "no_history");
+    assert_eq!(receiver.told("account.lock").len(), 1);
+}
+
+#[test]
 fn people_hear_of_a_lock_that_is_refused() {
     let (settings, receiver) = settings("mode = \"act\"");
     receiver.status.store(410, Ordering::SeqCst);
