@@ -9,7 +9,7 @@ use crate::{backtest, demo, keys, rules};
 
 /// Take events of authentication, stream them, and show the last 24 hours.
 #[derive(Debug, Parser)]
-#[command(name = "event-api", version)]
+#[command(name = "event-api", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Print JSON: one line per result; errors, too
     #[arg(long, global = true)]
@@ -18,6 +18,18 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+const EXAMPLES: &str = "Examples:
+  event-api demo                                                  see it work, nothing to set up
+  event-api backtest event-api-demo/day.jsonl                     what the rules find in a file of events
+  event-api backtest events.csv --explain mfa-fatigue:alice       why they have found nothing
+  event-api rules render --as kql --rule credential-stuffing      the same rule for Microsoft Sentinel
+  event-api rules show > rules.toml                               rules to begin one's own with
+  event-api keys siem --tenant acme --may read                    a key, and what stands in the settings for it
+  event-api check --config event-api.toml                         what is wrong with this file?
+  event-api serve --config event-api.toml                         the real thing
+
+Exit status: 0 done; 1 it could not be done; 2 what was asked for, or a file, makes no sense.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -60,7 +60,7 @@ impl Recorder for AuditRecorder {
         let append = match told {
             Some((outbox, fields)) => {
                 let durable = outbox.append(fields, entry);
-                durable.map(|told| told.unwrap_or_else(|_| Err(AppendError::Closed))).boxed()
+                durable.map(|told| told.unwrap_or(Err(AppendError::Closed))).boxed()
             }
             None => self.log.append(entry).map_ok(drop).boxed(),
         };
