@@ -2,7 +2,8 @@
 //!
 //! This binary is wiring: events, log, metrics and the HTTP interface are in the crate `mfa-events`. `args` has the command line;
 //! `serve` runs what `config` describes, `demo` a company's day without any settings. `service` puts the log, `journal` (each event also
-//! stands in the audit log), `watch` (detection) and `page` together, `server` and `tls` bring them to the network within limits. `keys` makes keys,
+//! stands in the audit log), `watch` (detection), `playbook` (what is done about alerts), `retention` and `page` together, `server` and `tls` bring
+//! them to the network within limits. `rules` and `backtest` try rules before they are trusted, `keys` makes keys,
 //! `terminal` and `json` see to it that nothing from outside acts on a terminal, and `failure` says why something was not done.
 
 mod args;

@@ -279,6 +279,27 @@ fn whoever_only_fails_is_not_locked_and_accounts_for_emergencies_never_are() {
 }
 
 #[test]
+fn an_attack_that_has_accounts_locked_gets_no_more_locks_out_of_it() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    let _service = Started::serve(&settings.config);
+    let api = settings.api();
+    let locked: Vec<Value> = (0..12)
+        .map(|number| {
+            json!({
+                "event_type": "account.locked", "timestamp": now(), "actor_id": format!("person-{number}"), "outcome": "blocked",
+                "lock_reason": "too_many_failures", "source_ip": "203.0.113.88",
+            })
+        })
+        .collect();
+    send(&api, &locked);
+    let decided = decision(&api, "person-5", |decision| decision["why"] == "denial_by_lock");
+    assert_eq!((&decided["act"], &decided["context"]["is_locked"]), (&json!("escalate"), &json!(true)));
+    until("people are told", || (!receiver.told("alert.escalated").is_empty()).then_some(()));
+    assert!(receiver.told("account.lock").is_empty());
+    assert_eq!(locked_events(&api).len(), 12);
+}
+
+#[test]
 fn an_hour_has_only_so_many_locks() {
     let (settings, receiver) = settings("mode = \"act\"\nlocks_per_hour_max = 2");
     let service = Started::serve(&settings.config);
