@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod outlet;
 pub mod render;
 pub mod respond;
+pub mod retention;
 pub mod risk;
 pub mod schema;
 #[cfg(feature = "set")]

@@ -22,6 +22,7 @@ mod oracle;
 mod redb;
 mod render;
 mod respond;
+mod retention;
 mod risk;
 mod rules;
 mod schema;
