@@ -20,6 +20,8 @@ mod openapi;
 mod oracle;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(all(feature = "http", feature = "redb"))]
+mod redb_full;
 mod render;
 mod respond;
 mod retention;
