@@ -7,6 +7,7 @@ use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use mfa_events::cursor::CursorKey;
 use mfa_events::http::{HashedKeys, PAGE_BYTES_MAX, Right, Scope, router};
+use mfa_events::limits::BATCH_EVENTS_MAX;
 use mfa_events::{EventLog, MemoryStore, TenantId};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -132,6 +133,37 @@ async fn tells_of_each_event_what_became_of_it() {
     }
     let long = " ".repeat(mfa_events::limits::BATCH_BYTES_MAX + 1);
     assert_eq!(api.post(ACME, long).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_giant_batch_is_taken_in_part_and_says_which_part() {
+    const COUNT: usize = BATCH_EVENTS_MAX + 50;
+    let api = api();
+    let line = |number: usize| match number % 100 {
+        7 => "{\"actor_id\": 7}".to_owned(),
+        8 => "no JSON at all".to_owned(),
+        _ => with("actor_id", format!("p{number}").into()),
+    };
+    let lines: Vec<String> = (0..COUNT).map(line).collect();
+    let bad: Vec<usize> = (0..BATCH_EVENTS_MAX).filter(|number| matches!(number % 100, 7 | 8)).collect();
+    let (status, report) = api.post(ACME, lines.join("\n")).await;
+    let indexes = |name: &str| -> Vec<usize> {
+        let list = report[name].as_array().unwrap().iter();
+        list.map(|one| usize::try_from(one["index"].as_u64().unwrap()).unwrap()).collect()
+    };
+    assert_eq!((status, &report["unread"]), (StatusCode::OK, &json!(COUNT - BATCH_EVENTS_MAX)));
+    assert_eq!(
+        (indexes("rejected"), &report["accepted"]),
+        (bad.clone(), &json!(BATCH_EVENTS_MAX - bad.len()))
+    );
+    assert_eq!(report["rejected"][1]["line"], 9);
+    let kept: Vec<usize> = (0..BATCH_EVENTS_MAX).filter(|number| !bad.contains(number)).collect();
+    assert_eq!(indexes("events"), kept);
+    // What was not read is sent again, and what was kept is known by its id.
+    let (_, rest) = api.post(ACME, lines[BATCH_EVENTS_MAX..].join("\n")).await;
+    assert_eq!((&rest["accepted"], &rest["unread"]), (&json!(COUNT - BATCH_EVENTS_MAX - 2), &json!(0)));
+    let page = api.log.bounds(&tenant("acme")).await.unwrap();
+    assert_eq!(page.last.as_u64(), (COUNT - bad.len() - 2) as u64);
 }
 
 #[tokio::test]

@@ -156,6 +156,38 @@ async fn what_happened_within_a_span_is_read_by_its_time_page_after_page() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_changes_no_order_and_no_reader_misses_an_event() {
+    let log = EventLog::open(MemoryStore::new());
+    let days = [0, 3_000, -3_000, 1, 20_000, -10_000, 0];
+    let mut follow = log.follow(acme(), Which::All, Offset::START);
+    let (mut sent, mut seen) = (Vec::new(), Vec::new());
+    for (round, days) in days.into_iter().enumerate() {
+        let now = at() + chrono::TimeDelta::days(days);
+        let event: Event = LoginFailure::new(&format!("p{round}")).at(now).try_into().unwrap();
+        sent.push((round as u64 + 1, event.id(), now));
+        log.append(&acme(), [event.clone()], now).await.unwrap();
+        // Sent again when the clock says something else, it is known.
+        let again = log.append(&acme(), [event], at()).await.unwrap();
+        assert_eq!(again, [Appended::Known(Offset::new(round as u64 + 1))]);
+        // One reader goes along, and stops now and then.
+        if round % 2 == 0 {
+            let page = follow.next(10).await.unwrap();
+            let read = page
+                .records
+                .iter()
+                .map(|record| (record.offset.as_u64(), record.event.id(), record.ingested_at.as_datetime()));
+            seen.extend(read);
+        }
+    }
+    assert_eq!(seen, sent);
+    // By the time when they happened, each once.
+    let span = at() - chrono::TimeDelta::days(30_000)..at() + chrono::TimeDelta::days(30_000);
+    let page = log.read_time(&acme(), span, None, 100).await.unwrap();
+    let order: Vec<u64> = page.records.iter().map(|record| record.offset.as_u64()).collect();
+    assert_eq!(order, [6, 3, 1, 7, 4, 2, 5]);
+}
+
+#[tokio::test]
 async fn an_offset_that_is_gone_or_never_was_is_told() {
     let log = EventLog::open(MemoryStore::new());
     let appended =

@@ -9,6 +9,8 @@ mod hooked;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
+mod http_idle;
+#[cfg(feature = "http")]
 mod http_limits;
 #[cfg(feature = "http")]
 mod http_reads;
