@@ -47,7 +47,7 @@ pub enum SinkError {
         why: String,
     },
     /// It refuses whatever it is sent: each event for itself, one after the other, and takes none. A follower says so, not a sink.
-    #[error("it refuses every event: {why}")]
+    #[error("it refused {count} running and took none: {why}")]
     RefusesAll {
         /// How many running.
         count: usize,

@@ -30,8 +30,9 @@ const SAID_BYTES_MAX: u64 = 4 * 1024;
 /// receiver that ends it as well, without an error, has read everything before the end. That is what counts as taken: a receiver that is
 /// killed afterwards, before it has written what it read, loses it. Whatever else happens, the batch is sent again.
 ///
-/// Over TLS the receiver's end is `close_notify`, which nobody on the way can make up; rsyslog 8.2302 and syslog-ng 3.38 with OpenSSL
-/// both send it. For a receiver that does not there is [`dangerous_any_end`](Self::dangerous_any_end).
+/// Over TLS the receiver's end is `close_notify`, which nobody on the way can make up. syslog-ng 3.38 sends it, and rsyslog 8.2302 with its
+/// stream driver `ossl`; with `gtls`, which is its default, it does not: what it read counts as not taken, and comes again. Set
+/// `StreamDriver.Name="ossl"` there, or accept the risk that [`dangerous_any_end`](Self::dangerous_any_end) names.
 pub struct SyslogSink {
     host: String,
     port: u16,
@@ -90,7 +91,7 @@ impl SyslogSink {
     }
 
     /// Takes the end of a TLS connection without `close_notify` for the receiver's. Whoever can cut the connection on the way decides then
-    /// which events count as taken, and are not sent again. Some receivers know no other end.
+    /// which events count as taken, and are not sent again. Some receivers know no other end, such as rsyslog with its stream driver `gtls`.
     #[must_use]
     pub fn dangerous_any_end(mut self) -> Self {
         self.is_any_end = true;

@@ -70,7 +70,15 @@ pub(super) async fn read<S: EventStore>(
 ) -> Result<Written, Problem> {
     let mut written = Written::nothing(after);
     while let Some(most) = room.next() {
-        let page = api.log.read(tenant, which, written.next, most).await?;
+        let page = match api.log.read(tenant, which, written.next, most).await {
+            Ok(page) => page,
+            // What was read is an answer; whoever asks for the rest is told.
+            Err(_) if !written.events.is_empty() => {
+                written.is_up_to_date = false;
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        };
         for record in &page.records {
             let json = record.to_json(tenant);
             if !room.takes(json.len()) {
