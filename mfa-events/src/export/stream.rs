@@ -31,7 +31,7 @@ const SAID_BYTES_MAX: u64 = 4 * 1024;
 /// killed afterwards, before it has written what it read, loses it. Whatever else happens, the batch is sent again.
 ///
 /// Over TLS the receiver's end is `close_notify`, which nobody on the way can make up. syslog-ng 3.38 sends it, and rsyslog 8.2302 with its
-/// stream driver `ossl`; with `gtls`, which is its default, it does not: what it read counts as not taken, and comes again. Set
+/// stream driver `ossl`; with `gtls`, the usual one, it does not: what it read counts as not taken, and comes again. Set
 /// `StreamDriver.Name="ossl"` there, or accept the risk that [`dangerous_any_end`](Self::dangerous_any_end) names.
 pub struct SyslogSink {
     host: String,
