@@ -23,7 +23,7 @@ use crate::store::Record;
 pub use poll::{Positions, PositionsError, Receiver, WINDOW_EVENTS_MAX};
 pub use push::{Answer, CONTENT_TYPE, PUSH_ANSWER_BYTES_MAX};
 #[cfg(feature = "export-http")]
-pub use transmit::{PUSHED_AT_ONCE_MAX, PushBuilder, PushSink};
+pub use transmit::{PUSHED_AT_ONCE_MAX, PUSHED_IN_PARALLEL_MAX, PushBuilder, PushSink};
 
 /// What the names of our types of events begin with.
 pub const EVENT_URN: &str = "urn:identity-blocks:mfa-events:";

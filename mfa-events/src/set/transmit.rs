@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE as TYPE, HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
@@ -17,10 +18,13 @@ use crate::store::Record;
 /// Most tokens of one send. Each is a request of its own, and where the receiver has come to is stored after them.
 pub const PUSHED_AT_ONCE_MAX: usize = 100;
 
+/// Most requests at the same time.
+pub const PUSHED_IN_PARALLEL_MAX: usize = 64;
+
 /// How long one send goes on before it answers for what was pushed.
 const PUSH_TIME: Duration = Duration::from_secs(30);
 
-/// Pushes a tenant's events as Security Event Tokens, one after the other. A [`Follower`](crate::export::Follower) keeps the receiver up:
+/// Pushes a tenant's events as Security Event Tokens, one after the other unless [said otherwise](PushBuilder::in_parallel). A [`Follower`](crate::export::Follower) keeps the receiver up:
 /// it stores how far the receiver has come, tries again with growing pauses, and passes over a token that the receiver refuses for itself.
 ///
 /// A token counts as taken when the receiver has answered that it has it (202). It may come again, and is known by its `jti`.
@@ -40,6 +44,7 @@ pub struct PushSink {
     way: Way,
     headers: HeaderMap,
     issuer: Arc<Issuer>,
+    in_parallel: usize,
 }
 
 /// How a [`PushSink`] pushes.
@@ -49,12 +54,13 @@ pub struct PushBuilder {
     issuer: Arc<Issuer>,
     bearer: Option<String>,
     outlet: Outlet,
+    in_parallel: usize,
 }
 
 impl PushSink {
     /// Begins a sink for a receiver's address.
     pub fn builder(url: impl Into<String>, issuer: Arc<Issuer>) -> PushBuilder {
-        PushBuilder { url: url.into(), issuer, bearer: None, outlet: Outlet::default() }
+        PushBuilder { url: url.into(), issuer, bearer: None, outlet: Outlet::default(), in_parallel: 1 }
     }
 }
 
@@ -83,6 +89,13 @@ impl PushBuilder {
         self
     }
 
+    /// Requests at the same time, one unless said and at most [`PUSHED_IN_PARALLEL_MAX`], for a receiver that is far away: tokens may then
+    /// arrive in another order, and where one is not taken, those that were on the way beside it come again.
+    pub fn in_parallel(mut self, requests: usize) -> Self {
+        self.in_parallel = requests.clamp(1, PUSHED_IN_PARALLEL_MAX);
+        self
+    }
+
     /// The sink.
     ///
     /// # Errors
@@ -98,7 +111,7 @@ impl PushBuilder {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        Ok(PushSink { way, headers, issuer: self.issuer })
+        Ok(PushSink { way, headers, issuer: self.issuer, in_parallel: self.in_parallel })
     }
 }
 
@@ -107,8 +120,11 @@ impl Sink for PushSink {
     async fn send(&self, tenant: &TenantId, records: &[Record]) -> Result<usize, SinkError> {
         let begun = Instant::now();
         let mut taken = 0_usize;
-        for record in records.iter().take(PUSHED_AT_ONCE_MAX) {
-            match self.push(tenant, record).await {
+        let pushes = records.iter().take(PUSHED_AT_ONCE_MAX).map(|record| self.push(tenant, record));
+        let pushes: Vec<_> = pushes.collect();
+        let mut answers = stream::iter(pushes).buffered(self.in_parallel);
+        while let Some(answer) = answers.next().await {
+            match answer {
                 Ok(()) => taken = taken.saturating_add(1),
                 Err(SinkError::Refused { why, .. }) => return Err(SinkError::Refused { index: taken, why }),
                 // Those before it were taken, and that is stored first.

@@ -1,5 +1,6 @@
 //! Pushing tokens to a receiver (RFC 8935).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, SigningKey, Verifier as _};
 use mfa_events::export::{Follower, MemoryPositions, News, Positions as _, Sink as _, SinkError, Told};
 use mfa_events::outlet::{Outlet, OutletError};
-use mfa_events::set::{Ed25519, Issuer, PUSHED_AT_ONCE_MAX, PushSink};
+use mfa_events::set::{Ed25519, Issuer, PUSHED_AT_ONCE_MAX, PushBuilder, PushSink};
 use mfa_events::store::Record;
 use mfa_events::{EventLog, LoginFailure, MemoryStore, Offset, TenantId};
 use serde_json::{Value, json};
@@ -80,11 +81,15 @@ impl Receiver {
     }
 
     fn sink(&self, bearer: &str, secret: &[u8; 32]) -> PushSink {
+        self.builder(bearer, secret).build().unwrap()
+    }
+
+    fn builder(&self, bearer: &str, secret: &[u8; 32]) -> PushBuilder {
         let outlet =
             Outlet::default().dangerous_allow_inside("127.0.0.0/8".parse().unwrap()).dangerous_plain_http();
         let issuer = Issuer::new("https://events.example.com", Ed25519::new(secret, "2026-01"));
         let builder = PushSink::builder(format!("http://{}/events", self.stub.addr()), Arc::new(issuer));
-        builder.outlet(outlet).bearer(bearer).build().unwrap()
+        builder.outlet(outlet).bearer(bearer)
     }
 }
 
@@ -113,6 +118,22 @@ async fn pushes_each_token_in_order_and_says_how_many_were_taken() {
     let error = sink.send(&acme(), &records[2..]).await.unwrap_err();
     let after = Some(Duration::from_secs(17));
     assert_eq!(error, SinkError::Unavailable { why: "it answered 503".to_owned(), after });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_on_the_way_at_once_are_answered_for_in_their_order() {
+    let (_log, records) = log(40).await;
+    let receiver = Receiver::new(|_| None);
+    let sink = receiver.builder(BEARER, &[9; 32]).in_parallel(8).build().unwrap();
+    assert_eq!(sink.send(&acme(), &records).await, Ok(40));
+    let all: BTreeSet<String> = (0..40).map(|number| format!("p{number}")).collect();
+    assert_eq!((receiver.taken().into_iter().collect::<BTreeSet<_>>(), receiver.taken().len()), (all, 40));
+    // Only what stands before the first that was not taken counts, whatever came through beside it.
+    receiver.says(|actor| (actor == "p11").then(|| Answer::new(503, "text/plain", "")));
+    assert_eq!(sink.send(&acme(), &records).await, Ok(11));
+    receiver.says(|actor| (actor == "p11").then(|| error(400, "invalid_request")));
+    let refused = SinkError::Refused { index: 11, why: "it answered 400, `invalid_request`".to_owned() };
+    assert_eq!(sink.send(&acme(), &records).await, Err(refused));
 }
 
 #[tokio::test(flavor = "multi_thread")]
