@@ -25,7 +25,7 @@ pub const STALLED_AFTER: u32 = 3;
 /// Events that a sink refuses one after the other, and takes none, before that counts as refusing all of them.
 pub const REFUSED_RUNNING_MAX: usize = 10;
 
-/// Events behind those that are tried in turn, one with each retry, while a sink refuses all of them.
+/// Events behind those that are tried in turn, one with each retry, while a sink refuses all of them. Then it begins with the first again.
 pub const PROBED_MAX: usize = 1_000;
 
 /// Longest time that a sink may ask to be left alone.
@@ -56,8 +56,7 @@ pub enum News {
         /// The last event that it took.
         after: Offset,
     },
-    /// It will never take this event, which is passed over: it took another one meanwhile. Told again after a restart where none was taken
-    /// before.
+    /// It will never take this event, which is passed over: it took another one, and not this. It may be told again after a restart.
     Refused {
         /// Where it stands.
         offset: Offset,
@@ -91,12 +90,13 @@ pub enum FollowError {
 ///
 /// The position is stored only after the sink has answered for everything before it.
 ///
-/// An event that is refused is passed over only once the sink has taken another: where it refuses whatever comes, the fault is not the
-/// event's. After [`REFUSED_RUNNING_MAX`] of them, and at the end of the stream, the sink is tried again and again with the first, and with
-/// one more behind those that it has refused, until it takes any; it counts as stalled ([`SinkError::RefusesAll`]), and nothing is lost.
+/// An event that is refused is passed over only once the sink has taken another, and refuses it again: where it refuses whatever comes, the
+/// fault is not the event's. After [`REFUSED_RUNNING_MAX`] of them the sink is tried again and again with the first, and with one more
+/// behind those that it has refused, and at the end of the stream with all of them, until it takes any; it counts as stalled
+/// ([`SinkError::RefusesAll`]), and nothing is lost.
 ///
-/// Followers share nothing but the log, from which they
-/// read at their own pace: a sink that stands still holds up neither another nor a sender.
+/// Followers share nothing but the log, from which they read at their own pace: a sink that stands still holds up neither another nor a
+/// sender.
 pub struct Follower<S> {
     log: EventLog<S>,
     tenant: TenantId,
@@ -196,8 +196,7 @@ impl Trouble {
 
 /// An event that was refused.
 struct Refusal {
-    offset: Offset,
-    event_id: Uuid,
+    record: Record,
     why: String,
 }
 
@@ -234,7 +233,7 @@ impl<S: EventStore> Follower<S> {
         let after = self.positions.load(&self.name, &self.tenant).await?.unwrap_or(Offset::START);
         let mut run = Run { after, refused: Vec::new(), believed: 0, trouble: Trouble::default() };
         loop {
-            let from = run.refused.last().map_or(run.after, |refusal| refusal.offset);
+            let from = run.refused.last().map_or(run.after, |refusal| refusal.record.offset);
             let page = match self.log.read(&self.tenant, &Which::All, from, self.batch).await {
                 Ok(page) => page,
                 Err(ReadError::Gone { earliest }) => {
@@ -276,14 +275,16 @@ impl<S: EventStore> Follower<S> {
                 let Some(record) = records.get(index) else { return };
                 // Those before it were taken.
                 if let Some(last) = index.checked_sub(1).and_then(|last| records.get(last)) {
-                    self.took(run, last.offset).await;
+                    if !self.took(run, last.offset).await {
+                        return;
+                    }
                     run.believed = 1;
                 }
-                let refusal = Refusal { offset: record.offset, event_id: record.event.id(), why };
+                let refusal = Refusal { record: record.clone(), why };
                 if let Some(left) = run.believed.checked_sub(1) {
                     run.believed = left;
                     self.passed_over(&refusal);
-                    self.moved(run, refusal.offset).await;
+                    self.moved(run, record.offset).await;
                 } else {
                     run.refused.push(refusal);
                 }
@@ -296,23 +297,25 @@ impl<S: EventStore> Follower<S> {
     /// behind them, which may show that it is they that are bad.
     async fn probe(&self, run: &mut Run, next: Option<&Record>) {
         let (count, why) = (run.refused.len(), run.refused.last().map(|refusal| refusal.why.clone()));
-        let from = run.refused.last().map_or(run.after, |refusal| refusal.offset);
+        let from = run.refused.last().map_or(run.after, |refusal| refusal.record.offset);
         let why = SinkError::RefusesAll { count, why: why.unwrap_or_default() };
         let pause = self.told_of_failure(run, why);
-        if next.is_none() {
-            // What comes meanwhile is tried at once.
+        let Some(next) = next else {
             match timeout(pause, self.log.wait(&self.tenant, from)).await {
+                // What comes meanwhile is tried at once.
                 Ok(Ok(())) if count < REFUSED_RUNNING_MAX => return,
                 Ok(Err(_)) => sleep(pause).await,
                 Ok(Ok(())) | Err(_) => {}
             }
-        } else {
-            sleep(pause).await;
-        }
+            // There is no other: all of them go out again.
+            run.refused.clear();
+            return;
+        };
+        sleep(pause).await;
         let first = match self.log.read(&self.tenant, &Which::All, run.after, 1).await {
             Ok(page) => page.records.into_iter().next(),
             Err(ReadError::Gone { earliest }) => {
-                run.refused.retain(|refusal| refusal.offset > earliest);
+                run.refused.retain(|refusal| refusal.record.offset > earliest);
                 return self.lost(run, earliest).await;
             }
             Err(_) => None,
@@ -328,16 +331,16 @@ impl<S: EventStore> Follower<S> {
             Sent::Refused(..) => {}
             Sent::Failed(why) => return self.failed(run, why).await,
         }
-        let Some(next) = next else { return };
         match self.sent(std::slice::from_ref(next)).await {
             Sent::Taken(_) => {
                 run.believed = count;
                 run.refused.clear();
             }
             Sent::Refused(_, why) if count < REFUSED_RUNNING_MAX.saturating_add(PROBED_MAX) => {
-                run.refused.push(Refusal { offset: next.offset, event_id: next.event.id(), why });
+                run.refused.push(Refusal { record: next.clone(), why });
             }
-            Sent::Refused(..) => {}
+            // From the first again: some of them may be taken by now.
+            Sent::Refused(..) => run.refused.clear(),
             Sent::Failed(why) => self.failed(run, why).await,
         }
     }
@@ -356,14 +359,25 @@ impl<S: EventStore> Follower<S> {
         }
     }
 
-    /// The sink has taken events up to here, and so it does take events: what it refused before them is bad.
-    async fn took(&self, run: &mut Run, to: Offset) {
+    /// The sink has taken events up to here, and so it does take events: what it refused before them, and refuses now, is bad. Answers
+    /// whether that is sure; where it is not, what was taken goes out again behind those.
+    async fn took(&self, run: &mut Run, to: Offset) -> bool {
         run.believed = 0;
-        run.refused.drain(..).for_each(|refusal| self.passed_over(&refusal));
+        for Refusal { record, .. } in std::mem::take(&mut run.refused) {
+            match self.sent(std::slice::from_ref(&record)).await {
+                Sent::Taken(_) => {}
+                Sent::Refused(_, why) => self.passed_over(&Refusal { record, why }),
+                Sent::Failed(why) => {
+                    self.failed(run, why).await;
+                    return false;
+                }
+            }
+        }
         self.moved(run, to).await;
         if std::mem::take(&mut run.trouble).told.is_some() {
             self.tell(&News::Resumed { after: to });
         }
+        true
     }
 
     /// Said before it is so: whoever looks for these events learns that they are missing.
@@ -373,8 +387,9 @@ impl<S: EventStore> Follower<S> {
     }
 
     fn passed_over(&self, refusal: &Refusal) {
-        let Refusal { offset, event_id, why } = refusal;
-        self.tell(&News::Refused { offset: *offset, event_id: *event_id, why: why.clone() });
+        let Refusal { record, why } = refusal;
+        let (offset, event_id) = (record.offset, record.event.id());
+        self.tell(&News::Refused { offset, event_id, why: why.clone() });
     }
 
     /// Stores how far the sink has come. Nothing is sent before that is stored: what is not would be sent again, and ever more of it.

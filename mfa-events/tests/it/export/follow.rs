@@ -1,6 +1,7 @@
 //! Sinks that are kept up, whatever happens to them. Time is virtual.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use mfa_events::export::{
 };
 use mfa_events::store::Record;
 use mfa_events::{EventLog, LoginFailure, MemoryStore, Offset, TenantId};
+use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -316,6 +318,99 @@ async fn a_flood_of_events_that_a_sink_cannot_take_does_not_stop_it_for_good() {
     // The one that showed it came again in its turn.
     assert_eq!(sink.taken(), [1, 2, 15, 15, 16, 17, 18, 19, 20]);
     assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(20)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_while_a_sink_was_not_itself_is_not_taken_for_bad() {
+    // It refuses five, whatever they are, and then takes everything: no listener heard of it, and none is lost.
+    let (log, heard, positions) =
+        (log(9).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+    let refused = || Err(SinkError::Refused { index: 0, why: "it answered 400".to_owned() });
+    let sink = Scripted::new(std::iter::repeat_with(refused).take(5));
+    run(follower(&log, sink.clone(), positions.clone(), heard.clone()), &sink, 12).await;
+    let offsets = sink.offsets();
+    let tried: Vec<u64> = offsets[..5].iter().map(|batch| batch[0]).collect();
+    assert_eq!(tried, [1, 2, 3, 4, 5]);
+    // What came next was taken; so the others were tried again, and were taken, too.
+    assert_eq!(offsets[5..], [vec![6, 7, 8], vec![1], vec![2], vec![3], vec![4], vec![5], vec![9]]);
+    assert!(heard.0.lock().unwrap().is_empty());
+    assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(9)));
+}
+
+proptest! {
+    /// Whatever a sink refuses at first, and whatever it refuses always, and however it fails in between: what is not bad is taken and
+    /// never told as refused, what is bad is told, and the sink comes to the end.
+    #[test]
+    fn nothing_is_lost_but_what_is_bad(
+        count in 1_u64..60,
+        bad in proptest::collection::btree_set(1_u64..60, 0..30),
+        refuses_all in 0_usize..40,
+        failures in proptest::collection::btree_set(0_usize..200, 0..40),
+        partial in 1_usize..4,
+    ) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (log, heard, positions) =
+                (log(count).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+            let sink = Arc::new(Moody {
+                bad: bad.iter().copied().filter(|bad| *bad < count).collect(),
+                refuses_all,
+                failures,
+                partial,
+                ..Moody::default()
+            });
+            let follower = follower(&log, sink.clone(), positions.clone(), heard.clone());
+            let running = tokio::spawn(async move { follower.run().await.map(|_| ()) });
+            let through = async {
+                while positions.load("splunk", &acme()).await.unwrap() != Some(Offset::new(count)) {
+                    sink.asked.notified().await;
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(1_000_000), through).await.expect("it comes to the end");
+            running.abort();
+            let taken = sink.taken.lock().unwrap().clone();
+            let good: BTreeSet<u64> = (1..=count).filter(|offset| !sink.bad.contains(offset)).collect();
+            assert_eq!(taken, good);
+            let refused: BTreeSet<u64> = refused(&heard).0.into_iter().collect();
+            assert_eq!(refused, sink.bad);
+        });
+    }
+}
+
+/// Refuses everything at first, then what is bad; fails in between, and takes a few at a time.
+#[derive(Default)]
+struct Moody {
+    bad: BTreeSet<u64>,
+    refuses_all: usize,
+    failures: BTreeSet<usize>,
+    partial: usize,
+    sends: AtomicUsize,
+    taken: Mutex<BTreeSet<u64>>,
+    asked: Notify,
+}
+
+#[async_trait]
+impl Sink for Moody {
+    async fn send(&self, _: &TenantId, records: &[Record]) -> Result<usize, SinkError> {
+        let send = self.sends.fetch_add(1, Ordering::SeqCst);
+        self.asked.notify_one();
+        if self.failures.contains(&send) {
+            return Err(busy());
+        }
+        let why = || "it answered 400".to_owned();
+        if send < self.refuses_all {
+            return Err(SinkError::Refused { index: 0, why: why() });
+        }
+        let part: Vec<u64> = records.iter().take(self.partial).map(|record| record.offset.as_u64()).collect();
+        let index = part.iter().position(|offset| self.bad.contains(offset));
+        self.taken.lock().unwrap().extend(&part[..index.unwrap_or(part.len())]);
+        match index {
+            None => Ok(part.len()),
+            Some(index) => Err(SinkError::Refused { index, why: why() }),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
