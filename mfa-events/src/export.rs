@@ -26,7 +26,7 @@ use crate::store::Record;
 pub use cef::cef;
 pub use ecs::{ECS_VERSION, ecs, ecs_alert};
 pub use follow::{
-    FollowError, Follower, FollowerBuilder, News, PROBED_MAX, REFUSED_RUNNING_MAX, RETRY_FIRST,
+    ALONE_AFTER, FollowError, Follower, FollowerBuilder, News, PROBED_MAX, REFUSED_RUNNING_MAX, RETRY_FIRST,
     RETRY_LONGEST, STALLED_AFTER, Told,
 };
 #[cfg(feature = "export-http")]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::position::{PositionError, Positions, is_named};
 use super::sink::{Sink, SinkError};
 use crate::id::TenantId;
-use crate::log::{EventLog, PAGE_EVENTS_MAX, ReadError, Which};
+use crate::log::{EventLog, PAGE_EVENTS_MAX, Page, ReadError, Which};
 use crate::store::{EventStore, Offset, Record};
 
 /// Time until the first retry; doubled after each.
@@ -27,6 +27,12 @@ pub const REFUSED_RUNNING_MAX: usize = 10;
 
 /// Events behind those that are tried in turn, one with each retry, while a sink refuses all of them. Then it begins with the first again.
 pub const PROBED_MAX: usize = 1_000;
+
+/// Failures running after which an event that is sent alone may be what the sink fails at.
+pub const ALONE_AFTER: u32 = 10;
+
+/// How often more a sink fails at such an event, and takes another one in between, before the event is passed over.
+const FAILS_AGAIN: u32 = 3;
 
 /// Longest time that a sink may ask to be left alone.
 const ASKED_LONGEST: Duration = Duration::from_secs(3_600);
@@ -94,6 +100,10 @@ pub enum FollowError {
 /// fault is not the event's. After [`REFUSED_RUNNING_MAX`] of them the sink is tried again and again with the first, and with one more
 /// behind those that it has refused, and at the end of the stream with all of them, until it takes any; it counts as stalled
 /// ([`SinkError::RefusesAll`]), and nothing is lost.
+///
+/// Where a sink fails, less is sent with each retry. An event at which it fails alone after [`ALONE_AFTER`] of them, and four times more in
+/// turn with another one that it takes each time, is passed over as well. So no event keeps a sink from those behind it for good, and none
+/// is given up because a sink is down. What is tried again like this may arrive behind events that came after it.
 ///
 /// Followers share nothing but the log, from which they read at their own pace: a sink that stands still holds up neither another nor a
 /// sender.
@@ -198,6 +208,8 @@ impl Trouble {
 struct Refusal {
     record: Record,
     why: String,
+    /// It did not refuse it, but failed, over and over.
+    is_failure: bool,
 }
 
 /// Where a run is.
@@ -206,8 +218,8 @@ struct Run {
     after: Offset,
     /// What it has refused since, and has taken nothing.
     refused: Vec<Refusal>,
-    /// So many refusals are believed at once: it has refused as many before it took an event behind them.
-    believed: usize,
+    /// Most events of the next send.
+    most: usize,
     trouble: Trouble,
 }
 
@@ -231,10 +243,11 @@ impl<S: EventStore> Follower<S> {
     pub async fn run(&self) -> Result<std::convert::Infallible, FollowError> {
         is_named(&self.name)?;
         let after = self.positions.load(&self.name, &self.tenant).await?.unwrap_or(Offset::START);
-        let mut run = Run { after, refused: Vec::new(), believed: 0, trouble: Trouble::default() };
+        let (most, trouble) = (self.batch, Trouble::default());
+        let mut run = Run { after, refused: Vec::new(), most, trouble };
         loop {
             let from = run.refused.last().map_or(run.after, |refusal| refusal.record.offset);
-            let page = match self.log.read(&self.tenant, &Which::All, from, self.batch).await {
+            let page = match self.log.read(&self.tenant, &Which::All, from, run.most).await {
                 Ok(page) => page,
                 Err(ReadError::Gone { earliest }) => {
                     run.refused.clear();
@@ -268,28 +281,37 @@ impl<S: EventStore> Follower<S> {
         match self.sent(records).await {
             Sent::Taken(taken) => {
                 if let Some(last) = taken.checked_sub(1).and_then(|last| records.get(last)) {
-                    self.took(run, last.offset).await;
+                    self.took(run, last).await;
                 }
             }
             Sent::Refused(index, why) => {
                 let Some(record) = records.get(index) else { return };
-                // Those before it were taken.
-                if let Some(last) = index.checked_sub(1).and_then(|last| records.get(last)) {
-                    if !self.took(run, last.offset).await {
-                        return;
+                let refusal = Refusal { record: record.clone(), why, is_failure: false };
+                match index.checked_sub(1).and_then(|last| records.get(last)) {
+                    None => run.refused.push(refusal),
+                    // Those before it were taken.
+                    Some(last) => {
+                        if self.took(run, last).await {
+                            self.passed_over(&refusal);
+                            self.moved(run, record.offset).await;
+                        }
                     }
-                    run.believed = 1;
-                }
-                let refusal = Refusal { record: record.clone(), why };
-                if let Some(left) = run.believed.checked_sub(1) {
-                    run.believed = left;
-                    self.passed_over(&refusal);
-                    self.moved(run, record.offset).await;
-                } else {
-                    run.refused.push(refusal);
                 }
             }
-            Sent::Failed(why) => self.failed(run, why).await,
+            Sent::Failed(why) => {
+                let failures = run.trouble.failures;
+                if failures >= STALLED_AFTER || run.most < self.batch {
+                    run.most = (records.len() / 2).max(1);
+                }
+                let text = why.to_string();
+                self.failed(run, why).await;
+                if let ([record], ALONE_AFTER..) = (records, failures)
+                    && self.page(record.offset).await.is_ok_and(|page| !page.records.is_empty())
+                {
+                    // Perhaps it is the event: what comes behind it will tell.
+                    run.refused.push(Refusal { record: record.clone(), why: text, is_failure: true });
+                }
+            }
         }
     }
 
@@ -312,7 +334,7 @@ impl<S: EventStore> Follower<S> {
             return;
         };
         sleep(pause).await;
-        let first = match self.log.read(&self.tenant, &Which::All, run.after, 1).await {
+        let first = match self.page(run.after).await {
             Ok(page) => page.records.into_iter().next(),
             Err(ReadError::Gone { earliest }) => {
                 run.refused.retain(|refusal| refusal.record.offset > earliest);
@@ -321,28 +343,41 @@ impl<S: EventStore> Follower<S> {
             Err(_) => None,
         };
         let Some(first) = first else { return };
+        let is_failure = run.refused.first().is_some_and(|refusal| refusal.is_failure);
         match self.sent(std::slice::from_ref(&first)).await {
             Sent::Taken(_) => {
                 // It was not the events: what was refused goes out again.
                 run.refused.clear();
-                self.took(run, first.offset).await;
+                self.took(run, &first).await;
                 return;
             }
-            Sent::Refused(..) => {}
-            Sent::Failed(why) => return self.failed(run, why).await,
+            Sent::Failed(why) if !is_failure => {
+                if let (Some(first), ALONE_AFTER..) = (run.refused.first_mut(), run.trouble.failures) {
+                    first.is_failure = true;
+                }
+                return self.failed(run, why).await;
+            }
+            Sent::Refused(..) | Sent::Failed(_) => {}
         }
-        match self.sent(std::slice::from_ref(next)).await {
+        let (why, is_failure) = match self.sent(std::slice::from_ref(next)).await {
             Sent::Taken(_) => {
-                run.believed = count;
-                run.refused.clear();
+                self.took(run, next).await;
+                return;
             }
-            Sent::Refused(_, why) if count < REFUSED_RUNNING_MAX.saturating_add(PROBED_MAX) => {
-                run.refused.push(Refusal { record: next.clone(), why });
-            }
+            Sent::Refused(_, why) => (why, false),
+            // Whether it is down shows with the first. If it is not, what comes behind this one may be taken.
+            Sent::Failed(why) => (why.to_string(), true),
+        };
+        match count < REFUSED_RUNNING_MAX.saturating_add(PROBED_MAX) {
+            true => run.refused.push(Refusal { record: next.clone(), why, is_failure }),
             // From the first again: some of them may be taken by now.
-            Sent::Refused(..) => run.refused.clear(),
-            Sent::Failed(why) => self.failed(run, why).await,
+            false => run.refused.clear(),
         }
+    }
+
+    /// The event behind this offset.
+    async fn page(&self, after: Offset) -> Result<Page, ReadError> {
+        self.log.read(&self.tenant, &Which::All, after, 1).await
     }
 
     async fn sent(&self, records: &[Record]) -> Sent {
@@ -359,23 +394,37 @@ impl<S: EventStore> Follower<S> {
         }
     }
 
-    /// The sink has taken events up to here, and so it does take events: what it refused before them, and refuses now, is bad. Answers
-    /// whether that is sure; where it is not, what was taken goes out again behind those.
-    async fn took(&self, run: &mut Run, to: Offset) -> bool {
-        run.believed = 0;
-        for Refusal { record, .. } in std::mem::take(&mut run.refused) {
-            match self.sent(std::slice::from_ref(&record)).await {
-                Sent::Taken(_) => {}
-                Sent::Refused(_, why) => self.passed_over(&Refusal { record, why }),
+    /// The sink has taken events up to this one, and so it does take events: what it refused or failed at before them, and does now, is bad.
+    /// Answers whether that is sure; where it is not, what was taken goes out again behind those.
+    async fn took(&self, run: &mut Run, last: &Record) -> bool {
+        run.most = run.most.saturating_mul(2).min(self.batch);
+        for Refusal { record, is_failure, .. } in std::mem::take(&mut run.refused) {
+            let why = match self.sent(std::slice::from_ref(&record)).await {
+                Sent::Taken(_) => continue,
+                Sent::Refused(_, why) => why,
+                Sent::Failed(why) if is_failure && self.fails_at(&record, last).await => why.to_string(),
                 Sent::Failed(why) => {
                     self.failed(run, why).await;
                     return false;
                 }
-            }
+            };
+            self.passed_over(&Refusal { record, why, is_failure });
         }
-        self.moved(run, to).await;
+        self.moved(run, last.offset).await;
         if std::mem::take(&mut run.trouble).told.is_some() {
-            self.tell(&News::Resumed { after: to });
+            self.tell(&News::Resumed { after: last.offset });
+        }
+        true
+    }
+
+    /// Whether the sink fails at one event each time, and takes another one each time in between: it is not down, and it is not chance.
+    async fn fails_at(&self, record: &Record, other: &Record) -> bool {
+        for _ in 0..FAILS_AGAIN {
+            let takes_other = matches!(self.sent(std::slice::from_ref(other)).await, Sent::Taken(_));
+            sleep(RETRY_FIRST).await;
+            if !takes_other || !matches!(self.sent(std::slice::from_ref(record)).await, Sent::Failed(_)) {
+                return false;
+            }
         }
         true
     }
@@ -387,7 +436,7 @@ impl<S: EventStore> Follower<S> {
     }
 
     fn passed_over(&self, refusal: &Refusal) {
-        let Refusal { record, why } = refusal;
+        let Refusal { record, why, .. } = refusal;
         let (offset, event_id) = (record.offset, record.event.id());
         self.tell(&News::Refused { offset, event_id, why: why.clone() });
     }

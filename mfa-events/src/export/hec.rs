@@ -287,14 +287,16 @@ impl HecSink {
     fn waiting_for(&self, tenant: &TenantId, records: &[Record]) -> Option<(usize, Vec<u64>, bool)> {
         let mut all = self.waiting();
         let waiting = all.get(tenant)?;
-        let last = waiting.count.checked_sub(1).and_then(|last| records.get(last));
+        // Where fewer are sent this time, they were among these, and are answered for when all of them are.
+        let count = waiting.count.min(records.len());
+        let last = count.checked_sub(1).and_then(|last| records.get(last)).map(|last| last.offset);
         let are_these = records.first().map(|first| first.offset) == Some(waiting.first)
-            && last.map(|last| last.offset) == Some(waiting.last);
+            && (last == Some(waiting.last) || count < waiting.count);
         if !are_these {
             all.remove(tenant);
             return None;
         }
-        Some((waiting.count, waiting.acks.clone(), waiting.sent.elapsed() >= waiting.lost_after))
+        Some((count, waiting.acks.clone(), waiting.sent.elapsed() >= waiting.lost_after))
     }
 
     /// Notes what was sent before it is waited for: whoever gives up waiting asks on the next time. Answers what to ask for.

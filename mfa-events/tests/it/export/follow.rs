@@ -315,9 +315,30 @@ async fn a_flood_of_events_that_a_sink_cannot_take_does_not_stop_it_for_good() {
     let (refused, told) = refused(&heard);
     assert_eq!(refused, (3..=14).collect::<Vec<_>>());
     assert!(matches!(told[..], [News::Stalled { .. }, News::Resumed { .. }]), "{told:?}");
-    // The one that showed it came again in its turn.
-    assert_eq!(sink.taken(), [1, 2, 15, 15, 16, 17, 18, 19, 20]);
+    assert_eq!(sink.taken(), [1, 2, 15, 16, 17, 18, 19, 20]);
     assert_eq!(positions.load("splunk", &acme()).await.unwrap(), Some(Offset::new(20)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_at_which_a_sink_fails_is_found_and_a_sink_that_is_down_costs_none() {
+    let (log, heard, positions) =
+        (log(100).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+    // Down at first, and then for good at one event in whatever company.
+    let failures = (0..40).collect();
+    let sink = Arc::new(Moody { poison: [58].into(), failures, partial: 1_000, ..Moody::default() });
+    let follower = Follower::builder(log, acme(), "splunk", sink.clone(), positions.clone());
+    let follower = follower.tell(heard.clone()).build();
+    let begun = Instant::now();
+    let running = tokio::spawn(async move { follower.run().await.map(|_| ()) });
+    while positions.load("splunk", &acme()).await.unwrap() != Some(Offset::new(100)) {
+        sink.asked.notified().await;
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    assert_eq!(*sink.taken.lock().unwrap(), (1..=100).filter(|offset| *offset != 58).collect());
+    assert_eq!(refused(&heard).0, [58]);
+    // Most of that it was down.
+    assert!(begun.elapsed() < Duration::from_secs(4 * 3_600), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,7 +366,8 @@ proptest! {
         count in 1_u64..60,
         bad in proptest::collection::btree_set(1_u64..60, 0..30),
         refuses_all in 0_usize..40,
-        failures in proptest::collection::btree_set(0_usize..200, 0..40),
+        poison in proptest::collection::btree_set(1_u64..60, 0..4),
+        outages in proptest::collection::vec((20_usize..80, 1_usize..25), 0..4),
         partial in 1_usize..4,
     ) {
         let runtime =
@@ -353,8 +375,17 @@ proptest! {
         runtime.block_on(async {
             let (log, heard, positions) =
                 (log(count).await, Arc::new(Heard::default()), Arc::new(MemoryPositions::default()));
+            let mut sends = 0;
+            let failures = outages.into_iter().flat_map(|(after, length)| {
+                let begin = sends + after;
+                sends = begin + length;
+                begin..sends
+            });
+            let failures = failures.collect();
+            // The last one is taken in the end, or nobody could tell.
             let sink = Arc::new(Moody {
-                bad: bad.iter().copied().filter(|bad| *bad < count).collect(),
+                bad: bad.iter().copied().filter(|bad| *bad < count && !poison.contains(bad)).collect(),
+                poison: poison.iter().copied().filter(|poison| *poison < count).collect(),
                 refuses_all,
                 failures,
                 partial,
@@ -371,10 +402,11 @@ proptest! {
             tokio::time::timeout(Duration::from_secs(1_000_000), through).await.expect("it comes to the end");
             running.abort();
             let taken = sink.taken.lock().unwrap().clone();
-            let good: BTreeSet<u64> = (1..=count).filter(|offset| !sink.bad.contains(offset)).collect();
+            let bad: BTreeSet<u64> = sink.bad.union(&sink.poison).copied().collect();
+            let good: BTreeSet<u64> = (1..=count).filter(|offset| !bad.contains(offset)).collect();
             assert_eq!(taken, good);
             let refused: BTreeSet<u64> = refused(&heard).0.into_iter().collect();
-            assert_eq!(refused, sink.bad);
+            assert_eq!(refused, bad);
         });
     }
 }
@@ -383,6 +415,8 @@ proptest! {
 #[derive(Default)]
 struct Moody {
     bad: BTreeSet<u64>,
+    /// At these it fails.
+    poison: BTreeSet<u64>,
     refuses_all: usize,
     failures: BTreeSet<usize>,
     partial: usize,
@@ -404,6 +438,9 @@ impl Sink for Moody {
             return Err(SinkError::Refused { index: 0, why: why() });
         }
         let part: Vec<u64> = records.iter().take(self.partial).map(|record| record.offset.as_u64()).collect();
+        if part.iter().any(|offset| self.poison.contains(offset)) {
+            return Err(busy());
+        }
         let index = part.iter().position(|offset| self.bad.contains(offset));
         self.taken.lock().unwrap().extend(&part[..index.unwrap_or(part.len())]);
         match index {

@@ -150,6 +150,9 @@ async fn an_indexer_that_is_slow_is_asked_on_and_gets_nothing_twice() {
         let error = sink.send(&acme(), &samples()).await.unwrap_err();
         assert_eq!(error.to_string(), "it did not say that the events are indexed");
     }
+    // Also where fewer of them are sent, as after failures.
+    receiver.acknowledge([false]);
+    sink.send(&acme(), &samples()[..3]).await.unwrap_err();
     assert_eq!(sink.send(&acme(), &samples()).await, Ok(8));
     assert_eq!(receiver.batches().len(), 1);
     // Another batch is another number.
