@@ -1,0 +1,18 @@
+//! Suites that implementors of [`Store`](crate::Store), [`KeyProvider`](crate::KeyProvider) and [`AuditSink`](crate::AuditSink) run over what they made.
+//! Each panics with what is wrong.
+//!
+//! What a suite cannot see is whether something is durable; cut the power for that.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a suite says by panicking what does not conform"
+)]
+
+mod audit;
+mod keys;
+mod store;
+
+pub use audit::audit;
+pub use keys::keys;
+pub use store::store;
