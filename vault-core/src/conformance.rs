@@ -1,4 +1,5 @@
-//! Suites that implementors of [`Store`](crate::Store), [`KeyProvider`](crate::KeyProvider) and [`AuditSink`](crate::AuditSink) run over what they made.
+//! Suites that implementors of [`Store`](crate::Store), [`KeyProvider`](crate::KeyProvider), [`AuditSink`](crate::AuditSink) and
+//! [`Issuer`](crate::Issuer) run over what they made.
 //! Each panics with what is wrong.
 //!
 //! What a suite cannot see is whether something is durable; cut the power for that.
@@ -10,9 +11,11 @@
 )]
 
 mod audit;
+mod issuer;
 mod keys;
 mod store;
 
 pub use audit::audit;
+pub use issuer::{issuer, rotating};
 pub use keys::keys;
 pub use store::store;

@@ -76,9 +76,14 @@ fn derive(key: &KeyPage, salt: &[u8], context: &Context) -> Option<Derived> {
     Some(Derived { cipher: Aes256Gcm::new_from_slice(message_key).ok()?, nonce: *nonce, commitment })
 }
 
+/// Random bytes in their place: what is secret is not moved about.
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), NoRandomness> {
+    getrandom::fill(bytes).map_err(|_| NoRandomness)
+}
+
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
+    fill(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -31,7 +31,7 @@ pub enum Secret {
     },
     /// A token for an interface.
     ApiToken(SecretString),
-    /// Whatever else belongs together, by name. Names are secret, too.
+    /// Whatever else belongs together, by name. Names are not shown, either; but they are not overwritten when dropped.
     KeyValue(BTreeMap<String, SecretString>),
 }
 

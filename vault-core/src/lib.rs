@@ -19,6 +19,9 @@ pub mod vault;
 pub use audit::{AuditError, AuditEvent, AuditSink, MemoryAudit};
 pub use id::{ActorId, Caller, SecretPath, VaultId};
 pub use kind::{Kind, Secret};
+#[cfg(feature = "postgres")]
+pub use saga::PostgresIssuer;
+pub use saga::{Issuer, MemoryIssuer};
 pub use seal::{Argon2Cost, KeyFile, KeyProvider, Passphrase, Shamir, Share};
 pub use secret::SecretString;
 #[cfg(feature = "redb")]

@@ -11,11 +11,25 @@
 //! the whole of it a table. Whatever crashes and whenever, it leaves no account on a target that no record knows, and no account whose
 //! secret is not stored; the tests walk through all ways to get there.
 //!
-//! What carries it out is not in this crate yet.
+//! [`Vault::issue`](crate::Vault::issue), [`Vault::rotate_account`](crate::Vault::rotate_account) and
+//! [`Vault::recover_credentials`](crate::Vault::recover_credentials) carry it out on whatever implements [`Issuer`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::vault::Standing;
+
+mod credential;
+mod issuer;
+mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+
+pub use credential::Credential;
+pub(crate) use credential::{ID_BYTES, Stored, account_name, account_prefix, id_in};
+pub use issuer::{Issuer, IssuerError, Order};
+pub use memory::{Fault, MemoryIssuer};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresIssuer, PostgresIssuerError};
 
 /// What a credential is for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]

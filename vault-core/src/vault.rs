@@ -1,5 +1,6 @@
 //! The vault: what is sealed, what is recorded, and how rows are bound to where they stand.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -15,12 +16,15 @@ use crate::id::{Caller, VaultId};
 use crate::seal::{Header, KeyEncryptionKey, Keyring};
 use crate::store::{Batch, Effect, Row, Store, StoreError};
 
+mod credentials;
 mod data_keys;
 mod description;
 mod handles;
 mod opening;
 mod secrets;
+mod tending;
 
+pub use credentials::{CredentialError, Ended, Issued, Recovered};
 pub use data_keys::{DataKeyError, Walk, Walked};
 pub use description::{Description, Version, VersionState};
 pub use handles::{Handle, HandleError};
@@ -53,6 +57,8 @@ struct Shared {
     generation: AtomicU64,
     /// One writer for a secret at a time.
     lanes: [Mutex<()>; LANES],
+    /// Credentials that somebody is working at.
+    busy: std::sync::Mutex<HashSet<String>>,
 }
 
 /// What a vault knows while it is open.
@@ -169,6 +175,7 @@ impl Shared {
             is_stale: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             lanes: std::array::from_fn(|_| Mutex::new(())),
+            busy: std::sync::Mutex::default(),
         }
     }
 
@@ -236,22 +243,34 @@ impl Shared {
         self.commit(open, event, batch).await
     }
 
-    /// Commits what is on record, unless the header was changed by somebody else, and tells what came of it.
+    /// Commits what is on record, and tells what came of it.
+    async fn commit(&self, open: &Open, event: AuditEvent, batch: Batch) -> Result<u64, VaultError> {
+        match self.write(open, batch).await {
+            Ok(generation) => {
+                self.audit.outcome(event.result(Outcome::Success, None, generation));
+                Ok(generation)
+            }
+            Err(error) => {
+                self.failed(event, error.effect());
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Commits, unless the header was changed by somebody else.
     ///
     /// INVARIANT: no row is written under a data key that the header in the store does not hold.
-    async fn commit(&self, open: &Open, event: AuditEvent, batch: Batch) -> Result<u64, VaultError> {
+    async fn write(&self, open: &Open, batch: Batch) -> Result<u64, StoreError> {
         match self.store.commit(batch.expect(SEAL_ROW, Some(open.revision))).await {
             Ok(generation) => {
                 self.saw(generation);
-                self.audit.outcome(event.result(Outcome::Success, None, generation));
                 Ok(generation)
             }
             Err(error) => {
                 if matches!(error, StoreError::Conflict) {
                     self.is_stale.store(true, Ordering::Release);
                 }
-                self.failed(event, error.effect());
-                Err(error.into())
+                Err(error)
             }
         }
     }

@@ -13,6 +13,9 @@ use redb::{
 
 use super::{Batch, Row, Store, StoreError};
 
+#[cfg(test)]
+mod faults;
+
 /// Rows by key: their revision and their value.
 const ROWS: TableDefinition<'static, &[u8], (u64, &[u8])> = TableDefinition::new("rows");
 /// One row: the generation of the last commit.

@@ -9,8 +9,14 @@ use crate::limits::{BATCH_ROWS_MAX, PAGE_MAX};
 use crate::store::{Batch, Row, StoreError};
 
 /// Rows whose values are encrypted, by how their keys begin.
-const SEALED_ROWS: [&[u8]; 4] =
-    [super::secrets::DATA_ROWS, super::handles::HANDLE_ROWS, super::secrets::META_ROWS, super::RESTORED_ROW];
+const SEALED_ROWS: [&[u8]; 6] = [
+    super::secrets::DATA_ROWS,
+    super::handles::HANDLE_ROWS,
+    super::secrets::META_ROWS,
+    super::tending::LIVE_ROWS,
+    super::tending::ENDED_ROWS,
+    super::RESTORED_ROW,
+];
 /// So many bytes of rows are moved together, and one row more.
 const MOVED_BYTES: usize = 4 * 1024 * 1024;
 

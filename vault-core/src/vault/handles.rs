@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Vault, VaultError};
 use crate::audit::{AuditEvent, EventType};
-use crate::crypto::{random, sha256};
+use crate::crypto::{fill, sha256};
 use crate::id::Caller;
 use crate::kind::{Secret, TooLarge};
 use crate::limits::{HANDLE_LIFETIME_MAX, HANDLE_MEMORY, PAGE_MAX};
@@ -166,7 +166,8 @@ impl Vault {
         let expires_at = expires_at.timestamp_millis();
         let shared = &self.0;
         let open = shared.opened().await?;
-        let handle = Handle(Zeroizing::new(random().map_err(VaultError::from)?));
+        let mut handle = Handle(Zeroizing::new([0; TOKEN_BYTES]));
+        fill(handle.0.as_mut_slice()).map_err(VaultError::from)?;
         let row = handle.row();
         let mut plaintext = Zeroizing::new(Vec::with_capacity(secret.encoded_bytes().saturating_add(9)));
         plaintext.extend_from_slice(&head(0, expires_at));

@@ -1,5 +1,7 @@
 use vault_core::conformance;
-use vault_core::{Argon2Cost, KeyFile, KeyProvider, MemoryAudit, MemoryStore, Passphrase, Shamir, limits};
+use vault_core::{
+    Argon2Cost, KeyFile, KeyProvider, MemoryAudit, MemoryIssuer, MemoryStore, Passphrase, Shamir, limits,
+};
 
 use crate::fixture::{StaticKey, at};
 
@@ -18,6 +20,17 @@ async fn redb_store() {
 #[tokio::test]
 async fn memory_audit() {
     conformance::audit(&MemoryAudit::new(), at(0)).await;
+}
+
+#[tokio::test]
+async fn memory_issuer() {
+    conformance::issuer(&MemoryIssuer::new(), "v").await;
+    for issuer in [MemoryIssuer::new(), MemoryIssuer::taking_two()] {
+        let account = vault_core::id::AccountName::new("admin").unwrap();
+        issuer.plant(account.clone(), "old");
+        let next = conformance::rotating(&issuer, &account, &"old".into()).await;
+        assert!(issuer.lets_in(&account, &next) && !issuer.lets_in(&account, &"old".into()));
+    }
 }
 
 #[tokio::test]

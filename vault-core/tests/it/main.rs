@@ -10,11 +10,14 @@
 mod audit;
 #[cfg(feature = "conformance")]
 mod conformance;
+mod credentials;
 mod data_keys;
 mod faults;
 mod fixture;
 mod handles;
 mod hostile;
+#[cfg(all(feature = "conformance", feature = "postgres"))]
+mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
 mod restored;
