@@ -364,6 +364,39 @@ async fn a_crash_at_every_step_of_a_rotation_loses_no_secret() {
     }
 }
 
+#[tokio::test]
+async fn one_write_that_fails_leaves_no_account_that_nobody_has() {
+    use crate::faults::{Failing, Failure};
+    for failure in [Failure::Before, Failure::Lost, Failure::After] {
+        for write in 0.. {
+            let fixture = Fixture::new().await;
+            let (issuer, alice) = (MemoryIssuer::new(), by("alice"));
+            let store = Failing::new(fixture.store.clone());
+            store.fail_at(write, failure);
+            let vault =
+                Vault::open(store.clone(), fixture.audit.clone()).unseal(&KEY, &alice, at(0)).await.unwrap();
+            let place = format!("write {write}, {failure:?}");
+            let issued = vault.issue(&issuer, &target(), &session(), HOUR, &alice, at(1)).await;
+            match &issued {
+                Ok(issued) => {
+                    issued.inject(|account, secret| assert!(issuer.lets_in(account, secret), "{place}"));
+                    let ended = vault.end_credential(&issuer, &issued.credential().id, &alice, at(2)).await;
+                    assert!(ended.is_err() || issuer.names().is_empty(), "{place}");
+                }
+                Err(_) => assert!(issuer.names().is_empty(), "{place}: nobody has it"),
+            }
+            // In the same process.
+            recovered(&vault, &issuer).await;
+            let pending = vault.end_session(&issuers(&issuer), &session(), &alice, at(3_000)).await.unwrap();
+            assert!(pending.is_empty() && issuer.names().is_empty(), "{place}");
+            assert!(fixture.store.scan(b"credential/", None, 10).await.unwrap().is_empty(), "{place}");
+            if store.writes() <= write {
+                break;
+            }
+        }
+    }
+}
+
 const FAULTS: [Fault; 5] = [Fault::None, Fault::Refuse, Fault::Hang, Fault::LoseAnswer, Fault::Late];
 
 #[tokio::test]

@@ -40,7 +40,7 @@ impl Failing {
         *self.at.lock().unwrap() = Some((write, failure));
     }
 
-    fn writes(&self) -> usize {
+    pub(crate) fn writes(&self) -> usize {
         self.writes.load(Ordering::SeqCst)
     }
 }
