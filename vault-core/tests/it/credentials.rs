@@ -652,7 +652,7 @@ async fn what_has_expired_is_taken_away_and_what_has_not_stays() {
 }
 
 /// Lets others go first at each call.
-struct Yielding(MemoryStore);
+pub(crate) struct Yielding(pub(crate) MemoryStore);
 
 #[async_trait]
 impl Store for Yielding {

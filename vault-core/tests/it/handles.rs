@@ -1,9 +1,9 @@
 use chrono::TimeDelta;
 use vault_core::audit::{EventType, Outcome};
 use vault_core::vault::HandleError;
-use vault_core::{Handle, Store as _, limits};
+use vault_core::{Handle, Store as _, Vault, limits};
 
-use crate::fixture::{Fixture, at, by, password};
+use crate::fixture::{Fixture, KEY, at, by, password};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
@@ -57,15 +57,18 @@ async fn of_many_who_come_at_once_one_gets_it() {
 
 #[tokio::test]
 async fn two_processes_that_read_before_either_writes_are_told_apart() {
+    use crate::credentials::Yielding;
     let fixture = Fixture::new().await;
-    let other = fixture.reopened().await;
+    let open = async || {
+        let sealed = Vault::open(Yielding(fixture.store.clone()), fixture.audit.clone());
+        sealed.unseal(&KEY, &by("root"), at(0)).await.unwrap()
+    };
+    let (one, other) = (open().await, open().await);
     for _ in 0..20 {
         let handle = fixture.vault.wrap(&password("x"), MINUTE, &by("alice"), at(0)).await.unwrap();
         let (bob, eve) = (by("bob"), by("eve"));
-        let (a, b) = tokio::join!(
-            fixture.vault.unwrap_handle(&handle, &bob, at(1)),
-            other.unwrap_handle(&handle, &eve, at(1))
-        );
+        let (a, b) =
+            tokio::join!(one.unwrap_handle(&handle, &bob, at(1)), other.unwrap_handle(&handle, &eve, at(1)));
         assert!(a.is_ok() != b.is_ok());
         assert!(matches!(a.and(b), Err(HandleError::Used { .. })));
     }

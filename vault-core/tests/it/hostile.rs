@@ -46,6 +46,40 @@ async fn rows_that_changed_places_are_noticed() {
 }
 
 #[tokio::test]
+async fn all_rows_of_a_secret_in_the_place_of_another_are_noticed() {
+    let fixture = Fixture::new().await;
+    let (vault, root) = (&fixture.vault, by("root"));
+    vault.write(&path("a"), password("mine"), &root, at(1)).await.unwrap();
+    vault.write(&path("b"), password("yours"), &root, at(1)).await.unwrap();
+    let mut batch = Batch::new();
+    for (key, row) in fixture.store.scan(b"", None, 100).await.unwrap() {
+        if key.get(5) == Some(&b'b') && key[4] == b'/' {
+            let mut place = key;
+            place[5] = b'a';
+            batch = batch.put(place, row.value);
+        }
+    }
+    assert_eq!(batch.writes().count(), 2);
+    fixture.store.commit(batch).await.unwrap();
+    assert!(is_altered(&vault.read(&path("a"), &root, at(2)).await.unwrap_err()));
+    assert!(is_altered(&vault.describe(&path("a"), &root, at(2)).await.unwrap_err()));
+
+    let handles = [
+        vault.wrap(&password("w"), limits::HANDLE_LIFETIME_MAX, &root, at(3)).await.unwrap(),
+        vault.wrap(&password("v"), limits::HANDLE_LIFETIME_MAX, &root, at(3)).await.unwrap(),
+    ];
+    let rows = fixture.store.scan(b"handle/", None, 10).await.unwrap();
+    let swapped = Batch::new()
+        .put(rows[0].0.clone(), rows[1].1.value.clone())
+        .put(rows[1].0.clone(), rows[0].1.value.clone());
+    fixture.store.commit(swapped).await.unwrap();
+    for handle in handles {
+        let error = vault.unwrap_handle(&handle, &root, at(4)).await.unwrap_err();
+        assert!(matches!(error, HandleError::Vault(VaultError::Altered)), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_earlier_secret_of_the_same_path_and_version_does_not_come_back() {
     let fixture = Fixture::new().await;
     let (vault, root, path) = (&fixture.vault, by("root"), path("a"));
