@@ -23,7 +23,7 @@
 //!
 //! [`ScimServer`] starts real SCIM servers out of environments that `cargo xtask test` makes from lock files ([`Toolbox`]);
 //! [`fault::FaultProxy`] stands before any HTTP server, fails as its script says and knows what really happened. [`Slapd`] is a
-//! real directory, [`Postgres`] a real database, [`SyslogServer`] a real log service; [`TcpRelay`] loses the answers of any server.
+//! real directory, [`Postgres`] a real database, [`SyslogServer`] a real log service, [`NatsServer`] a real message server; [`TcpRelay`] loses the answers of any server.
 //!
 //! A test that needs an installed program is `#[ignore = "needs sshd: cargo xtask test"]`; without the program the
 //! constructors return [`Error::Needs`], which names the Debian package.
@@ -33,6 +33,7 @@ mod error;
 pub mod fault;
 pub mod http;
 mod listener;
+mod nats;
 mod port;
 mod postgres;
 mod process;
@@ -49,6 +50,7 @@ mod tcp;
 mod toolbox;
 
 pub use error::{Error, Needs};
+pub use nats::{NatsOptions, NatsServer};
 pub use port::free_port;
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Output, Running};

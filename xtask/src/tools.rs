@@ -117,6 +117,7 @@ const fn program(name: &'static str, package: &'static str) -> Tool {
 
 /// Packages that start a service when they are installed, its units, and where it listens.
 const SERVICES: &[(&str, &[&str], u16)] = &[
+    ("nats-server", &["nats-server.service"], 4222),
     ("openssh-server", &["ssh.service", "ssh.socket"], 22),
     ("postgresql", &["postgresql.service"], 5432),
     ("slapd", &["slapd.service"], 389),
@@ -161,6 +162,8 @@ const TOOLS: &[Tool] = &[
     program("ldapmodify", "ldap-utils"),
     // The database that outboxes are shared in.
     Tool { name: "postgres", package: "postgresql", check: Check::Versioned("/usr/lib/postgresql") },
+    // The message server that events are shared through.
+    program("nats-server", "nats-server"),
     // What SCIM servers, judges and peers are written in, and what installs them.
     Tool {
         name: "venv for Debian's Python",
