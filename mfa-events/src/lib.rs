@@ -38,6 +38,8 @@ pub use follow::Follow;
 pub use id::{ActorId, TenantId};
 pub use log::EventLog;
 pub use metrics::{CurrentMetrics, LoginMetrics};
+#[cfg(feature = "jetstream")]
+pub use store::JetStreamStore;
 #[cfg(feature = "redb")]
 pub use store::RedbStore;
 pub use store::{Appended, EventStore, MemoryStore, Offset};

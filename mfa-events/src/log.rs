@@ -1,6 +1,7 @@
 //! The log: events go in durably and together, and readers are woken, then read from it.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -168,7 +169,15 @@ impl<S: EventStore> EventLog<S> {
     pub fn open(store: S) -> Self {
         let (store, watchers) = (Arc::new(store), Arc::new(Watchers::default()));
         let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(commit(Arc::clone(&store), waiting, Arc::clone(&watchers)));
+        tokio::spawn({
+            let (store, watchers) = (Arc::clone(&store), Arc::clone(&watchers));
+            async move {
+                tokio::select! {
+                    () = commit(&*store, waiting, &watchers) => {}
+                    never = wake_of_arrivals(&*store, &watchers) => match never {},
+                }
+            }
+        });
         let room = Arc::new(Semaphore::new(QUEUE_EVENTS_MAX));
         Self { inner: Arc::new(Inner { store, queue, room, watchers }) }
     }
@@ -244,9 +253,13 @@ impl<S: EventStore> EventLog<S> {
         let take = Take { events: limit.saturating_add(1) };
         let store = &self.inner.store;
         let mut records = match which {
-            Which::All => store.read(tenant, after, take).await?,
-            Which::Actors(actors) => store.of_actors(tenant, actors, after, take).await?,
-        };
+            Which::All => store.read(tenant, after, take).await,
+            Which::Actors(actors) => store.of_actors(tenant, actors, after, take).await,
+        }
+        .map_err(|error| match error {
+            StoreError::Foreign(offset) => ReadError::Ahead(offset),
+            other => ReadError::Store(other),
+        })?;
         // What a store shows before it counts it is read next time: nobody is given a cursor that is taken for one of nowhere.
         records.retain(|record| record.offset <= bounds.last);
         // What was forgotten meanwhile may be missing here.
@@ -364,11 +377,24 @@ impl Watchers {
     }
 }
 
+/// Wakes those who wait for what somebody else appends.
+async fn wake_of_arrivals<S: EventStore>(store: &S, watchers: &Watchers) -> Infallible {
+    loop {
+        match store.arrived().await {
+            Ok(tenants) => watchers.wake(tenants.iter()),
+            Err(_) => {
+                watchers.fail();
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
 /// Commits what waits, together, until nobody is left who could append.
 async fn commit<S: EventStore>(
-    store: Arc<S>,
+    store: &S,
     mut waiting: mpsc::UnboundedReceiver<Waiting>,
-    watchers: Arc<Watchers>,
+    watchers: &Watchers,
 ) {
     let mut left = None;
     loop {
@@ -415,7 +441,10 @@ async fn commit<S: EventStore>(
                 }
             }
             Err(error) => {
-                watchers.fail();
+                // A store that is away for now may be back before who waits gives up, and others may append to it.
+                if !matches!(error, StoreError::Unavailable(_)) {
+                    watchers.fail();
+                }
                 let error = Arc::new(error);
                 for sender in senders {
                     let _ = sender.done.send(Err(Arc::clone(&error)));

@@ -12,10 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Event, Timestamp};
 use crate::id::{ActorId, TenantId};
 
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;
 
+#[cfg(feature = "jetstream")]
+pub use jetstream::JetStreamStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "redb")]
 pub use redb::RedbStore;
@@ -95,6 +99,15 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Forgets events of a tenant up to this offset, that one included. Their ids are free again.
     fn forget(&self, tenant: &TenantId, to: Offset) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Waits for events that somebody else may have appended, and answers whose they are: a log wakes its readers then. One log asks at a
+    /// time. A store that one process writes at a time has nothing to say, which is the default.
+    ///
+    /// # Cancellation
+    /// Whoever drops the future and asks again learns the same.
+    fn arrived(&self) -> impl Future<Output = Result<Vec<TenantId>, StoreError>> + Send {
+        std::future::pending()
+    }
 }
 
 /// An event to be kept.
@@ -204,6 +217,12 @@ pub enum StoreError {
     /// Storage failed.
     #[error("events cannot be stored")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// Storage does not answer for now. Whether events are kept is unknown; append them again under the same ids.
+    #[error("the store does not answer")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The offset was given by another stream than the one that is here now.
+    #[error("the offset {0} is of another stream")]
+    Foreign(Offset),
     /// Storage failed earlier: nothing is known of it any more.
     #[error("the store has stopped")]
     Stopped,

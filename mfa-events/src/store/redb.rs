@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    TableDefinition, WriteTransaction,
+    TableDefinition, TableHandle as _, WriteTransaction,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -16,6 +16,12 @@ use tokio::sync::Semaphore;
 use super::{Appended, Bounds, Entry, EventStore, Moment, Offset, Record, StoreError, Take};
 use crate::event::{Event, Timestamp};
 use crate::id::{ActorId, TenantId};
+
+#[cfg(feature = "jetstream")]
+mod replica;
+
+#[cfg(feature = "jetstream")]
+pub(super) use replica::{Change, File, Position, Replica};
 
 /// Streams by the names of their tenants.
 const STREAMS: TableDefinition<'static, &str, StreamRow> = TableDefinition::new("streams");
@@ -27,6 +33,9 @@ const IDS: TableDefinition<'static, (u32, u128), u64> = TableDefinition::new("id
 const MOMENTS: TableDefinition<'static, (u32, i64, u64), ()> = TableDefinition::new("moments");
 /// Stream, mark of the actor and offset of each event up to the stream's `indexed`.
 const ACTORS: TableDefinition<'static, (u32, u64, u64), ()> = TableDefinition::new("actors");
+
+/// What a file has that is a copy of a stream elsewhere.
+const REPLICA_TABLE: &str = "replica";
 
 /// Number of a stream, its last offset, the last that was forgotten, and the last whose actor is in the table of actors.
 type StreamRow = (u32, u64, u64, u64);
@@ -76,6 +85,17 @@ struct Stream {
     gathered: BTreeMap<u64, Vec<u64>>,
 }
 
+/// What is written in a transaction, and not shown before it is committed.
+struct Written {
+    appended: Vec<Appended>,
+    touched: HashMap<TenantId, Stream>,
+    next_number: u32,
+    /// How many are new.
+    new: usize,
+    /// Whether all that had gathered was written with them.
+    indexes: bool,
+}
+
 /// What is written down of a stream.
 #[derive(Clone, Copy, Default)]
 struct Row {
@@ -116,8 +136,18 @@ impl RedbStore {
     /// hundred thousand events at most.
     ///
     /// # Errors
-    /// Where another process has it, or storage fails.
+    /// Where another process has it, it is the copy of a stream that lies elsewhere, or storage fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let store = Self::open_any(path)?;
+        let transaction = store.0.database.begin_read().map_err(failed)?;
+        let mut tables = transaction.list_tables().map_err(failed)?;
+        match tables.any(|table| table.name() == REPLICA_TABLE) {
+            true => Err(failed("the file is a copy of a stream that lies elsewhere")),
+            false => Ok(store),
+        }
+    }
+
+    fn open_any(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
@@ -214,14 +244,25 @@ impl Shared {
     fn append(&self, entries: &[Entry]) -> Result<Vec<Appended>, StoreError> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = begin(&self.database)?;
+        let written = self.write(&transaction, entries.iter().map(|entry| (entry, None)))?;
+        transaction.commit().map_err(failed)?;
+        Ok(self.show(written))
+    }
+
+    /// Writes entries, each after the last, or where it stands already elsewhere; what is not after the last is here already then.
+    fn write<'e>(
+        &self,
+        transaction: &WriteTransaction,
+        entries: impl Iterator<Item = (&'e Entry, Option<u64>)>,
+    ) -> Result<Written, StoreError> {
         let mut next_number = self.streams().next_number;
         let mut touched: HashMap<TenantId, Stream> = HashMap::new();
-        let mut appended = Vec::with_capacity(entries.len());
+        let mut appended = Vec::with_capacity(entries.size_hint().0);
         {
             let mut events = transaction.open_table(EVENTS).map_err(failed)?;
             let mut ids = transaction.open_table(IDS).map_err(failed)?;
             let mut moments = transaction.open_table(MOMENTS).map_err(failed)?;
-            for entry in entries {
+            for (entry, place) in entries {
                 let stream = touched.entry(entry.tenant.clone()).or_insert_with(|| {
                     let row = self.row(&entry.tenant).unwrap_or_else(|| {
                         let number = next_number;
@@ -230,6 +271,10 @@ impl Shared {
                     });
                     Stream { row, gathered: BTreeMap::new() }
                 });
+                if let Some(place) = place.filter(|place| *place <= stream.row.last) {
+                    appended.push(Appended::Known(Offset::new(place)));
+                    continue;
+                }
                 let number = stream.row.number;
                 let id = (number, entry.event.id().as_u128());
                 if let Some(offset) = ids.get(id).map_err(failed)?.map(|offset| offset.value()) {
@@ -243,7 +288,7 @@ impl Shared {
                     });
                     continue;
                 }
-                stream.row.last = stream.row.last.saturating_add(1);
+                stream.row.last = place.unwrap_or_else(|| stream.row.last.saturating_add(1));
                 let (offset, mark) = (stream.row.last, mark(entry.event.actor()));
                 let json = serde_json::to_vec(&entry.event).map_err(failed)?;
                 let came = entry.ingested_at.as_datetime().timestamp_millis();
@@ -258,29 +303,31 @@ impl Shared {
         let new = appended.iter().filter(|appended| matches!(appended, Appended::New(_))).count();
         let indexes = self.streams().unindexed.saturating_add(new) >= UNINDEXED_EVENTS_MAX;
         if indexes {
-            self.index(&transaction, &mut touched)?;
+            self.index(transaction, &mut touched)?;
         }
-        {
-            let mut rows = transaction.open_table(STREAMS).map_err(failed)?;
-            for (tenant, stream) in &touched {
-                rows.insert(tenant.as_str(), stream.row.as_stored()).map_err(failed)?;
-            }
+        let mut rows = transaction.open_table(STREAMS).map_err(failed)?;
+        for (tenant, stream) in &touched {
+            rows.insert(tenant.as_str(), stream.row.as_stored()).map_err(failed)?;
         }
-        transaction.commit().map_err(failed)?;
+        Ok(Written { appended, touched, next_number, new, indexes })
+    }
+
+    /// Shows readers what is committed.
+    fn show(&self, written: Written) -> Vec<Appended> {
         let mut streams = self.streams();
-        streams.next_number = next_number;
-        streams.unindexed = if indexes { 0 } else { streams.unindexed.saturating_add(new) };
-        for (tenant, stream) in touched {
+        streams.next_number = written.next_number;
+        streams.unindexed = if written.indexes { 0 } else { streams.unindexed.saturating_add(written.new) };
+        for (tenant, stream) in written.touched {
             let known = streams.by_tenant.entry(tenant).or_default();
             known.row = stream.row;
-            if indexes {
+            if written.indexes {
                 known.gathered.clear();
             }
             for (mark, offsets) in stream.gathered {
                 known.gathered.entry(mark).or_default().extend(offsets);
             }
         }
-        Ok(appended)
+        written.appended
     }
 
     /// Writes all that has gathered into the table of actors, in the order of its rows. Every stream that had gathered any is in

@@ -14,6 +14,8 @@ mod http_idle;
 mod http_limits;
 #[cfg(feature = "http")]
 mod http_reads;
+#[cfg(feature = "jetstream")]
+mod jetstream;
 mod log;
 mod metrics;
 mod metrics_current;
