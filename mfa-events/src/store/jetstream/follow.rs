@@ -1,6 +1,7 @@
 //! What keeps the copy as current as the stream.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,10 +28,14 @@ const TOGETHER_MESSAGES: usize = 1024;
 /// Messages after which the copy is made durable. A process that was killed reads as many again.
 const VOLATILE_MESSAGES_MAX: u64 = 1 << 16;
 
+/// A server that is silent for two of these is taken for gone.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether there is anything to do besides.
+const TICK: Duration = Duration::from_secs(1);
+
 /// Ticks after which the stream's settings are looked at again.
-const LOOK_TICKS: u32 = 12;
+const LOOK_TICKS: u32 = 60;
 
 /// How often a stream must be missing before it is taken for gone: a cluster that starts may not know it yet.
 const MISSING_TIMES: u32 = 3;
@@ -113,6 +118,9 @@ enum Never {}
 /// One consumer, for as long as it lasts.
 async fn session(shared: &Shared) -> Result<Never, Trouble> {
     let mut position = shared.progress.borrow().position;
+    let client = shared.context.client();
+    let statistics = client.statistics();
+    let connects = statistics.connects.load(Ordering::Relaxed);
     Look::at(&shared.context, &shared.options).await?;
     let deliver_policy = match position.sequence {
         0 => DeliverPolicy::All,
@@ -136,7 +144,7 @@ async fn session(shared: &Shared) -> Result<Never, Trouble> {
     let messages = consumer.stream().max_messages_per_batch(AHEAD_MESSAGES).heartbeat(HEARTBEAT);
     let messages = messages.messages().await.map_err(Trouble::passing)?;
     let mut chunks = messages.ready_chunks(TOGETHER_MESSAGES);
-    let mut ticks = interval(HEARTBEAT);
+    let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut delivered, mut volatile, mut ticked, mut damaged) = (0_u64, 0_u64, 0_u32, (0, 0));
     loop {
@@ -144,6 +152,10 @@ async fn session(shared: &Shared) -> Result<Never, Trouble> {
             chunk = chunks.next() => chunk.ok_or_else(|| Trouble::passing("the consumer has ended"))?,
             _ = ticks.tick() => {
                 ticked = ticked.wrapping_add(1);
+                if statistics.connects.load(Ordering::Relaxed) != connects {
+                    // The consumer may have gone with the server, and what was on its way with the connection.
+                    return Err(Trouble::passing("the connection is a new one"));
+                }
                 if volatile > 0 {
                     apply(shared, Vec::new(), position, true).await?;
                     volatile = 0;

@@ -116,19 +116,22 @@ impl Message {
         let tokens = subject.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
         let (key, kind) = tokens.and_then(|tokens| tokens.split_once('.')).ok_or(MessageError::Subject)?;
         let key = digits(key).ok_or(MessageError::Subject)?;
+        let id = digits(kind);
+        if id.is_none() && kind != FORGET {
+            return Err(MessageError::Subject);
+        }
         let damaged = MessageError::Damaged { key };
         if payload.len() > MESSAGE_BYTES_MAX {
             return Err(damaged);
         }
-        if kind == FORGET {
+        let Some(id) = id else {
             let said: ForgetPayload = serde_json::from_slice(payload).map_err(|_| damaged)?;
             let is_own = tenant_key(&said.tenant_id) == key;
             return match is_own {
                 true => Ok(Self::Forget { tenant: said.tenant_id, to: said.to }),
                 false => Err(damaged),
             };
-        }
-        let id = digits(kind).ok_or(MessageError::Subject)?;
+        };
         let said: EventPayload<'_> = serde_json::from_slice(payload).map_err(|_| damaged)?;
         let event = Event::from_json(said.event.get().as_bytes()).map_err(|_| damaged)?;
         if tenant_key(&said.tenant_id) != key || event.id().as_u128() != id {
