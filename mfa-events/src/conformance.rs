@@ -38,6 +38,87 @@ pub async fn store<S: EventStore>(mut open: impl AsyncFnMut() -> S) {
     assert!(bounds.forgotten > Offset::START, "what was forgotten is known after closing");
 }
 
+/// Runs every check of a store that several processes use at a time. `open` makes handles on one and the same store, which is empty at
+/// first, as different processes would. Needs a tokio runtime.
+pub async fn shared_store<S: EventStore>(mut open: impl AsyncFnMut() -> S) {
+    let (here, there) = (open().await, open().await);
+    tells_what_arrives(&here, &there).await;
+    keeps_the_first_of_an_id_that_two_append(&here, &there).await;
+    keeps_one_order_for_all(&here, &there).await;
+    let appended = append(&here, "shared-forget", (0..4).map(|n| numbered(n, "alice", 0)).collect()).await;
+    here.forget(&tenant("shared-forget"), appended[1].offset()).await.unwrap();
+    let again = append(&there, "shared-forget", vec![numbered(3, "alice", 0), numbered(9, "alice", 0)]).await;
+    assert_eq!(again[0], Appended::Known(appended[3].offset()));
+    let bounds = there.bounds(&tenant("shared-forget")).await.unwrap();
+    assert_eq!(bounds, Bounds { forgotten: appended[1].offset(), last: again[1].offset() });
+}
+
+/// Waits for what the other has appended.
+async fn tells_what_arrives(here: &impl EventStore, there: &impl EventStore) {
+    for number in 0..20 {
+        let offset = append(there, "arrives", vec![numbered(number, "alice", 0)]).await[0].offset();
+        while here.bounds(&tenant("arrives")).await.unwrap().last < offset {
+            // Of other tenants something may have arrived as well.
+            here.arrived().await.unwrap();
+        }
+        let read = here.read(&tenant("arrives"), Offset::new(offset.as_u64() - 1), all()).await.unwrap();
+        assert_eq!(numbers(&read), [number], "what has arrived is read");
+    }
+}
+
+async fn keeps_the_first_of_an_id_that_two_append(here: &impl EventStore, there: &impl EventStore) {
+    for round in 0..10_u128 {
+        let ids = round * 50..(round + 1) * 50;
+        // Every other one has other content.
+        let events = |actor: &str| -> Vec<Event> {
+            ids.clone().map(|id| numbered(id, if id % 2 == 0 { actor } else { "both" }, 0)).collect()
+        };
+        let (here, there) = tokio::join!(
+            append(here, "shared-ids", events("here")),
+            append(there, "shared-ids", events("there"))
+        );
+        for (id, (here, there)) in ids.zip(here.iter().zip(&there)) {
+            assert_eq!(here.offset(), there.offset(), "an id stands at one place");
+            let second = match id % 2 {
+                0 => Appended::Conflict(here.offset()),
+                _ => Appended::Known(here.offset()),
+            };
+            let new = Appended::New(here.offset());
+            assert!(
+                (*here == new && *there == second) || (*here == second && *there == new),
+                "one is first: {here:?}, {there:?}"
+            );
+        }
+    }
+}
+
+async fn append_batches(store: &impl EventStore, first: u128) {
+    for batch in 0..20 {
+        let from = first + batch * 20;
+        append(store, "shared-order", (from..from + 20).map(|n| numbered(n, "alice", 0)).collect()).await;
+    }
+}
+
+/// A reader who goes on while two append sees in the end what a new one sees.
+async fn keeps_one_order_for_all(here: &impl EventStore, there: &impl EventStore) {
+    let reading = async {
+        let (mut after, mut read) = (Offset::START, Vec::new());
+        while read.len() < 800 {
+            // As a log does: no further than the bounds that were seen before.
+            let last = here.bounds(&tenant("shared-order")).await.unwrap().last;
+            let mut page = here.read(&tenant("shared-order"), after, Take { events: 30 }).await.unwrap();
+            page.retain(|record| record.offset <= last);
+            after = page.last().map_or(after, |record| record.offset);
+            read.extend(page);
+            tokio::task::yield_now().await;
+        }
+        read
+    };
+    let ((), (), read) = tokio::join!(append_batches(here, 0), append_batches(there, 1_000), reading);
+    let again = there.read(&tenant("shared-order"), Offset::START, all()).await.unwrap();
+    assert_eq!(numbers(&read), numbers(&again), "nobody passes over an event");
+}
+
 fn all() -> Take {
     Take { events: usize::MAX }
 }

@@ -87,7 +87,7 @@ pub enum JetStreamError {
         what: &'static str,
     },
     /// The server did not answer, or not as it should. It may do so later.
-    #[error("the server does not answer")]
+    #[error("the server does not answer as it should")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// It takes smaller messages than events may be.
     #[error(
@@ -193,22 +193,28 @@ impl JetStreamStore {
         let following = tokio::spawn(follow(Arc::clone(&shared))).abort_handle();
         let store = Self { shared, following };
         let mut progress = store.shared.progress.subscribe();
-        let current = progress.wait_for(|progress| progress.is_current || progress.ended.is_some()).await;
-        let ended = current.ok().and_then(|progress| progress.ended.clone());
-        match ended {
-            None => Ok(store),
-            Some(error) => Err(Arc::try_unwrap(error).unwrap_or_else(|error| Self::unavailable(error))),
+        let is_over = |progress: &Progress| {
+            progress.is_current || progress.ended.is_some() || progress.trouble.is_some()
+        };
+        let seen = progress.wait_for(is_over).await.map(|progress| progress.clone());
+        match seen {
+            Ok(Progress { ended: Some(error), .. }) => {
+                // What was told to nobody else is this caller's own.
+                store.shared.progress.send_modify(|progress| progress.ended = None);
+                Err(Arc::try_unwrap(error).unwrap_or_else(|error| JetStreamError::Unavailable(error.into())))
+            }
+            Ok(Progress { is_current: true, .. }) => Ok(store),
+            Ok(Progress { trouble: Some(trouble), .. }) => Err(JetStreamError::Unavailable(trouble.into())),
+            _ => Err(JetStreamError::Unavailable("what follows the stream has ended".into())),
         }
-    }
-
-    fn unavailable(error: Arc<JetStreamError>) -> JetStreamError {
-        JetStreamError::Unavailable(Box::new(error))
     }
 
     fn check(&self) -> Result<(), StoreError> {
         match &self.shared.progress.borrow().ended {
-            None => Ok(()),
             Some(error) => Err(failed(Arc::clone(error))),
+            // It panicked, or its runtime is gone.
+            None if self.following.is_finished() => Err(StoreError::Stopped),
+            None => Ok(()),
         }
     }
 
@@ -242,7 +248,10 @@ impl JetStreamStore {
             Ok(done) => done,
             Err(elapsed) => {
                 self.check()?;
-                Err(StoreError::Unavailable(elapsed.into()))
+                Err(match self.shared.progress.borrow().trouble.clone() {
+                    Some(trouble) => unavailable(trouble),
+                    None => unavailable(elapsed),
+                })
             }
         }
     }
@@ -404,7 +413,8 @@ impl JetStreamStore {
         let replica = &self.shared.replica;
         let bounds = self.own_bounds(tenant).await?;
         let to = to.min(bounds.last);
-        let sequence = to.as_u64().saturating_sub(replica.offset(0).as_u64());
+        let sequence_of = |offset: Offset| offset.as_u64().saturating_sub(replica.offset(0).as_u64());
+        let sequence = sequence_of(to);
         if sequence == 0 {
             return Ok(());
         }
@@ -416,7 +426,9 @@ impl JetStreamStore {
             let sent = self.shared.context.send_publish(subject, message).await.map_err(unavailable)?;
             self.reach(sent.await.map_err(unavailable)?.sequence).await?;
         }
-        // Every copy knows by now, or will before it reads on. What is taken away here takes the notes of former times with it.
+        // Every copy knows by now, or will before it reads on. Notes of former times go with what they are about, and what somebody wrote
+        // down and did not come to take away goes now.
+        let sequence = sequence.max(sequence_of(bounds.forgotten));
         let filter = tenant_subjects(&self.shared.options.prefix, tenant_key(tenant));
         let purge = self.shared.stream.purge().filter(filter).sequence(sequence.saturating_add(1));
         purge.await.map(drop).map_err(unavailable)

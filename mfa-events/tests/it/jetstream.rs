@@ -100,6 +100,19 @@ async fn the_store_in_a_stream_keeps_its_promises_with_a_new_copy_each_time() {
     .await;
 }
 
+#[cfg(feature = "conformance")]
+#[tokio::test]
+#[ignore = "needs nats-server: cargo xtask test"]
+async fn the_store_in_a_stream_keeps_its_promises_to_several_processes() {
+    let bed = Bed::new();
+    let mut opened = 0;
+    mfa_events::conformance::shared_store(async || {
+        opened += 1;
+        bed.open(&format!("copy-{opened}")).await
+    })
+    .await;
+}
+
 async fn append(log: &EventLog<JetStreamStore>, tenant: &TenantId, events: Vec<Event>) -> Vec<Appended> {
     log.append(tenant, events, at()).await.unwrap()
 }
@@ -203,7 +216,7 @@ async fn of_several_who_append_the_same_id_at_once_one_is_first_for_everybody() 
     let logs = [EventLog::open(bed.open("one").await), EventLog::open(bed.open("two").await)];
     // The same ids from both, of which every third has other content.
     let event = |writer: u128, number: u128| -> Event {
-        let actor = if number % 3 == 0 { format!("p{writer}") } else { "both".to_owned() };
+        let actor = if number.is_multiple_of(3) { format!("p{writer}") } else { "both".to_owned() };
         LoginFailure::new(&actor).id(uuid::Uuid::from_u128(number)).at(at()).try_into().unwrap()
     };
     let writers = [0, 1].map(|writer| {
@@ -235,6 +248,43 @@ async fn of_several_who_append_the_same_id_at_once_one_is_first_for_everybody() 
     let records = read_all(&one, &acme()).await;
     assert_eq!(records.len(), 2_000);
     assert_eq!(read_all(&two, &acme()).await, records);
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server: cargo xtask test"]
+async fn those_who_come_first_at_the_same_time_make_one_stream() {
+    let bed = Bed::new();
+    let (one, two) = tokio::join!(bed.open("one"), bed.open("two"));
+    let (one, two) = (EventLog::open(one), EventLog::open(two));
+    append(&one, &acme(), vec![failure("alice")]).await;
+    append(&two, &acme(), vec![failure("bob")]).await;
+    let records = read_all(&two, &acme()).await;
+    assert_eq!(records.len(), 2);
+    while read_all(&one, &acme()).await != records {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server: cargo xtask test"]
+async fn a_server_that_lets_nobody_follow_the_stream_is_an_error_of_opening() {
+    let bed = Bed::new();
+    drop(bed.open("copy").await);
+    let jetstream = async_nats::jetstream::new(bed.client().await);
+    jetstream.delete_stream("MFA_EVENTS").await.unwrap();
+    let config = Config {
+        name: "MFA_EVENTS".to_owned(),
+        subjects: vec!["mfa_events.*.*".to_owned()],
+        max_message_size: 65_536,
+        max_consumers: 1,
+        ..Config::default()
+    };
+    let stream = jetstream.create_stream(config).await.unwrap();
+    let taken = async_nats::jetstream::consumer::pull::Config::default();
+    stream.create_consumer(taken).await.unwrap();
+    let error = bed.refused("new").await;
+    let JetStreamError::Unavailable(source) = &error else { panic!("{error:?}") };
+    assert!(format!("{source:?}").contains("consumer"), "{error:?}");
 }
 
 #[tokio::test]
@@ -282,7 +332,7 @@ async fn while_the_server_is_away_appends_end_and_readers_read_on() {
     let error = opened.await.unwrap_err();
     assert!(matches!(error, JetStreamError::Unavailable(_)), "{error:?}");
     bed.server.restart().unwrap();
-    append_at_last(&log, &[event.clone()]).await;
+    append_at_last(&log, std::slice::from_ref(&event)).await;
     waiting.await.unwrap().unwrap();
     let records = read_all(&log, &acme()).await;
     assert_eq!(records.len(), 2);
@@ -342,7 +392,7 @@ async fn what_others_put_into_the_stream_is_an_error_of_its_tenant_until_it_is_t
     ];
     // Nobody misses these.
     put("mfa_events.nobody.nothing".to_owned(), vec![]).await;
-    put(format!("{key}.nothing"), vec![0; 100_000]).await;
+    put(format!("{key}.nothing"), vec![0; 50_000]).await;
     let appended = append(&log, &acme(), vec![failure("bob")]).await;
     assert!(matches!(appended[0], Appended::New(_)), "who appends is not held up");
     append(&log, &other, vec![failure("carol")]).await;
@@ -454,6 +504,7 @@ async fn a_stream_that_may_lose_events_is_refused_when_it_is_opened_and_while_it
         ("max_age", Config { max_age: Duration::from_secs(86_400), ..config.clone() }),
         ("discard", Config { max_messages: 1_000, discard: DiscardPolicy::Old, ..config.clone() }),
         ("max_msg_size", Config { max_message_size: 1_024, ..config.clone() }),
+        ("max_msg_size", Config { max_message_size: -1, ..config.clone() }),
         ("max_msgs_per_subject", Config { max_messages_per_subject: 1, ..config.clone() }),
         ("no_ack", Config { no_ack: true, ..config.clone() }),
         ("subjects", Config { subjects: vec!["mfa_events.>".into()], ..config.clone() }),

@@ -28,6 +28,7 @@ struct Gated {
     store: MemoryStore,
     gate: Arc<Semaphore>,
     commits: Arc<AtomicU64>,
+    arrivals: Arc<Semaphore>,
     behaviour: Behaviour,
 }
 
@@ -38,12 +39,15 @@ enum Behaviour {
     ForgetsAnswers,
     /// Shows the last event before it counts it.
     ShowsEarly,
+    /// Does not answer for now, and learns what others append.
+    IsAway,
 }
 
 impl Gated {
     fn new(behaviour: Behaviour) -> Self {
         let (gate, commits) = (Arc::new(Semaphore::new(0)), Arc::default());
-        Self { store: MemoryStore::new(), gate, commits, behaviour }
+        let arrivals = Arc::new(Semaphore::new(0));
+        Self { store: MemoryStore::new(), gate, commits, arrivals, behaviour }
     }
 }
 
@@ -51,8 +55,10 @@ impl EventStore for Gated {
     async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Appended>, StoreError> {
         self.gate.acquire().await.unwrap().forget();
         self.commits.fetch_add(1, Ordering::SeqCst);
-        if self.behaviour == Behaviour::Fails {
-            return Err(StoreError::Stopped);
+        match self.behaviour {
+            Behaviour::Fails => return Err(StoreError::Stopped),
+            Behaviour::IsAway => return Err(StoreError::Unavailable("it is away".into())),
+            Behaviour::Right | Behaviour::ForgetsAnswers | Behaviour::ShowsEarly => {}
         }
         let mut appended = self.store.append(entries).await?;
         if self.behaviour == Behaviour::ForgetsAnswers {
@@ -96,6 +102,11 @@ impl EventStore for Gated {
 
     async fn forget(&self, tenant: &TenantId, to: Offset) -> Result<(), StoreError> {
         self.store.forget(tenant, to).await
+    }
+
+    async fn arrived(&self) -> Result<Vec<TenantId>, StoreError> {
+        self.arrivals.acquire().await.map_err(|_| StoreError::Stopped)?.forget();
+        Ok(vec![acme()])
     }
 }
 
@@ -275,6 +286,38 @@ async fn whoever_waits_learns_that_nothing_can_be_appended() {
         log.append(&acme(), [failure("alice")], at()).await.unwrap_err();
         assert!(matches!(waiting.await.unwrap(), Err(StoreError::Stopped)));
     }
+}
+
+#[tokio::test]
+async fn whoever_waits_goes_on_while_the_store_is_away_and_wakes_when_others_append() {
+    let store = Gated::new(Behaviour::IsAway);
+    store.gate.add_permits(10);
+    let log = EventLog::open(store.clone());
+    let waiting = tokio::spawn({
+        let log = log.clone();
+        async move { log.wait(&acme(), Offset::START).await }
+    });
+    tokio::task::yield_now().await;
+    let error = log.append(&acme(), [failure("alice")], at()).await.unwrap_err();
+    let AppendError::Unknown(Some(error)) = error else { panic!("{error:?}") };
+    assert!(matches!(*error, StoreError::Unavailable(_)), "{error:?}");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waiting.is_finished());
+    let ingested_at = Timestamp::new(at()).unwrap();
+    let entry = Entry { tenant: acme(), event: failure("bob"), ingested_at };
+    store.store.append(vec![entry]).await.unwrap();
+    store.arrivals.add_permits(1);
+    waiting.await.unwrap().unwrap();
+    // A store that can tell no more of others ends every wait.
+    let waiting = tokio::spawn({
+        let log = log.clone();
+        async move { log.wait(&TenantId::new("other").unwrap(), Offset::START).await }
+    });
+    tokio::task::yield_now().await;
+    store.arrivals.close();
+    assert!(matches!(waiting.await.unwrap(), Err(StoreError::Stopped)));
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ mod http_limits;
 mod http_reads;
 #[cfg(feature = "jetstream")]
 mod jetstream;
+#[cfg(feature = "jetstream")]
+mod jetstream_message;
 mod log;
 mod metrics;
 mod metrics_current;

@@ -1,6 +1,7 @@
 //! What keeps the copy as current as the stream.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::id::TenantId;
 use crate::store::redb::{Change, Position, Replica};
 
 /// Messages that the server sends ahead.
-const AHEAD_MESSAGES: usize = 4096;
+const AHEAD_MESSAGES: usize = 2048;
 
 /// Messages that are written into the copy together.
 const TOGETHER_MESSAGES: usize = 1024;
@@ -61,9 +62,16 @@ pub(super) struct Progress {
     pub(super) position: Position,
     /// Whether it has once had all there was.
     pub(super) is_current: bool,
+    /// What it was interrupted by the last time, and tries again after.
+    pub(super) trouble: Option<Arc<Interruption>>,
     /// Why it goes on no more.
     pub(super) ended: Option<Arc<JetStreamError>>,
 }
+
+/// What kept the follower from going on, for a while.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream cannot be followed for now")]
+pub(super) struct Interruption(#[source] Box<dyn Error + Send + Sync>);
 
 /// Tenants with new events that nobody was told of yet.
 #[derive(Default)]
@@ -104,7 +112,11 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             Trouble::Final(error) => break error,
             Trouble::Missing if missing.saturating_add(1) >= MISSING_TIMES => break JetStreamError::Missing,
             Trouble::Missing => missing = missing.saturating_add(1),
-            Trouble::Passing(_) => missing = 0,
+            Trouble::Passing(error) => {
+                missing = 0;
+                let trouble = Some(Arc::new(Interruption(error)));
+                shared.progress.send_modify(|progress| progress.trouble = trouble);
+            }
         }
         sleep(pause).await;
         pause = pause.saturating_mul(2).min(PAUSE_LAST);
@@ -141,6 +153,7 @@ async fn session(shared: &Shared) -> Result<Never, Trouble> {
     if consumer.cached_info().num_pending == 0 {
         shared.progress.send_modify(|progress| progress.is_current = true);
     }
+    shared.progress.send_modify(|progress| progress.trouble = None);
     let messages = consumer.stream().max_messages_per_batch(AHEAD_MESSAGES).heartbeat(HEARTBEAT);
     let messages = messages.messages().await.map_err(Trouble::passing)?;
     let mut chunks = messages.ready_chunks(TOGETHER_MESSAGES);

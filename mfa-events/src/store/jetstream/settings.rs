@@ -11,6 +11,15 @@ use sha2::{Digest as _, Sha256};
 use super::JetStreamError;
 use super::message::MESSAGE_BYTES_MAX;
 
+/// What a stream that is made takes at most, headers with it.
+const STREAM_MESSAGE_BYTES: usize = 2 * MESSAGE_BYTES_MAX;
+
+/// What a stream may take at most: whoever follows it holds some thousands of messages at a time.
+const STREAM_MESSAGE_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+
+/// The least that a stream must take: a message of ours with its headers.
+const STREAM_MESSAGE_BYTES_MIN: usize = MESSAGE_BYTES_MAX + 1024;
+
 /// Bits of an offset that are a sequence: at 30,000 events a second, enough for 18 years.
 pub(super) const SEQUENCE_BITS: u32 = 44;
 
@@ -161,6 +170,7 @@ impl Look {
             "max_msgs": -1,
             "max_bytes": -1,
             "max_msgs_per_subject": -1,
+            "max_msg_size": STREAM_MESSAGE_BYTES,
             "max_age": 0,
         });
         match ask(context, format!("STREAM.CREATE.{}", options.stream), &config).await {
@@ -204,8 +214,8 @@ impl Look {
         if text("discard") != "new" && (number("max_msgs") > 0 || number("max_bytes") > 0) {
             return Err(wrong("discard"));
         }
-        let bytes = number("max_msg_size");
-        if bytes > 0 && usize::try_from(bytes).is_ok_and(|bytes| bytes < MESSAGE_BYTES_MAX) {
+        let bytes = usize::try_from(number("max_msg_size")).unwrap_or(0);
+        if !(STREAM_MESSAGE_BYTES_MIN..=STREAM_MESSAGE_BYTES_MAX).contains(&bytes) {
             return Err(wrong("max_msg_size"));
         }
         for setting in ["no_ack", "sealed", "mirror", "sources", "subject_transform", "allow_rollup_hdrs"] {
