@@ -79,6 +79,16 @@ async fn open(client: Client, path: &Path) -> JetStreamStore {
     }
 }
 
+/// Looks until it is so; a minute is long enough for whatever happens now and then.
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looking).await.expect("it comes to be so");
+}
+
 #[cfg(feature = "conformance")]
 #[tokio::test]
 #[ignore = "needs nats-server: cargo xtask test"]
@@ -248,6 +258,10 @@ async fn of_several_who_append_the_same_id_at_once_one_is_first_for_everybody() 
     let records = read_all(&one, &acme()).await;
     assert_eq!(records.len(), 2_000);
     assert_eq!(read_all(&two, &acme()).await, records);
+    // Others who read the stream find each once.
+    let jetstream = async_nats::jetstream::new(bed.client().await);
+    let stream = jetstream.get_stream("MFA_EVENTS").await.unwrap();
+    assert_eq!(stream.cached_info().state.messages, 2_000);
 }
 
 #[tokio::test]
@@ -260,9 +274,7 @@ async fn those_who_come_first_at_the_same_time_make_one_stream() {
     append(&two, &acme(), vec![failure("bob")]).await;
     let records = read_all(&two, &acme()).await;
     assert_eq!(records.len(), 2);
-    while read_all(&one, &acme()).await != records {
-        tokio::task::yield_now().await;
-    }
+    until(async || read_all(&one, &acme()).await == records).await;
 }
 
 #[tokio::test]
@@ -421,9 +433,8 @@ async fn what_others_put_into_the_stream_is_an_error_of_its_tenant_until_it_is_t
         let stream = jetstream.get_stream("MFA_EVENTS").await.unwrap();
         stream.delete_message(*sequence).await.unwrap();
         // The store looks now and then.
-        while log.read(&acme(), &Which::All, page.next, 10).await.is_err_and(|error| says(&error)) {
-            tokio::task::yield_now().await;
-        }
+        until(async || !log.read(&acme(), &Which::All, page.next, 10).await.is_err_and(|error| says(&error)))
+            .await;
     }
     let actors: Vec<_> =
         read_all(&log, &acme()).await.iter().map(|r| r.event.actor().as_str().to_owned()).collect();
@@ -484,9 +495,7 @@ async fn a_stream_that_is_made_again_under_a_running_store_is_noticed() {
     };
     // It may be seen by what is answered before it is seen by who looks.
     assert!(["Other", "Diverged"].iter().any(|named| format!("{error:?}").contains(named)), "{error:?}");
-    while log.bounds(&acme()).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    until(async || log.bounds(&acme()).await.is_err()).await;
     let error = log.read(&acme(), &Which::All, Offset::START, 1).await.unwrap_err();
     assert!(format!("{error:?}").contains("Other"), "{error:?}");
     drop(again);
@@ -526,9 +535,7 @@ async fn a_stream_that_may_lose_events_is_refused_when_it_is_opened_and_while_it
     jetstream.update_stream(Config { max_age: Duration::from_secs(86_400), ..config }).await.unwrap();
     bed.server.kill();
     bed.server.restart().unwrap();
-    while log.bounds(&acme()).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    until(async || log.bounds(&acme()).await.is_err()).await;
     let error = log.read(&acme(), &Which::All, Offset::START, 1).await.unwrap_err();
     assert!(format!("{error:?}").contains("max_age"), "{error:?}");
 }
@@ -570,9 +577,7 @@ async fn a_server_that_was_restored_from_an_older_state_is_noticed() {
     // Somebody else appends as many as are missing, before or after the store looks.
     let other = EventLog::open(bed.open("other").await);
     append(&other, &acme(), vec![failure("mallory"), failure("dave")]).await;
-    while log.bounds(&acme()).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    until(async || log.bounds(&acme()).await.is_err()).await;
     let error = log.read(&acme(), &Which::All, Offset::START, 1).await.unwrap_err();
     assert!(format!("{error:?}").contains("Diverged"), "{error:?}");
 }
@@ -606,9 +611,7 @@ async fn what_one_process_forgets_is_forgotten_by_all_also_where_it_died_halfway
     let payload = br#"{"tenant_id":"acme","to":2}"#.to_vec();
     jetstream.publish(subject, payload.into()).await.unwrap().await.unwrap();
     let day = || at() - chrono::TimeDelta::hours(12)..at() + chrono::TimeDelta::hours(12);
-    while there.read_time(&acme(), day(), None, 10).await.unwrap().records.len() > 2 {
-        tokio::task::yield_now().await;
-    }
+    until(async || there.read_time(&acme(), day(), None, 10).await.unwrap().records.len() == 2).await;
     let again = append(&there, &acme(), events[1..].to_vec()).await;
     assert!(matches!(again[0], Appended::New(offset) if offset > last), "its id is free: {again:?}");
     assert_eq!(again[1], Appended::Known(appended[2].offset()));
