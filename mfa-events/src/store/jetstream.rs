@@ -32,9 +32,15 @@
 //! While the server is away, appends end in [`StoreError::Unavailable`] within a limit, whether they were kept is unknown, and whoever
 //! appends again under the same ids is told what stands there. Readers go on out of the copy, and wait for what comes then.
 //!
+//! A message under an event's subject that is none, which only somebody else can have put there, is an error of that tenant's readers, and
+//! names its sequence. Take it out of the stream, and the readers go on.
+//!
 //! # What it costs
 //!
-//! A server keeps the subject of every retained event in memory. Forgetting frees it.
+//! * A server keeps the subject of every retained event in memory: about half a kilobyte each (version 2.9.10, over 300,000 events).
+//!   Forgetting frees it.
+//! * Each process needs the room of a file with all retained events. What it has not seen yet it reads when it opens.
+//! * `ingested_at` is by the clock of the process that appended: over several, it grows as far as their clocks agree.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
