@@ -175,7 +175,9 @@ impl JetStreamStore {
         let path = path.as_ref().to_owned();
         let file = blocking(move || File::open(&path)).await?;
         let look = match Look::at(&context, &options).await {
-            Err(Trouble::Missing) if file.head.is_none() => Look::make(&context, &options).await?,
+            Err(Trouble::Doubtful(JetStreamError::Missing)) if file.head.is_none() => {
+                Look::make(&context, &options).await?
+            }
             looked => looked?,
         };
         if max_payload < MESSAGE_BYTES_MAX {

@@ -14,7 +14,7 @@ use mfa_events::{
     ActorId, Appended, Event, EventLog, JetStreamStore, LoginFailure, Offset, RedbStore, TenantId,
 };
 use tempfile::TempDir;
-use testbed::{NatsOptions, NatsServer};
+use testbed::{NatsOptions, NatsServer, free_port};
 use tokio::sync::watch;
 
 use crate::event::at;
@@ -262,6 +262,96 @@ async fn of_several_who_append_the_same_id_at_once_one_is_first_for_everybody() 
     let jetstream = async_nats::jetstream::new(bed.client().await);
     let stream = jetstream.get_stream("MFA_EVENTS").await.unwrap();
     assert_eq!(stream.cached_info().state.messages, 2_000);
+}
+
+/// Three servers that know each other.
+fn cluster() -> Vec<NatsServer> {
+    let ports: Vec<_> = (0..3).map(|_| free_port().unwrap()).collect();
+    let routes: Vec<_> = ports.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
+    let start = |(number, port): (usize, &u16)| {
+        let cluster = format!(
+            "cluster {{ name: events, listen: \"127.0.0.1:{port}\", routes: [{}] }}",
+            routes.join(", ")
+        );
+        let options = NatsOptions::new().config_line(format!("server_name: n{number}")).config_line(cluster);
+        NatsServer::start(options).unwrap()
+    };
+    ports.iter().enumerate().map(start).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs nats-server: cargo xtask test"]
+async fn a_replicated_stream_goes_on_while_any_one_of_three_servers_is_killed() {
+    let (mut servers, dir) = (cluster(), tempfile::tempdir().unwrap());
+    let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
+    let open = async |name: &str| {
+        let client = async_nats::connect(urls.clone()).await.unwrap();
+        let mut opened = None;
+        // They take some seconds to choose one who leads.
+        until(async || {
+            let options = JetStreamOptions::new().limit(Duration::from_secs(3));
+            match JetStreamStore::open(client.clone(), options, dir.path().join(name)).await {
+                Ok(store) => opened = Some(store),
+                Err(JetStreamError::Unavailable(_) | JetStreamError::Copy(StoreError::Locked)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+            opened.is_some()
+        })
+        .await;
+        opened.unwrap()
+    };
+    let log = EventLog::open(open("copy").await);
+    let mut acknowledged = Vec::new();
+    for number in 0..servers.len() {
+        for is_killed in [true, false] {
+            match is_killed {
+                true => servers[number].kill(),
+                false => servers[number].restart().unwrap(),
+            }
+            for _ in 0..5 {
+                let events: Vec<_> = (0..40).map(|number| failure(&format!("p{number}"))).collect();
+                let appended = append_at_last(&log, &events).await;
+                acknowledged.extend(events.iter().map(Event::id).zip(appended.iter().map(|a| a.offset())));
+            }
+        }
+        // The next is killed when this one has all there is.
+        let url = format!("nats://localhost:{}", servers[number].addr().port());
+        let jetstream = async_nats::jetstream::new(async_nats::connect(url).await.unwrap());
+        until(async || {
+            let Ok(stream) = jetstream.get_stream("MFA_EVENTS").await else { return false };
+            let Some(cluster) = &stream.cached_info().cluster else { return false };
+            cluster.leader.is_some()
+                && cluster.replicas.iter().all(|replica| replica.current && replica.lag.unwrap_or(0) == 0)
+        })
+        .await;
+    }
+    let records = read_all(&log, &acme()).await;
+    let by_id: HashMap<_, _> = records.iter().map(|record| (record.event.id(), record.offset)).collect();
+    assert_eq!(by_id.len(), records.len(), "nothing is there twice");
+    for (id, offset) in &acknowledged {
+        assert_eq!(by_id.get(id), Some(offset));
+    }
+    assert!(records.is_sorted_by_key(|record| record.offset));
+    assert_eq!(read_all(&EventLog::open(open("other").await), &acme()).await, records);
+    #[cfg(feature = "conformance")]
+    {
+        let mut opened = 0;
+        mfa_events::conformance::shared_store(async || {
+            opened += 1;
+            open(&format!("shared-{opened}")).await
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server: cargo xtask test"]
+async fn one_server_is_not_taken_for_three() {
+    let bed = Bed::new();
+    let three = JetStreamStore::open(bed.client().await, JetStreamOptions::new(), bed.path("copy")).await;
+    let error = three.unwrap_err();
+    let JetStreamError::Unavailable(source) = &error else { panic!("{error:?}") };
+    assert!(source.to_string().contains("replicas > 1 not supported"), "{source}");
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Ticks after which the stream's settings are looked at again.
 const LOOK_TICKS: u32 = 60;
 
-/// How often a stream must be missing before it is taken for gone: a cluster that starts may not know it yet.
-const MISSING_TIMES: u32 = 3;
+/// How often something must be seen in succession that a server may say of a stream that it does not know all of yet.
+const DOUBTS_MAX: u32 = 3;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LAST: Duration = Duration::from_secs(2);
@@ -98,10 +98,10 @@ impl Arrivals {
 
 /// Follows until the stream is not what it was.
 pub(super) async fn follow(shared: Arc<Shared>) {
-    let (mut pause, mut missing) = (PAUSE_FIRST, 0_u32);
+    let (mut pause, mut doubts) = (PAUSE_FIRST, 0_u32);
     let error = loop {
         let before = shared.progress.borrow().position;
-        let trouble = match session(&shared).await {
+        let trouble = match session(&shared, &mut doubts).await {
             Ok(never) => match never {},
             Err(trouble) => trouble,
         };
@@ -110,10 +110,14 @@ pub(super) async fn follow(shared: Arc<Shared>) {
         }
         match trouble {
             Trouble::Final(error) => break error,
-            Trouble::Missing if missing.saturating_add(1) >= MISSING_TIMES => break JetStreamError::Missing,
-            Trouble::Missing => missing = missing.saturating_add(1),
+            Trouble::Doubtful(error) => {
+                doubts = doubts.saturating_add(1);
+                if doubts >= DOUBTS_MAX {
+                    break error;
+                }
+            }
             Trouble::Passing(error) => {
-                missing = 0;
+                doubts = 0;
                 let trouble = Some(Arc::new(Interruption(error)));
                 shared.progress.send_modify(|progress| progress.trouble = trouble);
             }
@@ -128,7 +132,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
 enum Never {}
 
 /// One consumer, for as long as it lasts.
-async fn session(shared: &Shared) -> Result<Never, Trouble> {
+async fn session(shared: &Shared, doubts: &mut u32) -> Result<Never, Trouble> {
     let mut position = shared.progress.borrow().position;
     let client = shared.context.client();
     let statistics = client.statistics();
@@ -150,6 +154,7 @@ async fn session(shared: &Shared) -> Result<Never, Trouble> {
     let consumer = consumer.map_err(Trouble::passing)?;
     // Only now: a consumer is of the stream that was there before it, and is gone with it.
     check(shared, position).await?;
+    *doubts = 0;
     if consumer.cached_info().num_pending == 0 {
         shared.progress.send_modify(|progress| progress.is_current = true);
     }
@@ -270,16 +275,17 @@ pub(super) async fn check(shared: &Shared, position: Position) -> Result<(), Tro
         return Err(Trouble::Final(JetStreamError::Other { expected: shared.identity.clone(), found }));
     }
     look.check(&shared.options).map_err(Trouble::Final)?;
-    let diverged = || Trouble::Final(JetStreamError::Diverged { sequence: position.sequence });
+    let diverged = JetStreamError::Diverged { sequence: position.sequence };
     if look.state.last < position.sequence {
-        return Err(diverged());
+        // One server of a cluster may have delivered what another has not come to yet.
+        return Err(Trouble::Doubtful(diverged));
     }
     if position.sequence == 0 {
         return Ok(());
     }
     match shared.stream.get_raw_message(position.sequence).await {
         Ok(message) if mark(&message.subject, &message.payload) == position.mark => Ok(()),
-        Ok(_) => Err(diverged()),
+        Ok(_) => Err(Trouble::Final(diverged)),
         // It may have been forgotten, or taken out.
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(()),
         Err(error) => Err(Trouble::passing(error)),

@@ -41,14 +41,14 @@ impl Default for JetStreamOptions {
 }
 
 impl JetStreamOptions {
-    /// The stream `MFA_EVENTS` of the subjects `mfa_events.*.*`, three times replicated, and five seconds for the server to answer.
+    /// The stream `MFA_EVENTS` of the subjects `mfa_events.*.*`, three times replicated, and ten seconds for the server to answer.
     pub fn new() -> Self {
         Self {
             stream: "MFA_EVENTS".to_owned(),
             prefix: "mfa_events".to_owned(),
             domain: None,
             replicas: 3,
-            limit: Duration::from_secs(5),
+            limit: Duration::from_secs(10),
         }
     }
 
@@ -115,8 +115,8 @@ impl JetStreamOptions {
 pub(super) enum Trouble {
     /// It may be over soon.
     Passing(Box<dyn Error + Send + Sync>),
-    /// There is no such stream, which is final once it was seen several times.
-    Missing,
+    /// It is final once it was seen several times.
+    Doubtful(JetStreamError),
     Final(JetStreamError),
 }
 
@@ -130,8 +130,7 @@ impl From<Trouble> for JetStreamError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Passing(error) => Self::Unavailable(error),
-            Trouble::Missing => Self::Missing,
-            Trouble::Final(error) => error,
+            Trouble::Doubtful(error) | Trouble::Final(error) => error,
         }
     }
 }
@@ -252,7 +251,7 @@ async fn ask<T: for<'de> Deserialize<'de>>(
         let error: async_nats::jetstream::Error =
             serde_json::from_value(error.clone()).map_err(Trouble::passing)?;
         return Err(match error.error_code() {
-            ErrorCode::STREAM_NOT_FOUND => Trouble::Missing,
+            ErrorCode::STREAM_NOT_FOUND => Trouble::Doubtful(JetStreamError::Missing),
             _ => Trouble::passing(error),
         });
     }
