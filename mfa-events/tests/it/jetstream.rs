@@ -79,14 +79,14 @@ async fn open(client: Client, path: &Path) -> JetStreamStore {
     }
 }
 
-/// Looks until it is so; a minute is long enough for whatever happens now and then.
+/// Looks until it is so; minutes are long enough for whatever happens now and then.
 async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     let looking = async {
         while !is_so().await {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), looking).await.expect("it comes to be so");
+    tokio::time::timeout(Duration::from_secs(180), looking).await.expect("it comes to be so");
 }
 
 #[cfg(feature = "conformance")]
