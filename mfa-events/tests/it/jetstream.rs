@@ -302,11 +302,11 @@ async fn a_replicated_stream_goes_on_while_any_one_of_three_servers_is_killed() 
     };
     let log = EventLog::open(open("copy").await);
     let mut acknowledged = Vec::new();
-    for number in 0..servers.len() {
+    for server in &mut servers {
         for is_killed in [true, false] {
             match is_killed {
-                true => servers[number].kill(),
-                false => servers[number].restart().unwrap(),
+                true => server.kill(),
+                false => server.restart().unwrap(),
             }
             for _ in 0..5 {
                 let events: Vec<_> = (0..40).map(|number| failure(&format!("p{number}"))).collect();
@@ -315,7 +315,7 @@ async fn a_replicated_stream_goes_on_while_any_one_of_three_servers_is_killed() 
             }
         }
         // The next is killed when this one has all there is.
-        let url = format!("nats://localhost:{}", servers[number].addr().port());
+        let url = format!("nats://localhost:{}", server.addr().port());
         let jetstream = async_nats::jetstream::new(async_nats::connect(url).await.unwrap());
         until(async || {
             let Ok(stream) = jetstream.get_stream("MFA_EVENTS").await else { return false };
