@@ -53,14 +53,19 @@ pub async fn shared_store<S: EventStore>(mut open: impl AsyncFnMut() -> S) {
     assert_eq!(bounds, Bounds { forgotten: appended[1].offset(), last: again[1].offset() });
 }
 
+/// Waits until an event is here, which may be some time after somebody else was told that it is kept.
+async fn arrive(here: &impl EventStore, name: &str, offset: Offset) {
+    while here.bounds(&tenant(name)).await.unwrap().last < offset {
+        // Of other tenants something may have arrived as well.
+        here.arrived().await.unwrap();
+    }
+}
+
 /// Waits for what the other has appended.
 async fn tells_what_arrives(here: &impl EventStore, there: &impl EventStore) {
     for number in 0..20 {
         let offset = append(there, "arrives", vec![numbered(number, "alice", 0)]).await[0].offset();
-        while here.bounds(&tenant("arrives")).await.unwrap().last < offset {
-            // Of other tenants something may have arrived as well.
-            here.arrived().await.unwrap();
-        }
+        arrive(here, "arrives", offset).await;
         let read = here.read(&tenant("arrives"), Offset::new(offset.as_u64() - 1), all()).await.unwrap();
         assert_eq!(numbers(&read), [number], "what has arrived is read");
     }
@@ -115,6 +120,7 @@ async fn keeps_one_order_for_all(here: &impl EventStore, there: &impl EventStore
         read
     };
     let ((), (), read) = tokio::join!(append_batches(here, 0), append_batches(there, 1_000), reading);
+    arrive(there, "shared-order", read.last().unwrap().offset).await;
     let again = there.read(&tenant("shared-order"), Offset::START, all()).await.unwrap();
     assert_eq!(numbers(&read), numbers(&again), "nobody passes over an event");
 }

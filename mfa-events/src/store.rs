@@ -100,8 +100,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// Forgets events of a tenant up to this offset, that one included. Their ids are free again.
     fn forget(&self, tenant: &TenantId, to: Offset) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Waits for events that somebody else may have appended, and answers whose they are: a log wakes its readers then. One log asks at a
-    /// time. A store that one process writes at a time has nothing to say, which is the default.
+    /// Waits for events that somebody else may have appended, and answers whose they are: a log wakes its readers then. They may be read
+    /// here some time after who appended them was told, each tenant's in their order. One log asks at a time. A store that one process writes at a time has nothing to say, which is the default.
     ///
     /// # Cancellation
     /// Whoever drops the future and asks again learns the same.
