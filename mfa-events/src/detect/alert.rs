@@ -12,13 +12,16 @@ use crate::event::Timestamp;
 use crate::id::{ActorId, TenantId};
 use crate::store::Offset;
 
-/// Most actors that an alert names, and most sources. It counts all.
+/// Most actors that an alert names of the first, and most of the latest; as many sources. It counts all.
 pub const NAMED_MAX: usize = 100;
+
+/// An open alert in which there are others than it named is told again, at most once in so many milliseconds of the time of events.
+pub const UPDATE_MS: i64 = 60_000;
 
 /// One turn in the life of an alert. Those of one alert have one `id`.
 ///
-/// The id follows from tenant, rule, group and the offset of the first event: whoever reads a log again gets the same alerts under the
-/// same ids.
+/// The id follows from tenant, rule, group and the offset of the first event, or of the event that it opened with where one was closed that
+/// began with the same: whoever reads a log again gets the same alerts under the same ids.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Alert {
@@ -34,6 +37,9 @@ pub struct Alert {
     pub severity: Severity,
     /// What has become of it.
     pub state: AlertState,
+    /// Why it is closed, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing: Option<Closing>,
     /// Of what.
     pub group: Group,
     /// When, by the time of events.
@@ -57,10 +63,16 @@ pub struct Alert {
     pub is_exact: bool,
     /// Different sources, in the same way.
     pub sources: u64,
-    /// Actors, at most [`NAMED_MAX`], in no order.
+    /// The first actors, at most [`NAMED_MAX`], in no order.
     pub actor_ids: Vec<ActorId>,
-    /// Sources, at most [`NAMED_MAX`], in no order.
+    /// Others that were seen last, at most [`NAMED_MAX`], the last of them at the end. Between those and the first there may be more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latest_actor_ids: Vec<ActorId>,
+    /// The first sources, at most [`NAMED_MAX`], in no order.
     pub source_ips: Vec<Prefix>,
+    /// Other sources that were seen last, as of the actors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latest_source_ips: Vec<Prefix>,
     /// What the rule found besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
@@ -72,10 +84,25 @@ pub struct Alert {
 pub enum AlertState {
     /// The rule is met.
     Opened,
-    /// It is twice what was told last, or worse.
+    /// It is twice what was told last, or worse, or there are others in it than it named.
     Updated,
-    /// It was not met for as long as the rule says.
+    /// It is over; [`Alert::closing`] says why.
     Closed,
+}
+
+/// Why an alert is closed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Closing {
+    /// It was not met for as long as the rule says.
+    Quiet,
+    /// Too many alerts of the rule are open ([`OPEN_MAX`](super::OPEN_MAX)): it was given up for a new one. Where it is met, it opens again.
+    GivenUp,
+    /// The rule is another now, or there is none.
+    RuleChanged,
+    /// The clock of the log was ahead and has been set back: what was counted is in no order any more.
+    ClockSetBack,
 }
 
 /// What only some rules find.

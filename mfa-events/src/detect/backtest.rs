@@ -50,8 +50,13 @@ pub fn backtest(
         alerts_left_out = alerts_left_out.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
         alerts.truncate(REPORT_ALERTS_MAX);
     };
-    for record in records {
-        detector.observe(&record, &mut alerts);
+    let mut records = records.into_iter();
+    loop {
+        let some: Vec<_> = records.by_ref().take(1_024).collect();
+        if some.is_empty() {
+            break;
+        }
+        detector.observe_all(&some, &mut alerts);
         bound(&mut alerts);
     }
     detector.finish(&mut alerts);

@@ -13,20 +13,41 @@ pub const VOLUME_MAX: usize = 65_536;
 /// Weeks that are remembered.
 pub const WEEKS_KEPT: usize = 8;
 
+/// Weeks in a row in which an hour was an attack before it is what is usual: a tenant may have grown.
+pub const WEEKS_ACCEPTED: usize = 4;
+
 const HOURS_OF_WEEK: usize = 168;
 const HOUR_MS: i64 = 3_600_000;
 
-/// Counts of one tenant. Each hour that ends leaves the count of the window that ends with it.
+/// Counts of one tenant. Each hour that ends leaves the count of the window that ends with it, where anything at all was heard of the tenant
+/// in it: an hour in which nothing was delivered says nothing of what is usual.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Baseline {
     window: VecDeque<Place>,
-    /// Of each hour of the week, the last hours and their counts, oldest first.
-    samples: Vec<VecDeque<(i64, u32)>>,
+    /// Of each hour of the week, the last hours, oldest first.
+    samples: Vec<VecDeque<Sample>>,
     /// The hour that is under way, since 1970, and when the first event came.
     under_way: Option<(i64, i64)>,
+    /// Hours since the last event that was counted in which others came, oldest first.
+    heard: VecDeque<i64>,
+    /// The first of the hours that were heard, one after the other, until the one under way.
+    gapless_since: i64,
     /// Until then, what is counted is an attack and not usual.
     alerting_until: i64,
+    /// What is usual at the hour under way and the one before, so that not each event asks for it anew.
+    #[serde(skip)]
+    known: Option<(i64, Usual)>,
 }
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Sample {
+    hour: i64,
+    count: u32,
+    is_attack: bool,
+}
+
+/// Median and spread of an hour and of the one before.
+type Usual = [Option<(f64, f64)>; 2];
 
 /// What a window holds, and what is usual.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +68,10 @@ impl Default for Baseline {
             window: VecDeque::new(),
             samples: vec![VecDeque::new(); HOURS_OF_WEEK],
             under_way: None,
+            heard: VecDeque::new(),
+            gapless_since: i64::MIN,
             alerting_until: i64::MIN,
+            known: None,
         }
     }
 }
@@ -55,6 +79,10 @@ impl Default for Baseline {
 impl Baseline {
     pub(super) fn count(&mut self, (at, offset): Place, window_ms: i64) {
         self.roll(at, window_ms);
+        let hour = at.div_euclid(HOUR_MS);
+        if self.known.is_none_or(|(of, _)| of != hour) {
+            self.known = Some((hour, self.usual(hour)));
+        }
         self.expire(at.saturating_sub(window_ms));
         if self.window.len() >= VOLUME_MAX {
             self.window.pop_front();
@@ -68,31 +96,64 @@ impl Baseline {
         }
     }
 
+    /// An event of the tenant came in that hour, of whatever kind.
+    pub(super) fn hear(&mut self, hour: i64) {
+        let is_next = self.under_way.is_some_and(|(last, _)| hour > last)
+            && self.heard.back().is_none_or(|last| hour > *last);
+        if is_next {
+            // What is longer ago than is remembered would be forgotten again.
+            if self.heard.len() >= WEEKS_KEPT.saturating_mul(HOURS_OF_WEEK) {
+                self.heard.pop_front();
+            }
+            self.heard.push_back(hour);
+        }
+    }
+
     /// Ends the hours that are over.
     fn roll(&mut self, at: i64, window_ms: i64) {
         let now = at.div_euclid(HOUR_MS);
-        let Some((hour, since)) = self.under_way else {
+        let Some((mut hour, since)) = self.under_way else {
             self.under_way = Some((now, at));
+            self.gapless_since = now;
             return;
         };
-        // What is longer ago than is remembered would be forgotten again.
-        let kept = i64::try_from(WEEKS_KEPT * HOURS_OF_WEEK).unwrap_or(i64::MAX);
-        for hour in hour.max(now.saturating_sub(kept))..now {
+        if now <= hour {
+            return;
+        }
+        // The first hour of those that were heard without a gap until this one.
+        let mut first = self.gapless_since;
+        loop {
             let end = hour.saturating_add(1).saturating_mul(HOUR_MS);
             let start = end.saturating_sub(window_ms);
             self.expire(start);
-            if start >= since
-                && start >= self.alerting_until
-                && let Some(samples) = self.samples.get_mut(slot(hour))
-            {
-                // One more than are compared with: the last may be of this week.
-                if samples.len() > WEEKS_KEPT {
-                    samples.pop_front();
-                }
-                samples.push_back((hour, u32::try_from(self.window.len()).unwrap_or(u32::MAX)));
+            if start >= since && start >= first.saturating_mul(HOUR_MS) {
+                self.sample(hour, start < self.alerting_until);
             }
+            let Some(next) = self.heard.pop_front().filter(|next| *next < now) else { break };
+            if next != hour.saturating_add(1) {
+                first = next;
+            }
+            hour = next;
         }
-        self.under_way = Some((now.max(hour), since));
+        if now != hour.saturating_add(1) {
+            first = now;
+        }
+        self.gapless_since = first;
+        self.under_way = Some((now, since));
+    }
+
+    fn sample(&mut self, hour: i64, is_attack: bool) {
+        let count = u32::try_from(self.window.len()).unwrap_or(u32::MAX);
+        let Some(samples) = self.samples.get_mut(slot(hour)) else { return };
+        samples.push_back(Sample { hour, count, is_attack });
+        if samples.iter().rev().take_while(|sample| sample.is_attack).count() >= WEEKS_ACCEPTED {
+            samples.retain(|sample| sample.is_attack);
+            samples.iter_mut().for_each(|sample| sample.is_attack = false);
+        }
+        // One more than are compared with, as the last may be of this week; and attacks push out nothing that is usual.
+        while samples.len() > WEEKS_KEPT.saturating_add(WEEKS_ACCEPTED) {
+            samples.pop_front();
+        }
     }
 
     /// What was counted last is an attack: until then, nothing becomes usual.
@@ -101,28 +162,37 @@ impl Baseline {
     }
 
     pub(super) fn level(&self, at: i64, window_ms: i64, deviations: f64, cold_start: u32) -> Level {
-        let hour = at.div_euclid(HOUR_MS);
         // The window lies in two hours: the busier of them is what is usual.
-        let known: Vec<_> =
-            [hour, hour.saturating_sub(1)].iter().filter_map(|hour| self.usual(*hour)).collect();
-        let above = known.iter().map(|(median, sigma)| median + deviations * sigma);
+        let hour = at.div_euclid(HOUR_MS);
+        let known = match self.known {
+            Some((of, known)) if of == hour => known,
+            _ => self.usual(hour),
+        };
+        let is_known = known.iter().all(Option::is_some);
+        let known = known.into_iter().flatten();
+        let above = known.clone().map(|(median, sigma)| median + deviations * sigma);
         let mut above = above.fold(0.0, f64::max);
-        if known.len() < 2 {
+        if !is_known {
             // One less, as it takes more.
             above = above.max(f64::from(cold_start) - 1.0);
         }
-        let usual = known.iter().map(|(median, _)| *median).reduce(f64::max);
+        let usual = known.map(|(median, _)| median).reduce(f64::max);
         let after = at.saturating_sub(window_ms);
         let from = self.window.partition_point(|(at, _)| *at <= after);
         let count = self.window.len().saturating_sub(from);
         let above = above.min(VOLUME_MAX as f64 - 1.0);
-        Level { count, usual, is_known: known.len() == 2, above, first: self.window.get(from).copied() }
+        Level { count, usual, is_known, above, first: self.window.get(from).copied() }
+    }
+
+    fn usual(&self, hour: i64) -> Usual {
+        [self.usual_at(hour), self.usual_at(hour.saturating_sub(1))]
     }
 
     /// Median and spread of that hour in the weeks before. What has just ended is part of what is judged, and not of what is usual.
-    fn usual(&self, hour: i64) -> Option<(f64, f64)> {
-        let earlier = self.samples.get(slot(hour))?.iter().filter(|(of, _)| *of < hour);
-        let samples: Vec<_> = earlier.rev().take(WEEKS_KEPT).map(|(_, count)| f64::from(*count)).collect();
+    fn usual_at(&self, hour: i64) -> Option<(f64, f64)> {
+        let earlier =
+            self.samples.get(slot(hour))?.iter().filter(|sample| sample.hour < hour && !sample.is_attack);
+        let samples: Vec<_> = earlier.rev().take(WEEKS_KEPT).map(|sample| f64::from(sample.count)).collect();
         if samples.len() < WEEKS_MIN {
             return None;
         }
@@ -130,6 +200,12 @@ impl Baseline {
         let spread = median(samples.iter().map(|count| (count - centre).abs()).collect());
         // Counts of things that happen by themselves spread by their root; a few weeks may by chance show less.
         Some((centre, (1.4826 * spread).max(centre.sqrt()).max(1.0)))
+    }
+
+    /// The clock was ahead and is set back: what is counted just now is forgotten, and what is usual is not.
+    pub(super) fn set_back(&mut self) {
+        let samples = std::mem::take(&mut self.samples);
+        *self = Self { samples, ..Self::default() };
     }
 
     /// When the last event came.

@@ -95,8 +95,7 @@ impl Detector {
 
     /// Takes events of a tenant in, in the order of their log.
     pub fn observe(&mut self, tenant: &TenantId, records: &[Record], alerts: &mut Vec<Alert>) {
-        let detector = self.of(tenant);
-        records.iter().for_each(|record| detector.observe(record, alerts));
+        self.of(tenant).observe_all(records, alerts);
     }
 
     /// Says that it is now: see [`TenantDetector::tick`].

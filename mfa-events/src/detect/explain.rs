@@ -81,6 +81,8 @@ pub struct RuleCounts {
     pub open: u64,
     /// Alerts that were opened.
     pub opened_total: u64,
+    /// Alerts that were closed for lack of room for another.
+    pub given_up_total: u64,
     /// Groups that were forgotten for lack of room (`state_evicted_total`).
     pub evicted_total: u64,
     /// Events of groups for which there was no room: everything that is kept was further.

@@ -7,10 +7,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
+use siphasher::sip128;
 
 use super::rule::Grouping;
-use crate::event::Event;
+use super::select::features;
+use super::window::NEUTRAL;
+use crate::event::{Code, Detail, GeoLocation};
 use crate::id::ActorId;
+use crate::risk::weight_of;
+use crate::store::Record;
 
 /// An address, or a network. In text an address alone, or with the length of its prefix: `203.0.113.7`, `2001:db8::/64`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -134,31 +139,82 @@ impl fmt::Display for Group {
     }
 }
 
-/// An event, with what every rule asks of it looked up once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Facts<'e> {
-    pub(super) event: &'e Event,
+/// What rules ask of an event, looked up once when it comes. It is as large as it waits: the event itself, which may be larger by far, is
+/// not kept.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Facts {
     /// When it counts: when it happened, or now where it came too late.
     pub(super) at: i64,
     /// When it happened.
     pub(super) happened: i64,
+    /// When the log took it in.
+    pub(super) ingested: i64,
     pub(super) offset: u64,
-    pub(super) is_late: bool,
     pub(super) features: u32,
     pub(super) weight: u16,
     pub(super) actor_hash: u64,
-    /// With their hashes.
+    /// More of the same hash: both together tell an actor from every other.
+    pub(super) actor_check: u64,
+    pub(super) actor: ActorId,
+    /// With its hash.
     pub(super) source: Option<(Prefix, u64)>,
-    pub(super) network: Option<(Prefix, u64)>,
+    pub(super) network_hash: u64,
+    /// How it was locked, unlocked or recovered.
+    pub(super) code: Option<Code>,
+    pub(super) place: Option<Spot>,
 }
 
-impl Facts<'_> {
+/// Where on Earth.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Spot {
+    pub(super) lat: f64,
+    pub(super) lon: f64,
+    /// Only the country is known, and this is somewhere in its middle.
+    pub(super) is_country: bool,
+}
+
+impl Facts {
+    /// Of an event that counts when it happened.
+    pub(super) fn of(record: &Record, at: i64, key: HashKey) -> Self {
+        let event = &*record.event;
+        let source = event.source_ip().map(|ip| {
+            let source = Prefix::source(ip);
+            (source, key.prefix(&source))
+        });
+        let code = match event.detail() {
+            Detail::AccountLocked { lock_reason, .. } => lock_reason.as_ref(),
+            Detail::AccountUnlocked { unlock_method } => unlock_method.as_ref(),
+            Detail::RecoveryAttempted { recovery_method } => recovery_method.as_ref(),
+            _ => None,
+        };
+        let [actor_hash, actor_check] = key.actor(event.actor());
+        Self {
+            at,
+            happened: at,
+            ingested: record.ingested_at.as_datetime().timestamp_millis(),
+            offset: record.offset.as_u64(),
+            features: features(event),
+            weight: event.risk_context().map_or(NEUTRAL, |risk| hundredths(weight_of(risk))),
+            actor_hash,
+            actor_check,
+            actor: event.actor().clone(),
+            source,
+            network_hash: source.map_or(0, |(source, _)| key.prefix(&Prefix::network(source.address))),
+            code: code.cloned(),
+            place: event.geo_location().and_then(Spot::of),
+        }
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.happened < self.at
+    }
+
     /// Hash of the group that it belongs to.
     pub(super) fn group_hash(&self, grouping: Grouping) -> Option<u64> {
         match grouping {
             Grouping::Tenant => Some(0),
             Grouping::Source => self.source.map(|(_, hash)| hash),
-            Grouping::Network => self.network.map(|(_, hash)| hash),
+            Grouping::Network => self.source.map(|_| self.network_hash),
             Grouping::Actor => Some(self.actor_hash),
         }
     }
@@ -167,8 +223,10 @@ impl Facts<'_> {
         match group {
             Group::Tenant => true,
             Group::Source(prefix) => self.source.is_some_and(|(source, _)| source == *prefix),
-            Group::Network(prefix) => self.network.is_some_and(|(network, _)| network == *prefix),
-            Group::Actor(actor) => actor == self.event.actor(),
+            Group::Network(prefix) => {
+                self.source.is_some_and(|(source, _)| Prefix::network(source.address) == *prefix)
+            }
+            Group::Actor(actor) => *actor == self.actor,
         }
     }
 
@@ -176,14 +234,29 @@ impl Facts<'_> {
         match grouping {
             Grouping::Tenant => Some(Group::Tenant),
             Grouping::Source => self.source.map(|(source, _)| Group::Source(source)),
-            Grouping::Network => self.network.map(|(network, _)| Group::Network(network)),
-            Grouping::Actor => Some(Group::Actor(self.event.actor().clone())),
+            Grouping::Network => {
+                self.source.map(|(source, _)| Group::Network(Prefix::network(source.address)))
+            }
+            Grouping::Actor => Some(Group::Actor(self.actor.clone())),
         }
     }
 
     pub(super) fn origin(&self) -> u64 {
         self.source.map_or(0, |(_, hash)| hash)
     }
+}
+
+impl Spot {
+    fn of(geo: &GeoLocation) -> Option<Self> {
+        let (lat, lon) = geo.lat.zip(geo.lon)?;
+        let is_country = geo.country.is_some() && geo.region.is_none() && geo.city.is_none();
+        Some(Self { lat, lon, is_country })
+    }
+}
+
+fn hundredths(weight: f64) -> u16 {
+    // Between a half and two.
+    (weight.clamp(0.5, 2.0) * 100.0).round() as u16
 }
 
 /// Key of the hashes by which values are found. Whoever sends events must not know it: he could make all land in one place.
@@ -202,10 +275,12 @@ impl HashKey {
         SipHasher13::new_with_keys(first, second)
     }
 
-    pub(super) fn actor(self, actor: &ActorId) -> u64 {
-        let mut hasher = self.hasher();
-        hasher.write(actor.as_str().as_bytes());
-        hasher.finish()
+    /// A hash to find an actor by, and as much again to know them by, so that names need not be read to be compared. Of 2^64 names two may
+    /// be taken for one; whoever does not know the key cannot look for them.
+    pub(super) fn actor(self, actor: &ActorId) -> [u64; 2] {
+        let [first, second] = self.0;
+        let hash = sip128::SipHasher13::new_with_keys(first, second).hash(actor.as_str().as_bytes());
+        [hash.h1, hash.h2]
     }
 
     pub(super) fn prefix(self, prefix: &Prefix) -> u64 {
@@ -226,7 +301,10 @@ impl HashKey {
         match group {
             Group::Tenant => 0,
             Group::Source(prefix) | Group::Network(prefix) => self.prefix(prefix),
-            Group::Actor(actor) => self.actor(actor),
+            Group::Actor(actor) => {
+                let [hash, _] = self.actor(actor);
+                hash
+            }
         }
     }
 }

@@ -2,117 +2,118 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::Event;
+use super::group::Facts;
 
-/// An event that waits.
-#[derive(Clone, Debug)]
-pub(super) struct Waiting {
-    pub(super) at: i64,
-    pub(super) offset: u64,
-    pub(super) ingested_at: i64,
-    pub(super) event: Arc<Event>,
-}
+/// When an event happened, its offset, and where it waits.
+type Turn = (i64, u64, usize);
 
-impl Waiting {
-    fn key(&self) -> (i64, u64) {
-        (self.at, self.offset)
-    }
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Waiting {}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-/// Those that wait, by time and then by offset.
+/// Events that wait, by time and then by offset.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reorder {
-    /// Those that came in order, which most do.
-    ordered: VecDeque<Waiting>,
-    others: BinaryHeap<Reverse<Waiting>>,
+    /// Those that came in order.
+    ordered: VecDeque<Turn>,
+    others: BinaryHeap<Reverse<Turn>>,
+    waiting: Vec<Option<Facts>>,
+    free: Vec<usize>,
 }
 
 impl Reorder {
-    pub(super) fn push(&mut self, waiting: Waiting) {
+    pub(super) fn push(&mut self, facts: Facts) {
+        let place = self.free.pop().unwrap_or(self.waiting.len());
+        let turn = (facts.at, facts.offset, place);
+        match self.waiting.get_mut(place) {
+            Some(waiting) => *waiting = Some(facts),
+            None => self.waiting.push(Some(facts)),
+        }
         match self.ordered.back() {
-            Some(last) if last.key() > waiting.key() => self.others.push(Reverse(waiting)),
-            _ => self.ordered.push_back(waiting),
+            Some(last) if *last > turn => self.others.push(Reverse(turn)),
+            _ => self.ordered.push_back(turn),
         }
     }
 
-    fn first(&self) -> Option<&Waiting> {
+    fn first(&self) -> Option<Turn> {
         match (self.ordered.front(), self.others.peek()) {
-            (Some(ordered), Some(Reverse(other))) => Some(ordered.min(other)),
-            (Some(ordered), None) => Some(ordered),
-            (None, other) => other.map(|Reverse(other)| other),
+            (Some(ordered), Some(Reverse(other))) => Some(*ordered.min(other)),
+            (Some(ordered), None) => Some(*ordered),
+            (None, other) => other.map(|Reverse(other)| *other),
         }
     }
 
     /// The first, where it happened then or before.
-    pub(super) fn pop(&mut self, until: i64) -> Option<Waiting> {
-        let first = self.first().filter(|first| first.at <= until)?.key();
+    pub(super) fn pop(&mut self, until: i64) -> Option<Facts> {
+        let first = self.first().filter(|(at, ..)| *at <= until)?;
         match self.ordered.front() {
-            Some(ordered) if ordered.key() == first => self.ordered.pop_front(),
-            _ => self.others.pop().map(|Reverse(other)| other),
+            Some(ordered) if *ordered == first => _ = self.ordered.pop_front(),
+            _ => _ = self.others.pop(),
         }
+        let (.., place) = first;
+        self.free.push(place);
+        self.waiting.get_mut(place)?.take()
     }
 
     pub(super) fn first_at(&self) -> Option<i64> {
-        self.first().map(|first| first.at)
+        self.first().map(|(at, ..)| at)
     }
 
     pub(super) fn len(&self) -> usize {
         self.ordered.len().saturating_add(self.others.len())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
-        self.ordered.iter().chain(self.others.iter().map(|Reverse(other)| other))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Facts> {
+        self.waiting.iter().flatten()
     }
 }
-
-/// As it stands in a checkpoint: an event is its JSON.
-#[derive(Deserialize, Serialize)]
-struct Written(i64, u64, i64, String);
 
 impl Serialize for Reorder {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut all: Vec<_> = self.iter().collect();
-        all.sort();
-        let mut written = Vec::with_capacity(all.len());
-        for waiting in all {
-            let event = serde_json::to_string(&*waiting.event).map_err(serde::ser::Error::custom)?;
-            written.push(Written(waiting.at, waiting.offset, waiting.ingested_at, event));
-        }
-        written.serialize(serializer)
+        all.sort_by_key(|facts| (facts.at, facts.offset));
+        all.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Reorder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut reorder = Self::default();
-        for Written(at, offset, ingested_at, event) in Vec::<Written>::deserialize(deserializer)? {
-            let event = Event::from_json(event.as_bytes()).map_err(serde::de::Error::custom)?;
-            reorder.push(Waiting { at, offset, ingested_at, event: Arc::new(event) });
-        }
+        Vec::<Facts>::deserialize(deserializer)?.into_iter().for_each(|facts| reorder.push(facts));
         Ok(reorder)
+    }
+}
+
+/// When the log took in what has come lately: how long an event has waited, whatever its own time says.
+///
+/// INVARIANT: times of the log do not fall from front to back. As the front is taken off in time, there are no more than milliseconds that an
+/// event waits.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Arrivals(VecDeque<(i64, i64)>);
+
+impl Arrivals {
+    /// An event came in then, that happened at `at`.
+    pub(super) fn push(&mut self, ingested: i64, mut at: i64) {
+        // What was there before came no later, whatever a clock said that was ahead.
+        while let Some((last, latest)) = self.0.back()
+            && *last >= ingested
+        {
+            at = at.max(*latest);
+            self.0.pop_back();
+        }
+        self.0.push_back((ingested, at));
+    }
+
+    /// When the first came.
+    pub(super) fn first(&self) -> Option<i64> {
+        self.0.front().map(|(ingested, _)| *ingested)
+    }
+
+    /// Takes the first off, and says when the latest of those happened.
+    pub(super) fn pop(&mut self) -> Option<i64> {
+        self.0.pop_front().map(|(_, at)| at)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 }

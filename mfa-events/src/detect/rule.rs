@@ -31,6 +31,9 @@ pub const WINDOW_DAYS_MAX: i64 = 31;
 /// Largest threshold: what a group keeps grows with it.
 pub const THRESHOLD_MAX: u32 = 1_000;
 
+/// Radius that is assumed around a place of which only the country is known, in kilometres.
+pub const COUNTRY_ACCURACY_KM: f64 = 500.0;
+
 /// Most steps of a sequence.
 pub const STEPS_MAX: usize = 8;
 
@@ -113,6 +116,8 @@ pub enum Grouping {
 }
 
 impl Grouping {
+    pub(super) const ALL: [Self; 4] = [Self::Tenant, Self::Source, Self::Network, Self::Actor];
+
     /// Whether a group is one of these.
     pub(super) fn is_of(self, group: &Group) -> bool {
         match group {
@@ -283,7 +288,9 @@ pub enum Kind {
     ImpossibleTravel {
         /// Faster than this, in kilometres an hour.
         speed_km_h: f64,
-        /// Radius around each place in which it may really be, in kilometres: taken off the distance twice.
+        /// Radius around each place in which it may really be, in kilometres: taken off the distance for either place. Events do not
+        /// say how well a place is known; of one that names a country and neither region nor city at least
+        /// [`COUNTRY_ACCURACY_KM`] is assumed.
         accuracy_km: f64,
         /// What is left of the distance is at least this, in kilometres: whoever is near a border seems to jump.
         distance_km_min: f64,
@@ -308,7 +315,8 @@ pub struct Step {
     /// How many of them, at least 1. The next step comes after the last.
     #[serde(default = "one")]
     pub at_least: u32,
-    /// Only with a `mfa_method` that no event of the group had within the window that an earlier step selects.
+    /// Only with a `mfa_method` that somebody had not got in with within the window, by events of the group that an earlier step selects. To
+    /// have failed with it does not count: whoever is about to add a factor of his own could try it first.
     #[serde(default)]
     pub new_method: bool,
 }

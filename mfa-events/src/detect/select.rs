@@ -1,7 +1,8 @@
 //! Selectors as bit masks: most events are passed over by one comparison.
 
+use super::group::Facts;
 use super::rule::Selector;
-use crate::event::{Detail, Event, EventType, FailureReason, Method, Outcome};
+use crate::event::{Code, Detail, Event, EventType, FailureReason, Method, Outcome};
 
 /// One bit for each value of each enumeration, and one for the absence of those that may be absent.
 pub(super) fn features(event: &Event) -> u32 {
@@ -24,6 +25,11 @@ pub(super) fn type_bit(of: EventType) -> u32 {
         EventType::LoginSuccess => 4,
         EventType::LoginFailure => 5,
     }
+}
+
+/// Which type an event has: the number of its bit.
+pub(super) fn type_of(features: u32) -> usize {
+    usize::try_from((features & TYPES).trailing_zeros()).unwrap_or_default()
 }
 
 fn outcome_bit(outcome: Outcome) -> u32 {
@@ -66,6 +72,11 @@ pub(super) fn method_of(features: u32) -> Option<usize> {
     (bit != 0).then(|| usize::try_from(bit.trailing_zeros().saturating_sub(9)).unwrap_or_default())
 }
 
+/// Whether it ended well.
+pub(super) fn is_success(features: u32) -> bool {
+    features & outcome_bit(Outcome::Success) != 0
+}
+
 /// Whether a login may have been by an answered push.
 pub(super) fn may_be_push(features: u32) -> bool {
     features & (method_bit(Method::Push) | NO_METHOD) != 0
@@ -75,8 +86,8 @@ pub(super) fn may_be_push(features: u32) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Mask {
     allowed: u32,
-    /// Where it asks for codes, too.
-    rest: Option<Selector>,
+    /// Where it asks for codes, too: of which type of event, and which.
+    codes: Vec<(u32, Vec<Code>)>,
 }
 
 impl Mask {
@@ -91,14 +102,20 @@ impl Mask {
             | bits(&select.outcome, OUTCOMES, outcome_bit)
             | bits(&select.mfa_method, METHODS, method_bit)
             | bits(&select.failure_reason, REASONS, reason_bit);
-        let asks = !(select.recovery_method.is_empty()
-            && select.lock_reason.is_empty()
-            && select.unlock_method.is_empty());
-        Self { allowed, rest: asks.then(|| select.clone()) }
+        let codes = [
+            (EventType::RecoveryAttempted, &select.recovery_method),
+            (EventType::AccountLocked, &select.lock_reason),
+            (EventType::AccountUnlocked, &select.unlock_method),
+        ];
+        let codes = codes.into_iter().filter(|(_, codes)| !codes.is_empty());
+        Self { allowed, codes: codes.map(|(of, codes)| (type_bit(of), codes.clone())).collect() }
     }
 
-    pub(super) fn takes(&self, features: u32, event: &Event) -> bool {
-        features & !self.allowed == 0 && self.rest.as_ref().is_none_or(|rest| rest.selects(event))
+    pub(super) fn takes(&self, facts: &Facts) -> bool {
+        facts.features & !self.allowed == 0
+            && self.codes.iter().all(|(of, codes)| {
+                facts.features & of != 0 && facts.code.as_ref().is_some_and(|code| codes.contains(code))
+            })
     }
 
     pub(super) fn may_take(&self, of: EventType) -> bool {

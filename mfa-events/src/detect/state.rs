@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::alert::Finding;
 use super::baseline::Baseline;
 use super::explain::Measure;
-use super::group::{Facts, Prefix};
-use super::rule::{Distinct, Kind, Rule, Severity, Step};
-use super::select::{Mask, method_of};
+use super::group::{Facts, Prefix, Spot};
+use super::rule::{COUNTRY_ACCURACY_KM, Distinct, Kind, Rule, Severity, Step};
+use super::select::{Mask, is_success, method_of, type_bit};
 use super::window::{Place, Recency, Recent};
-use crate::event::{Detail, GeoLocation};
+use crate::event::EventType;
 use crate::id::ActorId;
 
 /// What an event is to a rule.
@@ -30,13 +30,13 @@ pub(super) enum Role {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) enum State {
     Count(Recent),
-    Actors(Recency<ActorId>),
-    Sources(Recency<Prefix>),
+    Actors(Box<Recency<ActorId>>),
+    Sources(Box<Recency<Prefix>>),
     Cluster(Box<Cluster>),
-    Relock { unlocked_at: Option<Place>, relocks: Recent },
+    Relock(Box<Relock>),
     Volume(Box<Baseline>),
     Travel(Option<Visit>),
-    Sequence(Box<Sequence>),
+    Sequence(Sequence),
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -46,25 +46,37 @@ pub(super) struct Cluster {
     events: Recent,
 }
 
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Relock {
+    unlocked_at: Option<Place>,
+    relocks: Recent,
+}
+
 /// Where somebody was.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(super) struct Visit {
     at: i64,
     offset: u64,
-    lat: f64,
-    lon: f64,
+    spot: Spot,
 }
 
-/// How far the steps have come.
-///
-/// INVARIANT: `reached[i]` is the first event of the latest way to complete the steps up to `i`: no other way begins later.
+/// How far the steps have come. Most groups have come nowhere, and have only methods.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Sequence {
-    /// Of the last events of each step, where the way to each began.
-    starts: Vec<VecDeque<Place>>,
-    reached: Vec<Option<Place>>,
-    /// For each step, when the earlier ones last selected each method.
-    methods: Vec<[i64; 4]>,
+    /// Of the first step that asks for a new method, when somebody was last in with each, by events that earlier steps select.
+    methods: [i64; 4],
+    /// One for each step, once the first was begun.
+    stages: Option<Box<[Stage]>>,
+}
+
+/// INVARIANT: `reached` is the first event of the latest way to complete the steps up to this one: no other way begins later.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Stage {
+    /// Of the last events of the step, where the way to each began. Nothing of a step that takes one event.
+    starts: VecDeque<Place>,
+    reached: Option<Place>,
+    /// As of the sequence, for further steps that ask for a new method.
+    methods: [i64; 4],
 }
 
 /// A rule is met.
@@ -92,28 +104,18 @@ impl State {
     pub(super) fn new(kind: &Kind) -> Self {
         match kind {
             Kind::Count { .. } | Kind::Fatigue { .. } => Self::Count(Recent::default()),
-            Kind::DistinctCount { of: Distinct::Actor, .. } => Self::Actors(Recency::default()),
-            Kind::DistinctCount { of: Distinct::Source, .. } => Self::Sources(Recency::default()),
+            Kind::DistinctCount { of: Distinct::Actor, .. } => Self::Actors(Box::default()),
+            Kind::DistinctCount { of: Distinct::Source, .. } => Self::Sources(Box::default()),
             Kind::Cluster { .. } => Self::Cluster(Box::default()),
-            Kind::RepeatAfterUnlock { .. } => Self::Relock { unlocked_at: None, relocks: Recent::default() },
+            Kind::RepeatAfterUnlock { .. } => Self::Relock(Box::default()),
             Kind::VolumeVsBaseline { .. } => Self::Volume(Box::default()),
             Kind::ImpossibleTravel { .. } => Self::Travel(None),
-            Kind::Sequence { steps } => Self::Sequence(Box::new(Sequence {
-                starts: vec![VecDeque::new(); steps.len()],
-                reached: vec![None; steps.len()],
-                methods: vec![[i64::MIN; 4]; steps.len()],
-            })),
+            Kind::Sequence { .. } => Self::Sequence(Sequence { methods: [i64::MIN; 4], stages: None }),
         }
     }
 
     /// Takes an event in, and says whether the rule is met with it.
-    pub(super) fn observe(
-        &mut self,
-        rule: &Rule,
-        steps: &[Mask],
-        role: Role,
-        facts: &Facts<'_>,
-    ) -> Option<Met> {
+    pub(super) fn observe(&mut self, rule: &Rule, steps: &[Mask], role: Role, facts: &Facts) -> Option<Met> {
         let place = (facts.at, facts.offset);
         let after = facts.at.saturating_sub(rule.window_ms());
         let weight = if rule.weighed_by_risk { facts.weight } else { super::window::NEUTRAL };
@@ -147,7 +149,7 @@ impl State {
                 })
             }
             (Self::Actors(actors), Kind::DistinctCount { threshold, success_clears, .. }, role) => {
-                let (hash, actor) = (facts.actor_hash, facts.event.actor());
+                let (hash, actor) = (facts.actor_hash, &facts.actor);
                 if role == Role::Clears {
                     actors.take_out(hash, actor, facts.origin());
                     return None;
@@ -170,7 +172,7 @@ impl State {
                 met(sources.first_within(after), count)
             }
             (Self::Cluster(cluster), Kind::Cluster { actors, sources, events, success_clears }, role) => {
-                let (hash, actor) = (facts.actor_hash, facts.event.actor());
+                let (hash, actor) = (facts.actor_hash, &facts.actor);
                 if role == Role::Clears {
                     cluster.actors.take_out(hash, actor, facts.origin());
                     return None;
@@ -193,26 +195,19 @@ impl State {
                 }
                 met(cluster.actors.first_within(after), count)
             }
-            (Self::Relock { unlocked_at, relocks }, Kind::RepeatAfterUnlock { threshold, automatic }, _) => {
-                match facts.event.detail() {
-                    Detail::AccountUnlocked { unlock_method } => {
-                        let is_automatic =
-                            unlock_method.as_ref().is_some_and(|method| automatic.contains(method));
-                        *unlocked_at = (!is_automatic).then_some(place);
-                        None
-                    }
-                    Detail::AccountLocked { .. } => {
-                        let (unlocked, _) = unlocked_at.take().filter(|(at, _)| *at > after)?;
-                        debug_assert!(unlocked <= facts.at);
-                        relocks.push(place, weight, *threshold as usize);
-                        let count = relocks.within(after);
-                        if count < *threshold as usize {
-                            return None;
-                        }
-                        met(relocks.first_within(after), count)
-                    }
-                    _ => None,
+            (Self::Relock(relock), Kind::RepeatAfterUnlock { threshold, automatic }, _) => {
+                if facts.features & type_bit(EventType::AccountUnlocked) != 0 {
+                    let is_automatic = facts.code.as_ref().is_some_and(|method| automatic.contains(method));
+                    relock.unlocked_at = (!is_automatic).then_some(place);
+                    return None;
                 }
+                relock.unlocked_at.take().filter(|(at, _)| *at > after)?;
+                relock.relocks.push(place, weight, *threshold as usize);
+                let count = relock.relocks.within(after);
+                if count < *threshold as usize {
+                    return None;
+                }
+                met(relock.relocks.first_within(after), count)
             }
             (Self::Volume(baseline), Kind::VolumeVsBaseline { count_min, deviations, cold_start }, _) => {
                 baseline.count(place, rule.window_ms());
@@ -237,7 +232,12 @@ impl State {
                     *last = Some(visit);
                 }
                 let before = before.filter(|before| before.at > after)?;
-                let distance_km = distance_km(&before, &visit) - 2.0 * accuracy_km;
+                let radius_km = |visit: &Visit| match visit.spot.is_country {
+                    true => accuracy_km.max(COUNTRY_ACCURACY_KM),
+                    false => *accuracy_km,
+                };
+                let distance_km =
+                    distance_km(&before.spot, &visit.spot) - radius_km(&before) - radius_km(&visit);
                 let in_ms = visit.at.saturating_sub(before.at).saturating_abs();
                 let possible_km = speed_km_h * (in_ms as f64 / 3_600_000.0);
                 if distance_km < *distance_km_min || distance_km <= possible_km {
@@ -252,6 +252,21 @@ impl State {
                 met(Some(first), said.len())
             }
             _ => None,
+        }
+    }
+
+    /// Reads something of what lies elsewhere in memory.
+    pub(super) fn touch(&self) -> i64 {
+        match self {
+            Self::Count(events) => events.last_at(),
+            Self::Actors(actors) => actors.last_at(),
+            Self::Sources(sources) => sources.last_at(),
+            Self::Cluster(cluster) => cluster.actors.last_at(),
+            Self::Sequence(sequence) => {
+                let stages = sequence.stages.iter().flatten();
+                stages.map(|stage| stage.reached.map_or(0, |(at, _)| at)).fold(0, i64::wrapping_add)
+            }
+            Self::Relock(_) | Self::Volume(_) | Self::Travel(_) => 0,
         }
     }
 
@@ -309,11 +324,11 @@ impl State {
                 }
                 measures
             }
-            (Self::Relock { unlocked_at, relocks }, Kind::RepeatAfterUnlock { threshold, .. }) => {
-                let unlocked = unlocked_at.is_some_and(|(at, _)| at > after);
+            (Self::Relock(relock), Kind::RepeatAfterUnlock { threshold, .. }) => {
+                let unlocked = relock.unlocked_at.is_some_and(|(at, _)| at > after);
                 vec![
                     measure("unlocks", usize::from(unlocked), 1),
-                    measure("locks_after_unlock", relocks.within(after), *threshold),
+                    measure("locks_after_unlock", relock.relocks.within(after), *threshold),
                 ]
             }
             (Self::Volume(baseline), Kind::VolumeVsBaseline { count_min, deviations, cold_start }) => {
@@ -344,17 +359,20 @@ impl State {
                 .len()
                 .saturating_add(cluster.sources.len())
                 .saturating_add(cluster.events.len()),
-            Self::Relock { relocks, .. } => relocks.len().saturating_add(1),
+            Self::Relock(relock) => relock.relocks.len().saturating_add(1),
             Self::Volume(baseline) => baseline.len(),
             Self::Travel(_) => 1,
-            Self::Sequence(sequence) => sequence.starts.iter().map(VecDeque::len).sum(),
+            Self::Sequence(sequence) => {
+                let stages = sequence.stages.iter().flatten();
+                stages.map(|stage| stage.starts.len().max(usize::from(stage.reached.is_some()))).sum()
+            }
         }
     }
 
     /// Actors that it names, with their hashes.
     pub(super) fn actors(&self, after: i64) -> Option<impl Iterator<Item = (u64, &ActorId)>> {
         let actors = match self {
-            Self::Actors(actors) => actors,
+            Self::Actors(actors) => &**actors,
             Self::Cluster(cluster) => &cluster.actors,
             _ => return None,
         };
@@ -364,7 +382,7 @@ impl State {
     /// Sources that it names, with their hashes.
     pub(super) fn sources(&self, after: i64) -> Option<impl Iterator<Item = (u64, &Prefix)>> {
         let sources = match self {
-            Self::Sources(sources) => sources,
+            Self::Sources(sources) => &**sources,
             Self::Cluster(cluster) => &cluster.sources,
             _ => return None,
         };
@@ -373,55 +391,77 @@ impl State {
 }
 
 impl Sequence {
-    fn observe(&mut self, steps: &[Step], masks: &[Mask], facts: &Facts<'_>, after: i64) -> Option<Place> {
+    fn observe(&mut self, steps: &[Step], masks: &[Mask], facts: &Facts, after: i64) -> Option<Place> {
         let method = method_of(facts.features);
+        let first_new = steps.iter().position(|step| step.new_method);
         let mut met = None;
         // From the last to the first, so that no event serves two steps.
         for (at, (step, mask)) in steps.iter().zip(masks).enumerate().rev() {
-            if !mask.takes(facts.features, facts.event) {
+            if !mask.takes(facts) {
                 continue;
             }
             if step.new_method {
-                let last = method.and_then(|method| self.methods.get(at)?.get(method).copied());
+                let methods = match &self.stages {
+                    _ if first_new == Some(at) => Some(&self.methods),
+                    stages => stages.as_ref().and_then(|stages| stages.get(at)).map(|stage| &stage.methods),
+                };
+                let last = method.and_then(|method| methods?.get(method).copied());
                 if last.is_none_or(|last| last > after) {
                     continue;
                 }
             }
             let start = match at.checked_sub(1) {
                 None => Some((facts.at, facts.offset)),
-                Some(before) => self.reached.get(before).copied().flatten(),
+                Some(before) => self.stages.as_ref().and_then(|stages| stages.get(before)?.reached),
             };
-            let (Some(start), Some(starts)) = (start, self.starts.get_mut(at)) else { continue };
-            while starts.len() >= step.at_least as usize {
-                starts.pop_front();
-            }
-            starts.push_back(start);
-            if starts.len() == step.at_least as usize
-                && let Some(reached) = self.reached.get_mut(at)
-            {
-                *reached = starts.front().copied();
-                if at.saturating_add(1) == steps.len() {
-                    met = reached.filter(|(at, _)| *at > after);
+            let Some(start) = start else { continue };
+            let Some(stage) = self.stages(steps).get_mut(at) else { continue };
+            if step.at_least <= 1 {
+                stage.reached = Some(start);
+            } else {
+                while stage.starts.len() >= step.at_least as usize {
+                    stage.starts.pop_front();
                 }
+                stage.starts.push_back(start);
+                if stage.starts.len() < step.at_least as usize {
+                    continue;
+                }
+                stage.reached = stage.starts.front().copied();
+            }
+            if at.saturating_add(1) == steps.len() {
+                met = stage.reached.filter(|(at, _)| *at > after);
             }
         }
-        let Some(method) = method else { return met };
+        // Whoever fails with a method does not have it: only who got in with it makes it one that was used.
+        let Some(method) = method.filter(|_| is_success(facts.features)) else { return met };
         let mut is_selected = false;
-        for (mask, methods) in masks.iter().zip(&mut self.methods) {
-            if is_selected && let Some(last) = methods.get_mut(method) {
-                *last = facts.at;
+        for (at, (step, mask)) in steps.iter().zip(masks).enumerate() {
+            if is_selected && step.new_method {
+                let methods = match first_new == Some(at) {
+                    true => Some(&mut self.methods),
+                    false => self.stages(steps).get_mut(at).map(|stage| &mut stage.methods),
+                };
+                if let Some(last) = methods.and_then(|methods| methods.get_mut(method)) {
+                    *last = facts.at;
+                }
             }
-            is_selected |= mask.takes(facts.features, facts.event);
+            is_selected |= mask.takes(facts);
         }
         met
     }
 
+    fn stages(&mut self, steps: &[Step]) -> &mut [Stage] {
+        let new = || Stage { starts: VecDeque::new(), reached: None, methods: [i64::MIN; 4] };
+        self.stages.get_or_insert_with(|| steps.iter().map(|_| new()).collect())
+    }
+
     /// Steps that are done, the part of the next included, and how many there are.
     fn progress(&self, steps: &[Step], after: i64) -> (f64, f64) {
-        let done = self.reached.iter().rposition(|reached| reached.is_some_and(|(at, _)| at > after));
+        let stages = self.stages.as_deref().unwrap_or_default();
+        let done = stages.iter().rposition(|stage| stage.reached.is_some_and(|(at, _)| at > after));
         let done = done.map_or(0, |at| at.saturating_add(1));
         let under_way =
-            self.starts.get(done).map_or(0, |starts| starts.iter().filter(|(at, _)| *at > after).count());
+            stages.get(done).map_or(0, |stage| stage.starts.iter().filter(|(at, _)| *at > after).count());
         let needed = steps.get(done).map_or(1, |step| step.at_least);
         let share = under_way as f64 / f64::from(needed.max(1));
         ((done as f64 + share).min(steps.len() as f64), steps.len() as f64)
@@ -429,16 +469,13 @@ impl Sequence {
 }
 
 impl Visit {
-    fn of(facts: &Facts<'_>) -> Option<Self> {
-        let GeoLocation { lat: Some(lat), lon: Some(lon), .. } = facts.event.geo_location()? else {
-            return None;
-        };
-        Some(Self { at: facts.happened, offset: facts.offset, lat: *lat, lon: *lon })
+    fn of(facts: &Facts) -> Option<Self> {
+        Some(Self { at: facts.happened, offset: facts.offset, spot: facts.place? })
     }
 }
 
 /// On a sphere, by the haversine formula: at most half a per cent off.
-fn distance_km(from: &Visit, to: &Visit) -> f64 {
+fn distance_km(from: &Spot, to: &Spot) -> f64 {
     const RADIUS_KM: f64 = 6_371.0;
     let (lat1, lat2) = (from.lat.to_radians(), to.lat.to_radians());
     let (dlat, dlon) = (lat2 - lat1, (to.lon - from.lon).to_radians());

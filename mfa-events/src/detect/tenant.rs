@@ -3,31 +3,41 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::alert::{Alert, AlertState};
+use super::directory::{Directories, Members};
 use super::explain::{Explanation, RuleCounts};
-use super::group::{Facts, Group, HashKey, Prefix};
-use super::lane::{Kept, Lane, Shared, timestamp};
-use super::reorder::{Reorder, Waiting};
-use super::rule::{RuleId, Rules};
-use super::select::features;
+use super::group::{Facts, Group, HashKey};
+use super::lane::{Clock, Due, Kept, Lane, Shared, timestamp};
+use super::reorder::{Arrivals, Reorder};
+use super::rule::{Grouping, Rule, RuleId, Rules};
+use super::select::{type_bit, type_of};
 use super::sketch::Sketch;
 use super::state::Role;
-use super::window::NEUTRAL;
-use crate::event::{Event, EventType, Timestamp};
+use crate::event::{EventType, Timestamp};
 use crate::id::TenantId;
-use crate::risk::weight_of;
 use crate::store::{Offset, Record};
+
+/// So much, in milliseconds, the log's own clock is set back before everything begins anew. By less, events count late until it has caught up.
+pub const CLOCK_SET_BACK_MS: i64 = 600_000;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Events that are judged together.
+const TOGETHER: usize = 32;
 
 /// How detection is bounded, and what it waits for. `Debug` does not show the key.
 #[derive(Clone)]
 pub struct Options {
-    /// How long an event waits for those that happened before it: at most so much later than the latest. 5 seconds by default.
+    /// How long an event waits for those that happened before it: until one has come that happened so much later, or for so long by the
+    /// clock of the log. 5 seconds by default.
     pub lateness: TimeDelta,
+    /// How long after `ingested_at` an event may become readable: [`TenantDetector::tick`] takes for granted that nothing more comes that is
+    /// older. 1 second by default.
+    pub settling: TimeDelta,
     /// Most events of a tenant that wait. Beyond it, the earliest no longer does. 65,536 by default.
     pub waiting_max: usize,
     /// Most groups of a tenant and rule. Above half of it a group is let in with its second event; beyond it, whichever is furthest from an
@@ -43,6 +53,7 @@ impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
             .field("lateness", &self.lateness)
+            .field("settling", &self.settling)
             .field("waiting_max", &self.waiting_max)
             .field("groups_max", &self.groups_max)
             .field("sketch_bytes", &self.sketch_bytes)
@@ -55,6 +66,7 @@ impl Default for Options {
         let random = || RandomState::new().build_hasher().finish();
         Self {
             lateness: TimeDelta::seconds(5),
+            settling: TimeDelta::seconds(1),
             waiting_max: 65_536,
             groups_max: 65_536,
             sketch_bytes: 4 * 1024 * 1024,
@@ -75,6 +87,11 @@ pub struct Counters {
     pub future_total: u64,
     /// Those that did not wait as long as they should have, as too many waited.
     pub hurried_total: u64,
+    /// Events that came in before a time that [`TenantDetector::tick`] was told of: a clock was ahead, or a commit took longer than
+    /// [`Options::settling`]. To read the log again may then give other alerts.
+    pub unproven_total: u64,
+    /// Times that the log's clock was set back, by [`CLOCK_SET_BACK_MS`] or more, and everything began anew.
+    pub set_back_total: u64,
     /// Alerts that were opened.
     pub opened_total: u64,
     /// Alerts that were told again.
@@ -99,47 +116,82 @@ pub struct Size {
 
 /// Detection for one tenant: a value without I/O and without a clock.
 ///
-/// Events come in the order of their log; each counts when it happened, as long as it comes within [`Options::lateness`]. The same events
-/// give the same alerts, however they are cut into calls.
+/// Events come in the order of their log; each counts when it happened, as long as it comes within [`Options::lateness`]. What is found
+/// follows from the log alone: from events, and from when it took them in. The same events give the same alerts, however they are cut into
+/// calls, and whether [`tick`](Self::tick) was called or not.
 #[derive(Debug)]
 pub struct TenantDetector {
     tenant: TenantId,
     options: Options,
     key: HashKey,
     lanes: Vec<Lane>,
-    /// For each type of event, in order of [`EventType::ALL`], which rules it is something to.
-    routes: Vec<Vec<(usize, Role)>>,
-    /// When open alerts are to be looked at.
-    due: BinaryHeap<Reverse<(i64, usize, usize)>>,
+    directories: Directories,
+    /// For each type of event, in the order of their bits, which rules it is something to.
+    routes: Vec<Route>,
+    /// When open alerts are to be looked at, by the time of events and by that of the log.
+    due: BinaryHeap<Reverse<Due>>,
+    due_by_log: BinaryHeap<Reverse<Due>>,
     sketch: Option<Sketch>,
     waiting: Reorder,
+    arrivals: Arrivals,
     offset: Offset,
     /// Time of what was judged last.
     clock: Option<i64>,
     /// What happened before then is late.
     watermark: i64,
     last_ingested: i64,
+    ticked: i64,
     counters: Counters,
+    serial: u64,
     sweep: usize,
+    /// Alerts that a checkpoint left to be told.
+    untold: Vec<Alert>,
+    /// Events whose turn has come. INVARIANT: there are none between calls.
+    ready: Vec<Facts>,
+    /// When the log took in the first of them.
+    ready_ingested: i64,
+    members: Vec<Members>,
+    quiet_min_ms: i64,
+}
+
+/// What an event of a type is something to.
+#[derive(Debug, Default)]
+struct Route {
+    lanes: Vec<(usize, Role, Grouping)>,
+    groupings: Vec<Grouping>,
 }
 
 /// What a detector was at an offset, to go on from there.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Checkpoint {
+    #[serde(deserialize_with = "own_version")]
     version: u32,
     tenant: TenantId,
     offset: Offset,
     clock: Option<i64>,
     watermark: i64,
     last_ingested: i64,
+    ticked: i64,
     counters: Counters,
     key: HashKey,
+    serial: u64,
     sweep: usize,
     waiting: Reorder,
+    arrivals: Arrivals,
+    untold: Vec<Alert>,
+    directories: Directories,
     rules: Vec<(RuleId, Kept)>,
 }
 
-const CHECKPOINT_VERSION: u32 = 1;
+const CHECKPOINT_VERSION: u32 = 2;
+
+/// The version stands in front, so that a checkpoint of another one is not told by the first field that differs.
+fn own_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        CHECKPOINT_VERSION => Ok(CHECKPOINT_VERSION),
+        _ => Err(serde::de::Error::custom(CheckpointError::Version)),
+    }
+}
 
 /// Why a checkpoint cannot be gone on from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -165,39 +217,66 @@ impl Checkpoint {
 impl TenantDetector {
     /// From the begin of a tenant's log.
     pub fn new(tenant: TenantId, rules: &Rules, options: Options) -> Self {
-        let lanes = rules.iter().cloned().map(Lane::new).collect();
+        let lanes = columns(rules).map(|(rule, column)| Lane::new(rule.clone(), column)).collect();
+        let directories = Directories::of_rules(rules);
         let key = HashKey(options.hash_key);
-        Self::of(tenant, lanes, options, key)
+        Self::of(tenant, lanes, directories, options, key)
     }
 
-    fn of(tenant: TenantId, lanes: Vec<Lane>, options: Options, key: HashKey) -> Self {
-        let route = |of: EventType| {
-            let roles = lanes.iter().enumerate().map(|(at, lane)| (at, lane.roles(of)));
-            roles.flat_map(|(at, roles)| roles.into_iter().map(move |role| (at, role))).collect()
-        };
-        let routes = EventType::ALL.iter().map(|of| route(*of)).collect();
-        let due = lanes.iter().enumerate();
-        let due =
-            due.flat_map(|(rule, lane)| lane.due().map(move |(due, at)| Reverse((due, rule, at)))).collect();
-        Self {
+    fn of(
+        tenant: TenantId,
+        lanes: Vec<Lane>,
+        directories: Directories,
+        options: Options,
+        key: HashKey,
+    ) -> Self {
+        let mut routes = Vec::new();
+        routes.resize_with(EventType::ALL.len(), Route::default);
+        for of in EventType::ALL {
+            let Some(route) = routes.get_mut(type_of(type_bit(*of))) else { continue };
+            for (at, lane) in lanes.iter().enumerate() {
+                let grouping = lane.rule.group_by;
+                let roles = lane.roles(*of);
+                if !roles.is_empty() && !route.groupings.contains(&grouping) {
+                    route.groupings.push(grouping);
+                }
+                route.lanes.extend(roles.into_iter().map(|role| (at, role, grouping)));
+            }
+        }
+        let quiet = lanes.iter().map(|lane| lane.rule.quiet.num_milliseconds());
+        let quiet_min_ms = quiet.min().unwrap_or(i64::MAX);
+        let mut detector = Self {
             tenant,
             options,
             key,
             lanes,
+            directories,
             routes,
-            due,
+            due: BinaryHeap::new(),
+            due_by_log: BinaryHeap::new(),
             sketch: None,
             waiting: Reorder::default(),
+            arrivals: Arrivals::default(),
             offset: Offset::START,
             clock: None,
             watermark: i64::MIN,
             last_ingested: i64::MIN,
+            ticked: i64::MIN,
             counters: Counters::default(),
+            serial: 0,
             sweep: 0,
-        }
+            untold: Vec::new(),
+            ready: Vec::new(),
+            ready_ingested: i64::MAX,
+            members: Vec::new(),
+            quiet_min_ms,
+        };
+        detector.look_at_all();
+        detector
     }
 
-    /// Goes on from a checkpoint. A rule that has been changed since begins anew, and what a flood had counted roughly is forgotten.
+    /// Goes on from a checkpoint. A rule that means something else since begins anew, and what a flood had counted roughly is forgotten. Open
+    /// alerts of rules that are gone or mean something else are told as closed, with the next call that tells alerts.
     ///
     /// # Errors
     /// Where another version of this crate wrote it.
@@ -206,20 +285,36 @@ impl TenantDetector {
             return Err(CheckpointError::Version);
         }
         let mut kept = checkpoint.rules;
-        let lanes = rules.iter().cloned().map(|rule| match kept.iter().position(|(id, _)| *id == rule.id) {
-            Some(at) => Lane::restore(rule, kept.swap_remove(at).1),
-            None => Lane::new(rule),
+        let mut directories = checkpoint.directories.with(rules);
+        let lanes = columns(rules).map(|(rule, column)| {
+            match kept.iter().position(|(id, kept)| *id == rule.id && kept.is_of(rule)) {
+                Some(at) => {
+                    let (_, kept) = kept.swap_remove(at);
+                    Lane::restore(rule.clone(), column, kept, directories.of_mut(rule.group_by))
+                }
+                None => Lane::new(rule.clone(), column),
+            }
         });
-        let lanes = lanes.collect();
-        let detector = Self::of(checkpoint.tenant, lanes, options, checkpoint.key);
+        let lanes: Vec<_> = lanes.collect();
+        let mut untold = checkpoint.untold;
+        kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (rule, kept) in &kept {
+            untold.extend(kept.farewell(&checkpoint.tenant, rule, &directories));
+        }
+        directories.forget_unused();
+        let detector = Self::of(checkpoint.tenant, lanes, directories, options, checkpoint.key);
         Ok(Self {
             waiting: checkpoint.waiting,
+            arrivals: checkpoint.arrivals,
             offset: checkpoint.offset,
             clock: checkpoint.clock,
             watermark: checkpoint.watermark,
             last_ingested: checkpoint.last_ingested,
+            ticked: checkpoint.ticked,
             counters: checkpoint.counters,
+            serial: checkpoint.serial,
             sweep: checkpoint.sweep,
+            untold,
             ..detector
         })
     }
@@ -233,10 +328,15 @@ impl TenantDetector {
             clock: self.clock,
             watermark: self.watermark,
             last_ingested: self.last_ingested,
+            ticked: self.ticked,
             counters: self.counters,
             key: self.key,
+            serial: self.serial,
             sweep: self.sweep,
             waiting: self.waiting.clone(),
+            arrivals: self.arrivals.clone(),
+            untold: self.untold.clone(),
+            directories: self.directories.clone(),
             rules: self.lanes.iter().map(|lane| (lane.rule.id.clone(), lane.kept())).collect(),
         }
     }
@@ -253,111 +353,268 @@ impl TenantDetector {
 
     /// Takes an event in, and adds what follows for alerts. What was taken in before is passed over.
     pub fn observe(&mut self, record: &Record, alerts: &mut Vec<Alert>) {
+        self.observe_all(std::slice::from_ref(record), alerts);
+    }
+
+    /// Takes events in, in the order of their log, as [`observe`](Self::observe) does one after the other, and in less time.
+    pub fn observe_all(&mut self, records: &[Record], alerts: &mut Vec<Alert>) {
+        self.tell_untold(alerts);
+        records.iter().for_each(|record| self.take_in(record, alerts));
+        self.judge_ready(alerts);
+    }
+
+    fn take_in(&mut self, record: &Record, alerts: &mut Vec<Alert>) {
         if record.offset <= self.offset {
             return;
         }
         self.offset = record.offset;
         self.counters.events_total = self.counters.events_total.saturating_add(1);
-        let ingested_at = record.ingested_at.as_datetime().timestamp_millis();
+        let ingested = record.ingested_at.as_datetime().timestamp_millis();
+        if ingested < self.ticked {
+            self.counters.unproven_total = self.counters.unproven_total.saturating_add(1);
+        }
+        if ingested.saturating_add(CLOCK_SET_BACK_MS) < self.last_ingested {
+            self.set_back(alerts);
+        }
+        self.last_ingested = self.last_ingested.max(ingested);
+        self.pass(ingested, alerts);
         let happened = record.event.at().as_datetime().timestamp_millis();
         // Nobody was told of it before it happened: the sender's clock is wrong.
-        let at = happened.min(ingested_at);
+        let at = happened.min(ingested);
         if at < happened {
             self.counters.future_total = self.counters.future_total.saturating_add(1);
         }
-        self.last_ingested = self.last_ingested.max(ingested_at);
-        let offset = record.offset.as_u64();
+        let mut facts = Facts::of(record, at, self.key);
         if at < self.watermark {
             self.counters.late_total = self.counters.late_total.saturating_add(1);
-            self.judge(self.watermark, at, offset, &record.event, alerts);
+            facts.at = self.watermark;
+            self.is_ready(facts, alerts);
             return;
         }
-        self.waiting.push(Waiting { at, offset, ingested_at, event: Arc::clone(&record.event) });
+        self.waiting.push(facts);
+        self.arrivals.push(ingested, at);
         if self.waiting.len() > self.options.waiting_max
             && let Some(first) = self.waiting.first_at()
         {
             self.counters.hurried_total = self.counters.hurried_total.saturating_add(1);
             self.release(first, alerts);
         }
-        self.release(at.saturating_sub(self.options.lateness.num_milliseconds()), alerts);
+        self.release(at.saturating_sub(self.lateness_ms()), alerts);
     }
 
-    /// Says that it is now, and adds what follows for alerts.
+    /// Says that it is now, and adds what follows for alerts: those that have waited for [`Options::lateness`] are judged, and alerts are
+    /// closed whose time is up, without waiting for the next event to come.
     ///
-    /// While events come, their times are the clock. When none has come for [`Options::lateness`], those that wait are judged, and alerts
-    /// are closed whose time is up.
+    /// Nothing is told that the next event would not bring about by itself, as long as what comes later was taken in later, give or take
+    /// [`Options::settling`]. So it does not matter when it is called, and a log that is read again without gives the same alerts. Where that
+    /// does not hold, [`Counters::unproven_total`] says so.
     pub fn tick(&mut self, now: DateTime<Utc>, alerts: &mut Vec<Alert>) {
-        let until = now.timestamp_millis().saturating_sub(self.options.lateness.num_milliseconds());
-        if self.last_ingested <= until {
-            self.release(until, alerts);
-            self.close(until, alerts);
-        }
+        self.tell_untold(alerts);
+        let until = now.timestamp_millis().saturating_sub(self.options.settling.num_milliseconds());
+        self.ticked = self.ticked.max(until);
+        self.pass(until, alerts);
+        self.judge_ready(alerts);
     }
 
     /// Judges all that wait, as at the end of a history.
     pub fn finish(&mut self, alerts: &mut Vec<Alert>) {
-        while let Some(waiting) = self.waiting.pop(i64::MAX) {
-            self.watermark = self.watermark.max(waiting.at);
-            self.judge(waiting.at, waiting.at, waiting.offset, &waiting.event, alerts);
+        self.tell_untold(alerts);
+        self.arrivals.clear();
+        while let Some(facts) = self.waiting.pop(i64::MAX) {
+            self.watermark = self.watermark.max(facts.at);
+            self.is_ready(facts, alerts);
+        }
+        self.judge_ready(alerts);
+    }
+
+    fn lateness_ms(&self) -> i64 {
+        self.options.lateness.num_milliseconds()
+    }
+
+    fn tell_untold(&mut self, alerts: &mut Vec<Alert>) {
+        if !self.untold.is_empty() {
+            self.count(&self.untold.clone());
+            alerts.append(&mut self.untold);
+        }
+    }
+
+    /// It is then, by the clock of the log. What happens until then happens in its order, however long the step: so it makes no difference
+    /// in how many it is gone.
+    fn pass(&mut self, time: i64, alerts: &mut Vec<Alert>) {
+        // Alerts that are about to open are closed no earlier than this.
+        if self.ready_ingested.saturating_add(self.quiet_min_ms) <= time {
+            self.judge_ready(alerts);
+        }
+        loop {
+            let released = self.arrivals.first().map(|at| at.saturating_add(self.lateness_ms()));
+            let closed = self.due_by_log.peek().map(|Reverse(due)| due.at);
+            match (released, closed) {
+                (Some(released), closed)
+                    if released <= time && closed.is_none_or(|closed| released <= closed) =>
+                {
+                    if let Some(at) = self.arrivals.pop() {
+                        self.release(at, alerts);
+                    }
+                }
+                (_, Some(closed)) if closed <= time => {
+                    self.judge_ready(alerts);
+                    self.close(Clock::Log { lateness_ms: self.lateness_ms() }, closed, alerts);
+                }
+                _ => return,
+            }
         }
     }
 
     fn release(&mut self, watermark: i64, alerts: &mut Vec<Alert>) {
         self.watermark = self.watermark.max(watermark);
-        while let Some(waiting) = self.waiting.pop(self.watermark) {
-            self.judge(waiting.at, waiting.at, waiting.offset, &waiting.event, alerts);
+        while let Some(facts) = self.waiting.pop(self.watermark) {
+            self.is_ready(facts, alerts);
         }
     }
 
-    fn close(&mut self, clock: i64, alerts: &mut Vec<Alert>) {
-        while let Some(Reverse((due, rule, at))) = self.due.peek().copied() {
-            if due > clock {
-                return;
-            }
-            self.due.pop();
-            let Some(lane) = self.lanes.get_mut(rule) else { continue };
-            let before = alerts.len();
-            if let Some(due) = lane.close(at, clock, &self.tenant, alerts) {
-                self.due.push(Reverse((due, rule, at)));
-            }
-            let closed = u64::try_from(alerts.len().saturating_sub(before)).unwrap_or_default();
-            self.counters.closed_total = self.counters.closed_total.saturating_add(closed);
+    /// Its turn has come. It is judged with some others, before this call returns.
+    fn is_ready(&mut self, facts: Facts, alerts: &mut Vec<Alert>) {
+        self.ready_ingested = self.ready_ingested.min(facts.ingested);
+        self.ready.push(facts);
+        if self.ready.len() >= TOGETHER {
+            self.judge_ready(alerts);
         }
     }
 
-    fn judge(&mut self, at: i64, happened: i64, offset: u64, event: &Event, alerts: &mut Vec<Alert>) {
-        self.clock = Some(self.clock.map_or(at, |clock| clock.max(at)));
-        self.close(at, alerts);
-        let facts = self.facts(at, happened, offset, event);
+    fn judge_ready(&mut self, alerts: &mut Vec<Alert>) {
+        if self.ready.is_empty() {
+            return;
+        }
+        self.ready_ingested = i64::MAX;
+        let (mut ready, mut members) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.members));
+        if ready.len() > 1 {
+            self.look_up(&ready, &mut members);
+        }
+        let changes = self.directories.changes();
+        let mut looked_up = members.drain(..);
+        for facts in &ready {
+            // What was looked up holds as long as no group has come or gone.
+            let members = looked_up.next().filter(|_| self.directories.changes() == changes);
+            self.judge(facts, members, alerts);
+        }
+        drop(looked_up);
+        ready.clear();
+        (self.ready, self.members) = (ready, members);
+    }
+
+    /// Looks the groups of many events up, and touches what is kept of them: most of the time goes by waiting for memory, and what does not
+    /// depend on each other is waited for together.
+    fn look_up(&self, ready: &[Facts], members: &mut Vec<Members>) {
+        let routes = || ready.iter().map(|facts| self.routes.get(type_of(facts.features)));
+        members.extend(ready.iter().zip(routes()).map(|(facts, route)| self.members(route, facts)));
+        let slots = || {
+            let each = members.iter().zip(routes());
+            each.flat_map(|(members, route)| {
+                let lanes = route.into_iter().flat_map(|route| &route.lanes);
+                lanes.filter_map(|(rule, _, grouping)| {
+                    let lane = self.lanes.get(*rule)?;
+                    Some((lane, lane.slot(members.of(*grouping), self.directories.of(*grouping))?))
+                })
+            })
+        };
+        std::hint::black_box(slots().map(|(lane, slot)| lane.touch(slot)).fold(0, i64::wrapping_add));
+        std::hint::black_box(slots().map(|(lane, slot)| lane.touch_state(slot)).fold(0, i64::wrapping_add));
+    }
+
+    fn members(&self, route: Option<&Route>, facts: &Facts) -> Members {
+        let mut members = Members::default();
+        for grouping in route.into_iter().flat_map(|route| &route.groupings) {
+            *members.of_mut(*grouping) = self.directories.find(*grouping, facts);
+        }
+        members
+    }
+
+    /// The log's clock was ahead: what it made late, and windows that end in a future that does not come, are given up.
+    fn set_back(&mut self, alerts: &mut Vec<Alert>) {
+        self.finish(alerts);
+        self.counters.set_back_total = self.counters.set_back_total.saturating_add(1);
         let before = alerts.len();
+        for lane in &mut self.lanes {
+            lane.set_back(self.directories.of_mut(lane.rule.group_by), &self.tenant, alerts);
+        }
+        self.count(alerts.get(before..).unwrap_or_default());
+        (self.watermark, self.last_ingested, self.clock) = (i64::MIN, i64::MIN, None);
+        self.look_at_all();
+    }
+
+    fn look_at_all(&mut self) {
+        let by_log = Clock::Log { lateness_ms: self.lateness_ms() };
+        let of = |clock| {
+            let dues = self.lanes.iter().enumerate().flat_map(move |(rule, lane)| lane.dues(rule, clock));
+            dues.map(Reverse).collect()
+        };
+        (self.due, self.due_by_log) = (of(Clock::Events), of(by_log));
+    }
+
+    /// Closes alerts that were not met for long enough, by that clock.
+    fn close(&mut self, clock: Clock, now: i64, alerts: &mut Vec<Alert>) {
+        let before = alerts.len();
+        let heap = match clock {
+            Clock::Events => &mut self.due,
+            Clock::Log { .. } => &mut self.due_by_log,
+        };
+        while let Some(Reverse(due)) = heap.peek().copied().filter(|Reverse(due)| due.at <= now) {
+            heap.pop();
+            let Some(lane) = self.lanes.get_mut(due.rule) else { continue };
+            let directory = self.directories.of(lane.rule.group_by);
+            heap.extend(lane.close(due, clock, now, &self.tenant, directory, alerts).map(Reverse));
+        }
+        if alerts.len() > before {
+            self.count(alerts.get(before..).unwrap_or_default());
+        }
+    }
+
+    fn judge(&mut self, facts: &Facts, members: Option<Members>, alerts: &mut Vec<Alert>) {
+        let hour = |at: i64| at.div_euclid(HOUR_MS);
+        if self.clock.is_none_or(|clock| hour(clock) < hour(facts.at)) {
+            self.lanes.iter_mut().for_each(|lane| lane.hear(hour(facts.at)));
+        }
+        self.clock = Some(self.clock.map_or(facts.at, |clock| clock.max(facts.at)));
+        self.close(Clock::Events, facts.at, alerts);
+        let before = alerts.len();
+        let by_log = Clock::Log { lateness_ms: self.options.lateness.num_milliseconds() };
+        let route = self.routes.get(type_of(facts.features));
+        let mut members = members.unwrap_or_else(|| self.members(route, facts));
         let mut shared = Shared {
             tenant: &self.tenant,
             groups_max: self.options.groups_max,
             sketch_bytes: self.options.sketch_bytes,
             sketch: &mut self.sketch,
+            serial: &mut self.serial,
         };
-        let route = EventType::ALL.iter().position(|of| *of == event.event_type());
-        for (rule, role) in route.and_then(|route| self.routes.get(route)).into_iter().flatten() {
-            if let Some(lane) = self.lanes.get_mut(*rule)
-                && let Some((due, at)) = lane.observe(*role, &facts, &mut shared, alerts)
-            {
-                self.due.push(Reverse((due, *rule, at)));
+        if let Some(route) = route {
+            for (rule, role, grouping) in &route.lanes {
+                let Some(lane) = self.lanes.get_mut(*rule) else { continue };
+                let (member, directory) = (members.of_mut(*grouping), self.directories.of_mut(*grouping));
+                if let Some(slot) = lane.observe(*role, facts, member, directory, &mut shared, alerts) {
+                    self.due.extend(lane.due(*rule, slot, Clock::Events).map(Reverse));
+                    self.due_by_log.extend(lane.due(*rule, slot, by_log).map(Reverse));
+                }
             }
         }
-        for alert in alerts.get(before..).unwrap_or_default() {
-            let total = match alert.state {
-                AlertState::Opened => &mut self.counters.opened_total,
-                AlertState::Updated => &mut self.counters.updated_total,
-                AlertState::Closed => &mut self.counters.closed_total,
-            };
-            *total = total.saturating_add(1);
+        if alerts.len() > before {
+            self.count(alerts.get(before..).unwrap_or_default());
+            // Alerts that were given up leave their times behind.
+            let open: usize = self.lanes.iter().map(Lane::open_count).sum();
+            if self.due.len().max(self.due_by_log.len()) > open.saturating_mul(4).saturating_add(64) {
+                self.look_at_all();
+            }
         }
+        self.tidy(facts.at);
+    }
+
+    fn tidy(&mut self, now: i64) {
         self.sweep = self.sweep.saturating_add(1);
         if self.sweep >= self.lanes.len() {
             self.sweep = 0;
         }
         if let Some(lane) = self.lanes.get_mut(self.sweep) {
-            lane.sweep(at);
+            lane.sweep(now, self.directories.of_mut(lane.rule.group_by));
         }
         if self.sweep == 0
             && self.sketch.is_some()
@@ -367,19 +624,14 @@ impl TenantDetector {
         }
     }
 
-    fn facts<'e>(&self, at: i64, happened: i64, offset: u64, event: &'e Event) -> Facts<'e> {
-        let hashed = |prefix: Prefix| (prefix, self.key.prefix(&prefix));
-        Facts {
-            event,
-            at,
-            happened,
-            offset,
-            is_late: happened < at,
-            features: features(event),
-            weight: event.risk_context().map_or(NEUTRAL, |risk| hundredths(weight_of(risk))),
-            actor_hash: self.key.actor(event.actor()),
-            source: event.source_ip().map(|ip| hashed(Prefix::source(ip))),
-            network: event.source_ip().map(|ip| hashed(Prefix::network(ip))),
+    fn count(&mut self, told: &[Alert]) {
+        for alert in told {
+            let total = match alert.state {
+                AlertState::Opened => &mut self.counters.opened_total,
+                AlertState::Updated => &mut self.counters.updated_total,
+                AlertState::Closed => &mut self.counters.closed_total,
+            };
+            *total = total.saturating_add(1);
         }
     }
 
@@ -391,12 +643,12 @@ impl TenantDetector {
             return None;
         }
         let clock = self.clock.unwrap_or(self.watermark);
-        let known = lane.look(self.key.group(group), group, clock);
+        let directory = self.directories.of(grouping);
+        let member = directory.find_group(self.key.group(group), group);
+        let known = lane.look(member, directory, clock);
         let is_kept = known.is_some();
         let (measures, late_events, alert) = known.unwrap_or_else(|| (lane.nothing(clock), 0, None));
-        let waiting = self.waiting.iter().filter(|waiting| {
-            lane.would_count(group, &self.facts(waiting.at, waiting.at, waiting.offset, &waiting.event))
-        });
+        let waiting = self.waiting.iter().filter(|waiting| lane.would_count(group, waiting));
         Some(Explanation {
             rule: lane.rule.id.clone(),
             group: group.clone(),
@@ -415,7 +667,10 @@ impl TenantDetector {
 
     /// Alerts that are open, as they stand.
     pub fn open(&self) -> Vec<Alert> {
-        self.lanes.iter().flat_map(|lane| lane.open(&self.tenant)).collect()
+        let of = |lane: &Lane| {
+            lane.open(&self.tenant, self.directories.of(lane.rule.group_by)).collect::<Vec<_>>()
+        };
+        self.lanes.iter().flat_map(of).collect()
     }
 
     /// What became of events and alerts since the begin of the log.
@@ -444,7 +699,10 @@ impl TenantDetector {
     }
 }
 
-fn hundredths(weight: f64) -> u16 {
-    // Between a half and two.
-    (weight.clamp(0.5, 2.0) * 100.0).round() as u16
+/// Each rule, and of those that group as it does the how manieth it is.
+fn columns(rules: &Rules) -> impl Iterator<Item = (&Rule, usize)> {
+    rules.iter().enumerate().map(|(at, rule)| {
+        let before = rules.iter().take(at).filter(|other| other.group_by == rule.group_by);
+        (rule, before.count())
+    })
 }

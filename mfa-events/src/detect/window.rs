@@ -32,6 +32,10 @@ impl Recent {
         }
     }
 
+    pub(super) fn last_at(&self) -> i64 {
+        self.0.back().map_or(0, |(at, ..)| *at)
+    }
+
     /// How many happened afterwards.
     pub(super) fn within(&self, after: i64) -> usize {
         self.0.len().saturating_sub(self.0.partition_point(|(at, ..)| *at <= after))
@@ -130,6 +134,10 @@ impl<K: Clone + Eq> Recency<K> {
             self.at.swap_remove(position);
             self.seen.swap_remove(position);
         }
+    }
+
+    pub(super) fn last_at(&self) -> i64 {
+        self.at.last().copied().unwrap_or_default()
     }
 
     /// How many were seen afterwards.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use mfa_events::detect::rule::{Distinct, Grouping, Kind, Rule, Rules, Severity, Step};
-use mfa_events::detect::{Alert, AlertState, Group, Options, Prefix, TenantDetector};
+use mfa_events::detect::{
+    Alert, AlertState, Group, Options, Prefix, TenantDetector, UPDATE_MS, WEEKS_ACCEPTED,
+};
 use mfa_events::event::{Code, Detail, FailureReason, GeoLocation, Method, RiskContext, Signal, Timestamp};
 use mfa_events::risk::weight_of;
 use mfa_events::store::Record;
 use mfa_events::{
     AccountLocked, AccountUnlocked, Event, EventType, LoginFailure, LoginSuccess, MfaFailure, Offset,
-    RecoveryAttempted, TenantId,
+    Outcome, RecoveryAttempted, TenantId,
 };
 use proptest::prelude::*;
 
@@ -21,6 +23,7 @@ use proptest::prelude::*;
 struct Judged {
     at: i64,
     happened: i64,
+    ingested: i64,
     offset: u64,
     event: Arc<Event>,
 }
@@ -56,26 +59,42 @@ impl Judged {
     }
 }
 
+/// What happens, in its order.
+enum Happening {
+    Judged(Judged),
+    /// It is then by the clock of the log, and alerts are closed by it.
+    Passed(i64),
+}
+
 /// The order in which events are judged: sorted anew each time.
-fn judged(records: &[Record], lateness: i64) -> Vec<Judged> {
-    let (mut out, mut waiting, mut latest): (Vec<Judged>, Vec<Judged>, i64) = (vec![], vec![], i64::MIN / 2);
+fn judged(records: &[Record], lateness: i64) -> Vec<Happening> {
+    let mut out: Vec<Happening> = Vec::new();
+    let (mut waiting, mut watermark): (Vec<Judged>, i64) = (vec![], i64::MIN / 2);
     for record in records {
-        let happened = record.event.at().as_datetime().timestamp_millis();
-        let happened = happened.min(record.ingested_at.as_datetime().timestamp_millis());
-        let offset = record.offset.as_u64();
-        let event = Arc::clone(&record.event);
-        if happened < latest - lateness {
-            out.push(Judged { at: latest - lateness, happened, offset, event });
+        let ingested = record.ingested_at.as_datetime().timestamp_millis();
+        // Whatever has waited for so long by the clock of the log goes, and all that happened before it, one time after the other.
+        let mut over: Vec<_> = waiting.iter().map(|waits| waits.ingested + lateness).collect();
+        over.retain(|over| *over <= ingested);
+        over.sort();
+        for over in over {
+            out.push(Happening::Passed(over - 1));
+            let gone = waiting.iter().filter(|waits| waits.ingested + lateness <= over);
+            watermark = gone.map(|waits| waits.at).max().unwrap_or(watermark).max(watermark);
+            out.extend(waiting.extract_if(.., |waits| waits.at <= watermark).map(Happening::Judged));
+        }
+        out.push(Happening::Passed(ingested));
+        let happened = record.event.at().as_datetime().timestamp_millis().min(ingested);
+        let (offset, event) = (record.offset.as_u64(), Arc::clone(&record.event));
+        if happened < watermark {
+            out.push(Happening::Judged(Judged { at: watermark, happened, ingested, offset, event }));
             continue;
         }
-        latest = latest.max(happened);
-        waiting.push(Judged { at: happened, happened, offset, event });
+        watermark = watermark.max(happened - lateness);
+        waiting.push(Judged { at: happened, happened, ingested, offset, event });
         waiting.sort_by_key(|waits| (waits.at, waits.offset));
-        while waiting.first().is_some_and(|first| first.at <= latest - lateness) {
-            out.push(waiting.remove(0));
-        }
+        out.extend(waiting.extract_if(.., |waits| waits.at <= watermark).map(Happening::Judged));
     }
-    out.extend(waiting);
+    out.extend(waiting.into_iter().map(Happening::Judged));
     out
 }
 
@@ -100,21 +119,31 @@ struct Met {
 struct Open {
     first: u64,
     met: i64,
+    met_ingested: i64,
     severity: Severity,
     events: u64,
     values: BTreeSet<String>,
+    names: BTreeSet<String>,
     told: u64,
+    told_at: i64,
+    is_news: bool,
 }
 
 /// All turns of all alerts of a rule.
-fn told(rule: &Rule, history: &[Judged]) -> Vec<Told> {
-    let groups: BTreeSet<_> = history.iter().filter_map(|judged| judged.group(rule.group_by)).collect();
+fn told(rule: &Rule, history: &[Happening]) -> Vec<Told> {
+    let groups: BTreeSet<_> = events(history).filter_map(|judged| judged.group(rule.group_by)).collect();
     groups.into_iter().flat_map(|group| told_of(rule, &group, history)).collect()
 }
 
-fn told_of(rule: &Rule, group: &Group, history: &[Judged]) -> Vec<Told> {
-    let own: Vec<_> = history
-        .iter()
+fn events(history: &[Happening]) -> impl Iterator<Item = &Judged> {
+    history.iter().filter_map(|happening| match happening {
+        Happening::Judged(judged) => Some(judged),
+        Happening::Passed(_) => None,
+    })
+}
+
+fn told_of(rule: &Rule, group: &Group, history: &[Happening]) -> Vec<Told> {
+    let own: Vec<_> = events(history)
         .filter(|judged| judged.group(rule.group_by).as_ref() == Some(group))
         .cloned()
         .collect();
@@ -130,7 +159,16 @@ fn told_of(rule: &Rule, group: &Group, history: &[Judged]) -> Vec<Told> {
     };
     let mut met_at = Vec::new();
     // Events of other groups move the clock, too.
-    for judged in history {
+    for happening in history {
+        let judged = match happening {
+            Happening::Passed(time) => {
+                if let Some(alert) = open.take_if(|open| open.met_ingested + quiet + LATENESS_MS <= *time) {
+                    out.push(tell(&alert, AlertState::Closed, alert.met + quiet));
+                }
+                continue;
+            }
+            Happening::Judged(judged) => judged,
+        };
         if let Some(alert) = open.take_if(|open| open.met + quiet <= judged.at) {
             out.push(tell(&alert, AlertState::Closed, alert.met + quiet));
         }
@@ -143,6 +181,9 @@ fn told_of(rule: &Rule, group: &Group, history: &[Judged]) -> Vec<Told> {
         {
             alert.events += 1;
             alert.values.extend(value(rule, judged));
+            for name in names(judged) {
+                alert.is_news |= alert.names.insert(name);
+            }
         }
         match (&mut open, met) {
             (None, None) => {}
@@ -151,9 +192,15 @@ fn told_of(rule: &Rule, group: &Group, history: &[Judged]) -> Vec<Told> {
                 let mut values: BTreeSet<_> =
                     in_window(rule, so_far).iter().filter_map(|seen| value(rule, seen)).collect();
                 values.extend(value(rule, judged));
+                let mut known: BTreeSet<_> = kept_names(rule, so_far);
+                known.extend(names(judged));
                 let mut alert = Open {
                     first: met.first,
                     met: judged.at,
+                    met_ingested: judged.ingested,
+                    names: known,
+                    told_at: judged.at,
+                    is_news: false,
                     severity: met.severity.unwrap_or(rule.severity),
                     events: met.events,
                     values,
@@ -163,21 +210,25 @@ fn told_of(rule: &Rule, group: &Group, history: &[Judged]) -> Vec<Told> {
                 out.push(tell(&alert, AlertState::Opened, judged.at));
                 open = Some(alert);
             }
+            (Some(_), _) if !counts => {}
             (Some(alert), met) => {
                 let mut worse = false;
                 if let Some(met) = met {
                     met_at.extend(met.freezes.then_some(judged.at));
                     alert.met = judged.at;
+                    alert.met_ingested = alert.met_ingested.max(judged.ingested);
                     if let Some(severity) = met.severity.filter(|severity| *severity > alert.severity) {
                         alert.severity = severity;
                         worse = true;
                     }
                 }
                 let now = magnitude(rule, alert);
-                if now >= 2 * alert.told || worse {
+                let is_due = alert.is_news && judged.at - alert.told_at >= UPDATE_MS;
+                if now >= 2 * alert.told || worse || is_due {
                     if now >= 2 * alert.told {
                         alert.told = now;
                     }
+                    (alert.told_at, alert.is_news) = (judged.at, false);
                     out.push(tell(alert, AlertState::Updated, judged.at));
                 }
             }
@@ -198,6 +249,24 @@ fn value(rule: &Rule, judged: &Judged) -> Option<String> {
         Kind::DistinctCount { of: Distinct::Source, .. } => judged.source().map(|source| source.to_string()),
         _ => Some(judged.actor()),
     }
+}
+
+/// Whom and what an event names.
+fn names(judged: &Judged) -> Vec<String> {
+    let source = judged.source().map(|source| source.to_string());
+    [Some(judged.actor()), source].into_iter().flatten().collect()
+}
+
+/// What a rule with lists of its own knows by name when it is met.
+fn kept_names(rule: &Rule, so_far: &[Judged]) -> BTreeSet<String> {
+    let mut names: BTreeSet<_> =
+        in_window(rule, so_far).iter().filter_map(|judged| value(rule, judged)).collect();
+    if let Kind::Cluster { sources, .. } = rule.kind {
+        let source = |judged: &Judged| judged.source().map(|source| source.to_string());
+        let kept = newest(latest(rule, so_far, source, false), sources);
+        names.extend(kept.into_iter().filter_map(source));
+    }
+    names
 }
 
 /// Whether an event adds to an alert that is open.
@@ -425,11 +494,14 @@ fn fits(step: &Step, number: usize, steps: &[Step], so_far: &[Judged], at: usize
     !so_far[..at].iter().any(|earlier| {
         earlier.at > after
             && earlier.method() == Some(method)
+            && earlier.event.outcome() == Outcome::Success
             && steps[..number].iter().any(|step| step.select.selects(&earlier.event))
     })
 }
 
 const WINDOW_OF_SEQUENCES_MS: i64 = 60_000;
+
+const LATENESS_MS: i64 = 5_000;
 
 fn place(judged: &Judged) -> Option<(f64, f64)> {
     let geo = judged.event.geo_location()?;
@@ -448,18 +520,28 @@ fn above(rule: &Rule, so_far: &[Judged], met_at: &[i64], deviations: f64, cold_s
     let selected: Vec<_> = so_far.iter().filter(|judged| rule.select.selects(&judged.event)).collect();
     let (begin, now) = (selected[0].at, so_far.last().unwrap().at);
     let quiet = rule.quiet.num_milliseconds();
+    // Hours in which nothing was heard of the tenant say nothing: here, in which no recovery was.
+    let heard: BTreeSet<_> = so_far.iter().map(|judged| judged.at.div_euclid(HOUR)).collect();
     let usual = |hour: i64| {
-        let mut samples = Vec::new();
+        let mut samples: Vec<(f64, bool)> = Vec::new();
         for week in (1..=200).rev() {
             let end = (hour - 168 * week + 1) * HOUR;
             let start = end - rule.window_ms();
             let is_attack = met_at.iter().any(|met| *met < end && met + quiet > start);
-            if start >= begin && !is_attack {
-                samples.push(
-                    selected.iter().filter(|judged| judged.at > start && judged.at < end).count() as f64
-                );
+            let is_heard = (start / HOUR..end / HOUR).all(|hour| heard.contains(&hour));
+            if start < begin || !is_heard {
+                continue;
+            }
+            let count = selected.iter().filter(|judged| judged.at > start && judged.at < end).count();
+            samples.push((count as f64, is_attack));
+            // An attack that is there week after week is what is usual.
+            if samples.iter().rev().take_while(|(_, is_attack)| *is_attack).count() >= WEEKS_ACCEPTED {
+                samples.retain(|(_, is_attack)| *is_attack);
+                samples.iter_mut().for_each(|(_, is_attack)| *is_attack = false);
             }
         }
+        samples.retain(|(_, is_attack)| !is_attack);
+        let samples: Vec<f64> = samples.into_iter().map(|(count, _)| count).collect();
         let samples: Vec<_> = samples.iter().rev().take(8).copied().collect();
         if samples.len() < 3 {
             return None;
@@ -480,7 +562,7 @@ fn median(mut of: Vec<f64>) -> f64 {
     (of[(of.len() - 1) / 2] + of[of.len() / 2]) / 2.0
 }
 
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 version = 1
 [[rule]]
 id = "count"
@@ -717,7 +799,7 @@ fn such_histories_meet_every_rule() {
                 (what, actor, source, method, risk, draw(6_000) as i64, draw(16) as i64 - 2)
             })
             .collect();
-        let history = judged(&history(&drawn, 1), 5_000);
+        let history = judged(&history(&drawn, 1), LATENESS_MS);
         for told in rules.iter().flat_map(|rule| told(rule, &history)) {
             *met.entry(told.rule).or_default() += 1;
         }
@@ -727,10 +809,10 @@ fn such_histories_meet_every_rule() {
     }
 }
 
-type Drawn = (u8, u8, u8, u8, u8, i64, i64);
+pub(crate) type Drawn = (u8, u8, u8, u8, u8, i64, i64);
 
 /// Events that come in this order: gaps between them, and how much earlier than it came each happened.
-fn history(drawn: &[Drawn], scale: i64) -> Vec<Record> {
+pub(crate) fn history(drawn: &[Drawn], scale: i64) -> Vec<Record> {
     let mut now = start();
     let records =
         drawn.iter().enumerate().map(|(number, (what, actor, source, method, risk, gap, delay))| {
@@ -743,7 +825,7 @@ fn history(drawn: &[Drawn], scale: i64) -> Vec<Record> {
 }
 
 fn check(rules: &Rules, records: &[Record], cut: usize) -> Result<(), TestCaseError> {
-    let lateness = TimeDelta::seconds(5);
+    let lateness = TimeDelta::milliseconds(LATENESS_MS);
     let options = Options { lateness, ..Options::default() };
     let mut detector = TenantDetector::new(acme(), rules, options.clone());
     let mut alerts = Vec::new();
