@@ -328,7 +328,6 @@ impl Lane {
         &mut self,
         due: Due,
         clock: Clock,
-        now: i64,
         tenant: &TenantId,
         directory: &Directory,
         alerts: &mut Vec<Alert>,
@@ -337,8 +336,9 @@ impl Lane {
         if open.serial != due.serial {
             return None;
         }
+        // Whatever was met since is put back, so that alerts close in the order of their times.
         let at = clock.due(open, &self.rule);
-        if at > now {
+        if at > due.at {
             return Some(Due { at, ..due });
         }
         let closed_at = Clock::Events.due(open, &self.rule);

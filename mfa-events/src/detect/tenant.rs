@@ -562,7 +562,7 @@ impl TenantDetector {
             heap.pop();
             let Some(lane) = self.lanes.get_mut(due.rule) else { continue };
             let directory = self.directories.of(lane.rule.group_by);
-            heap.extend(lane.close(due, clock, now, &self.tenant, directory, alerts).map(Reverse));
+            heap.extend(lane.close(due, clock, &self.tenant, directory, alerts).map(Reverse));
         }
         if alerts.len() > before {
             self.count(alerts.get(before..).unwrap_or_default());
