@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::alert::{Alert, AlertState};
 use super::explain::RuleCounts;
+use super::options::{Counters, Options};
 use super::rule::{RuleId, Rules};
-use super::tenant::{Counters, Options, TenantDetector};
+use super::tenant::TenantDetector;
 use crate::id::TenantId;
 use crate::store::Record;
 

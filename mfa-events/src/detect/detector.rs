@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::alert::Alert;
+use super::checkpoint::{Checkpoint, CheckpointError};
 use super::explain::Explanation;
 use super::group::Group;
+use super::options::Options;
 use super::rule::Rules;
-use super::tenant::{Checkpoint, CheckpointError, Options, TenantDetector};
+use super::tenant::TenantDetector;
 use crate::id::TenantId;
 use crate::log::{EventLog, PAGE_EVENTS_MAX, ReadError, Which};
 use crate::store::{EventStore, Offset, Record};

@@ -155,6 +155,7 @@ impl State {
                     return None;
                 }
                 let most = kept(*threshold, *success_clears);
+                actors.expire(after);
                 actors.see(hash, actor, place, facts.origin(), weight, most);
                 let count = actors.within(after);
                 if !reaches(count, || actors.weight_within(after), *threshold, rule.weighed_by_risk) {
@@ -164,6 +165,7 @@ impl State {
             }
             (Self::Sources(sources), Kind::DistinctCount { threshold, .. }, Role::Counts) => {
                 let (source, hash) = facts.source?;
+                sources.expire(after);
                 sources.see(hash, &source, place, 0, weight, *threshold as usize);
                 let count = sources.within(after);
                 if !reaches(count, || sources.weight_within(after), *threshold, rule.weighed_by_risk) {
@@ -178,6 +180,9 @@ impl State {
                     return None;
                 }
                 let most = kept(*actors, *success_clears);
+                cluster.actors.expire(after);
+                cluster.sources.expire(after);
+                cluster.events.expire(after);
                 cluster.actors.see(hash, actor, place, facts.origin(), weight, most);
                 cluster.events.push(place, weight, *events as usize);
                 if let Some((source, hash)) = facts.source
@@ -376,7 +381,7 @@ impl State {
             Self::Cluster(cluster) => &cluster.actors,
             _ => return None,
         };
-        Some(actors.hashes_within(after).zip(actors.seen_within(after).map(|seen| &seen.key)))
+        Some(actors.seen_within(after).map(|seen| (seen.hash, &seen.key)))
     }
 
     /// Sources that it names, with their hashes.
@@ -386,7 +391,7 @@ impl State {
             Self::Cluster(cluster) => &cluster.sources,
             _ => return None,
         };
-        Some(sources.hashes_within(after).zip(sources.seen_within(after).map(|seen| &seen.key)))
+        Some(sources.seen_within(after).map(|seen| (seen.hash, &seen.key)))
     }
 }
 
