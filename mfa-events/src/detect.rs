@@ -42,7 +42,7 @@ mod window;
 
 pub use alert::{Alert, AlertState, Closing, Finding, NAMED_MAX, UPDATE_MS};
 pub use backtest::{REPORT_ALERTS_MAX, Report, backtest};
-pub use baseline::{VOLUME_MAX, WEEKS_ACCEPTED, WEEKS_KEPT};
+pub use baseline::{GAP_HOURS_MAX, VOLUME_MAX, WEEKS_ACCEPTED, WEEKS_KEPT};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use detector::{ADVANCED_EVENTS_MAX, Advanced, Detector};
 pub use explain::{EVICTED_KEPT, Evicted, Explanation, Measure, RuleCounts};

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use chrono::TimeDelta;
 
 use crate::detect::Rule;
-use crate::detect::rule::{Kind, Selector, Step};
+use crate::detect::rule::{COUNTRY_ACCURACY_KM, Kind, Selector, Step};
 
 pub use kql::kql;
 pub use sigma::sigma;
@@ -211,6 +211,16 @@ fn notes(rule: &Rule, form: Form, language: &'static str) -> Vec<String> {
     }
     if rule.weighed_by_risk {
         notes.push("The rule weighs events by their risk; here each counts as one.".to_owned());
+    }
+    match &rule.kind {
+        Kind::ImpossibleTravel { .. } => notes.push(format!(
+            "The rule knows a place without region and city to {COUNTRY_ACCURACY_KM} km; here it is as exact as others."
+        )),
+        Kind::VolumeVsBaseline { .. } => notes.push(
+            "The rule learns nothing of days in which nothing came of the tenant, and takes what is there week after week for usual; here neither is known."
+                .to_owned(),
+        ),
+        _ => {}
     }
     if clears(rule) {
         notes.push(

@@ -13,14 +13,17 @@ pub const VOLUME_MAX: usize = 65_536;
 /// Weeks that are remembered.
 pub const WEEKS_KEPT: usize = 8;
 
+/// Hours in a row in which nothing at all may be heard of a tenant, as at night or on a weekend. Nothing is learnt of a gap that is longer: it was
+/// not quiet, but nothing was delivered.
+pub const GAP_HOURS_MAX: i64 = 72;
+
 /// Weeks in a row in which an hour was an attack before it is what is usual: a tenant may have grown.
 pub const WEEKS_ACCEPTED: usize = 4;
 
 const HOURS_OF_WEEK: usize = 168;
 const HOUR_MS: i64 = 3_600_000;
 
-/// Counts of one tenant. Each hour that ends leaves the count of the window that ends with it, where anything at all was heard of the tenant
-/// in it: an hour in which nothing was delivered says nothing of what is usual.
+/// Counts of one tenant. Each hour that ends leaves the count of the window that ends with it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Baseline {
     window: VecDeque<Place>,
@@ -30,7 +33,7 @@ pub(super) struct Baseline {
     under_way: Option<(i64, i64)>,
     /// Hours since the last event that was counted in which others came, oldest first.
     heard: VecDeque<i64>,
-    /// The first of the hours that were heard, one after the other, until the one under way.
+    /// The first hour after the last gap.
     gapless_since: i64,
     /// Until then, what is counted is an attack and not usual.
     alerting_until: i64,
@@ -120,36 +123,41 @@ impl Baseline {
         if now <= hour {
             return;
         }
-        // The first hour of those that were heard without a gap until this one.
         let mut first = self.gapless_since;
         loop {
-            let end = hour.saturating_add(1).saturating_mul(HOUR_MS);
-            let start = end.saturating_sub(window_ms);
-            self.expire(start);
-            if start >= since && start >= first.saturating_mul(HOUR_MS) {
-                self.sample(hour, start < self.alerting_until);
-            }
-            let Some(next) = self.heard.pop_front().filter(|next| *next < now) else { break };
-            if next != hour.saturating_add(1) {
+            self.end(hour, first, since, window_ms);
+            let next = self.heard.pop_front().map_or(now, |next| next.min(now));
+            if next.saturating_sub(hour) > GAP_HOURS_MAX {
                 first = next;
+            } else {
+                for quiet in hour.saturating_add(1)..next {
+                    self.end(quiet, first, since, window_ms);
+                }
+            }
+            if next >= now {
+                break;
             }
             hour = next;
-        }
-        if now != hour.saturating_add(1) {
-            first = now;
         }
         self.gapless_since = first;
         self.under_way = Some((now, since));
     }
 
-    fn sample(&mut self, hour: i64, is_attack: bool) {
+    /// An hour is over. It is a sample where the window that ends with it lies behind the begin and behind the last gap.
+    fn end(&mut self, hour: i64, gapless_since: i64, since: i64, window_ms: i64) {
+        let start = hour.saturating_add(1).saturating_mul(HOUR_MS).saturating_sub(window_ms);
+        self.expire(start);
+        if start < since || start < gapless_since.saturating_mul(HOUR_MS) {
+            return;
+        }
+        let is_attack = start < self.alerting_until;
         let count = u32::try_from(self.window.len()).unwrap_or(u32::MAX);
         let Some(samples) = self.samples.get_mut(slot(hour)) else { return };
-        samples.push_back(Sample { hour, count, is_attack });
-        if samples.iter().rev().take_while(|sample| sample.is_attack).count() >= WEEKS_ACCEPTED {
+        if is_accepted(samples.iter().rev()) {
             samples.retain(|sample| sample.is_attack);
             samples.iter_mut().for_each(|sample| sample.is_attack = false);
         }
+        samples.push_back(Sample { hour, count, is_attack });
         // One more than are compared with, as the last may be of this week; and attacks push out nothing that is usual.
         while samples.len() > WEEKS_KEPT.saturating_add(WEEKS_ACCEPTED) {
             samples.pop_front();
@@ -190,9 +198,10 @@ impl Baseline {
 
     /// Median and spread of that hour in the weeks before. What has just ended is part of what is judged, and not of what is usual.
     fn usual_at(&self, hour: i64) -> Option<(f64, f64)> {
-        let earlier =
-            self.samples.get(slot(hour))?.iter().filter(|sample| sample.hour < hour && !sample.is_attack);
-        let samples: Vec<_> = earlier.rev().take(WEEKS_KEPT).map(|sample| f64::from(sample.count)).collect();
+        let earlier = || self.samples.get(slot(hour)).into_iter().flatten().rev().filter(|of| of.hour < hour);
+        let is_attack = is_accepted(earlier());
+        let usual = earlier().filter(|sample| sample.is_attack == is_attack);
+        let samples: Vec<_> = usual.take(WEEKS_KEPT).map(|sample| f64::from(sample.count)).collect();
         if samples.len() < WEEKS_MIN {
             return None;
         }
@@ -216,6 +225,11 @@ impl Baseline {
     pub(super) fn len(&self) -> usize {
         self.window.len().saturating_add(self.samples.iter().map(VecDeque::len).sum())
     }
+}
+
+/// Whether the latest, which come first, are attacks for so long that they are what is usual.
+fn is_accepted<'s>(samples: impl Iterator<Item = &'s Sample>) -> bool {
+    samples.take_while(|sample| sample.is_attack).count() >= WEEKS_ACCEPTED
 }
 
 fn slot(hour: i64) -> usize {

@@ -309,7 +309,7 @@ fn sequence(text: &mut Text, first: &Selector, at_least: u32, rest: &[crate::det
         text.line(format_args!("| where isnotempty(method_{number})"));
         text.line(format_args!("| join kind=leftouter ("));
         text.line(format_args!(
-            "    union {} | where isnotempty(mfa_method) | project tenant_id, group_key, tried = happened, method_{number} = mfa_method",
+            "    union {} | where isnotempty(mfa_method) and outcome == \"success\" | project tenant_id, group_key, tried = happened, method_{number} = mfa_method",
             earlier.join(", ")
         ));
         text.line(format_args!(") on tenant_id, group_key, method_{number}"));

@@ -292,7 +292,9 @@ fn sequence(
         let mut condition = format!("since_{before}<at AND {}", selected(&step.select));
         if step.new_method {
             let used = earlier.join(") OR (");
-            text.line(format_args!("| eval tried_{number}=if(({used}), mfa_method, null())"));
+            text.line(format_args!(
+                "| eval tried_{number}=if(outcome=\"success\" AND (({used})), mfa_method, null())"
+            ));
             text.line(format_args!(
                 "| streamstats current=f time_window={window} values(tried_{number}) as used_{number} by tenant_id group_key"
             ));

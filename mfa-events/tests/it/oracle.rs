@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use mfa_events::detect::rule::{Distinct, Grouping, Kind, Rule, Rules, Severity, Step};
 use mfa_events::detect::{
-    Alert, AlertState, Group, Options, Prefix, TenantDetector, UPDATE_MS, WEEKS_ACCEPTED,
+    Alert, AlertState, GAP_HOURS_MAX, Group, Options, Prefix, TenantDetector, UPDATE_MS, WEEKS_ACCEPTED,
 };
 use mfa_events::event::{Code, Detail, FailureReason, GeoLocation, Method, RiskContext, Signal, Timestamp};
 use mfa_events::risk::weight_of;
@@ -520,15 +520,19 @@ fn above(rule: &Rule, so_far: &[Judged], met_at: &[i64], deviations: f64, cold_s
     let selected: Vec<_> = so_far.iter().filter(|judged| rule.select.selects(&judged.event)).collect();
     let (begin, now) = (selected[0].at, so_far.last().unwrap().at);
     let quiet = rule.quiet.num_milliseconds();
-    // Hours in which nothing was heard of the tenant say nothing: here, in which no recovery was.
+    // Of three days in which nothing was heard of the tenant nothing is learnt: here, in which no recovery was.
     let heard: BTreeSet<_> = so_far.iter().map(|judged| judged.at.div_euclid(HOUR)).collect();
+    let is_known = |hour: i64| {
+        let (before, after) = (heard.range(..=hour).next_back(), heard.range(hour..).next());
+        before.zip(after).is_some_and(|(before, after)| after - before <= GAP_HOURS_MAX)
+    };
     let usual = |hour: i64| {
         let mut samples: Vec<(f64, bool)> = Vec::new();
         for week in (1..=200).rev() {
             let end = (hour - 168 * week + 1) * HOUR;
             let start = end - rule.window_ms();
             let is_attack = met_at.iter().any(|met| *met < end && met + quiet > start);
-            let is_heard = (start / HOUR..end / HOUR).all(|hour| heard.contains(&hour));
+            let is_heard = (start / HOUR..end / HOUR).all(is_known);
             if start < begin || !is_heard {
                 continue;
             }
@@ -681,6 +685,35 @@ steps = [
     { select = { event_type = ["login.failure", "login.success"] }, at_least = 2 },
     { select = { event_type = "mfa.failure" } },
 ]
+"#;
+
+/// Thresholds above which values are looked for by an index.
+const MANY: &str = r#"
+version = 1
+[[rule]]
+id = "many"
+name = "n"
+severity = "low"
+kind = "distinct-count"
+of = "actor"
+threshold = 30
+window = "20s"
+group_by = "tenant"
+success_clears = true
+select = { event_type = ["login.failure", "mfa.failure"] }
+
+[[rule]]
+id = "many-and-sources"
+name = "n"
+severity = "low"
+kind = "cluster"
+actors = 27
+sources = 4
+events = 40
+window = "15s"
+group_by = "network"
+success_clears = true
+select = { event_type = ["login.failure", "mfa.failure"] }
 "#;
 
 const VOLUME: &str = r#"
@@ -864,15 +897,28 @@ proptest! {
     }
 
     #[test]
+    fn many_values_are_counted_as_an_oracle_counts_them(
+        drawn in prop::collection::vec((0..9_u8, 0..90_u8, 0..10_u8, 0..4_u8, 0..4_u8, 0..400_i64, -1..7_i64), 100..300),
+        cut in 0..300_usize,
+    ) {
+        check(&Rules::from_toml(MANY).unwrap(), &history(&drawn, 1), cut)?;
+    }
+
+    #[test]
     fn what_is_usual_is_what_an_oracle_finds_usual(
         drawn in prop::collection::vec((14..15_u8, 0..6_u8, 0..10_u8, 0..4_u8, 0..4_u8, 0..100_i64, 0..4_i64), 1..260),
         cut in 0..260_usize,
     ) {
-        // Most come close together, and some after many hours.
+        // Most come close together, some after many hours, and a few after days.
         let drawn: Vec<Drawn> = drawn
             .into_iter()
             .map(|(what, actor, source, method, risk, gap, delay)| {
-                (what, actor, source, method, risk, if gap < 60 { gap * 20 } else { gap * 900 }, delay)
+                let gap = match gap {
+                    0..60 => gap * 20,
+                    60..97 => gap * 900,
+                    _ => gap * 4_000,
+                };
+                (what, actor, source, method, risk, gap, delay)
             })
             .collect();
         check(&Rules::from_toml(VOLUME).unwrap(), &history(&drawn, 1_000), cut)?;

@@ -6,7 +6,7 @@ use mfa_events::detect::rule::{Kind, PUBLISHED, RULES_BYTES_MAX, Rules};
 fn the_rules_that_come_with_the_crate_are_rules() {
     let rules = Rules::from_toml(PUBLISHED).unwrap();
     assert_eq!(rules, Rules::published());
-    assert_eq!(rules.len(), 14);
+    assert_eq!(rules.len(), 17);
     let stuffing = rules.find("credential-stuffing").unwrap();
     assert_eq!(stuffing.window_ms(), 600_000);
     assert_eq!(stuffing.quiet, stuffing.window);
