@@ -432,6 +432,10 @@ fn is_of_any(alert: &Alert, attacks: &[Attack]) -> bool {
     let (first, last) = (alert.first_event_at.as_datetime(), alert.at.as_datetime());
     let under_way: Vec<_> =
         attacks.iter().filter(|attack| at(attack.from) <= last && at(attack.to) >= first).collect();
+    // Of a volume what counts is how many they are, and it takes a hundred.
+    if alert.rule.as_str() == "failure-volume" {
+        return under_way.iter().map(|attack| attack.volume).sum::<usize>() >= 60;
+    }
     let own = |actor: &&ActorId| under_way.iter().any(|attack| attack.actors.contains(actor.as_str()));
     let own = alert.actor_ids.iter().filter(own).count();
     alert.group == Group::Tenant && own > 0 && own * 2 >= alert.actor_ids.len()
@@ -503,7 +507,7 @@ fn main() {
             let of_rule: Vec<_> = opened.iter().filter(|alert| alert.rule == rule.id).collect();
             let is_right = |alert: &Alert| {
                 company.attacks.iter().any(|attack| about(alert, attack))
-                    || (!alert.rule.as_str().ends_with("-volume") && is_of_any(alert, &company.attacks))
+                    || is_of_any(alert, &company.attacks)
             };
             let right = of_rule.iter().filter(|alert| is_right(alert)).count();
             if std::env::var_os("WRONG").is_some() {

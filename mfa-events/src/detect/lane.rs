@@ -287,7 +287,9 @@ impl Lane {
 
     /// The same of what lies further behind it.
     pub(super) fn touch_state(&self, slot: usize) -> i64 {
-        self.kept.slots.get(slot).and_then(Option::as_ref).map_or(0, |slot| slot.state.touch())
+        let slot = self.kept.slots.get(slot).and_then(Option::as_ref);
+        let alert = slot.and_then(|slot| slot.alert.as_ref()).map_or(0, |open| open.touch());
+        alert.wrapping_add(slot.map_or(0, |slot| slot.state.touch()))
     }
 
     /// Makes room for one more alert.

@@ -1,7 +1,5 @@
 //! An alert that is open.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -11,6 +9,7 @@ use super::lane::timestamp;
 use super::rule::{Distinct, Kind, Rule, RuleId, Severity};
 use super::state::{Met, State};
 use super::tally::Tally;
+use super::window::{NEUTRAL, Recency};
 use crate::id::{ActorId, TenantId};
 use crate::store::Offset;
 
@@ -50,19 +49,20 @@ pub(super) struct Open {
 
 /// Names, the first and the latest: made-up ones in front or behind push out only their own kind.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(bound(deserialize = "K: Clone + Eq + Deserialize<'de>", serialize = "K: Clone + Eq + Serialize"))]
 struct Names<K> {
     first_hashes: Vec<u64>,
     first: Vec<K>,
-    latest: VecDeque<(u64, K)>,
+    latest: Recency<K>,
 }
 
 impl<K> Default for Names<K> {
     fn default() -> Self {
-        Self { first_hashes: Vec::new(), first: Vec::new(), latest: VecDeque::new() }
+        Self { first_hashes: Vec::new(), first: Vec::new(), latest: Recency::default() }
     }
 }
 
-impl<K: Clone> Names<K> {
+impl<K: Clone + Eq> Names<K> {
     /// Whether it was not there.
     fn see(&mut self, hash: u64, key: &K) -> bool {
         if self.first_hashes.contains(&hash) {
@@ -73,20 +73,16 @@ impl<K: Clone> Names<K> {
             self.first.push(key.clone());
             return true;
         }
-        let before = self.latest.iter().rposition(|(other, _)| *other == hash);
-        if let Some(seen) = before.and_then(|at| self.latest.remove(at)) {
-            self.latest.push_back(seen);
-            return false;
-        }
-        if self.latest.len() >= NAMED_MAX {
-            self.latest.pop_front();
-        }
-        self.latest.push_back((hash, key.clone()));
-        true
+        self.latest.see(hash, key, (0, 0), 0, NEUTRAL, NAMED_MAX)
+    }
+
+    /// Whether so many are all among the first.
+    fn is_of_first(&self, count: u64) -> bool {
+        u64::try_from(self.first.len()).is_ok_and(|first| count == first)
     }
 
     fn latest(&self) -> Vec<K> {
-        self.latest.iter().map(|(_, key)| key.clone()).collect()
+        self.latest.seen_within(i64::MIN).map(|seen| seen.key.clone()).collect()
     }
 }
 
@@ -121,13 +117,22 @@ impl Open {
     }
 
     fn actor(&mut self, hash: u64, actor: &ActorId) {
-        self.actors.add(hash);
-        self.is_news |= self.actor_names.see(hash, actor);
+        // While all that were counted are named, whoever was counted was named.
+        if self.actors.add(hash) || !self.actor_names.is_of_first(self.actors.count()) {
+            self.is_news |= self.actor_names.see(hash, actor);
+        }
     }
 
     fn source(&mut self, hash: u64, source: &Prefix) {
-        self.sources.add(hash);
-        self.is_news |= self.source_names.see(hash, source);
+        if self.sources.add(hash) || !self.source_names.is_of_first(self.sources.count()) {
+            self.is_news |= self.source_names.see(hash, source);
+        }
+    }
+
+    /// Reads something of what lies elsewhere in memory.
+    pub(super) fn touch(&self) -> i64 {
+        let hashes = [self.actors.touch(), self.sources.touch()];
+        hashes.into_iter().fold(self.met, |all, hash| all.wrapping_add(i64::from(hash)))
     }
 
     pub(super) fn count(&mut self, facts: &Facts) {

@@ -50,6 +50,14 @@ impl Tally {
         }
     }
 
+    /// Reads something of what lies elsewhere in memory.
+    pub(super) fn touch(&self) -> u8 {
+        match self {
+            Self::Exact(hashes) => hashes.last().map_or(0, |hash| u8::from(*hash > 0)),
+            Self::Registers(registers, _) => registers.last().copied().unwrap_or_default(),
+        }
+    }
+
     pub(super) fn count(&self) -> u64 {
         match self {
             Self::Exact(hashes) => u64::try_from(hashes.len()).unwrap_or(u64::MAX),

@@ -27,7 +27,7 @@ pub const CLOCK_SET_BACK_MS: i64 = 600_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Events that are judged together.
-const TOGETHER: usize = 32;
+const TOGETHER: usize = 64;
 
 /// Detection for one tenant: a value without I/O and without a clock.
 ///

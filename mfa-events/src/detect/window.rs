@@ -195,7 +195,7 @@ impl<K: Clone + Eq> Recency<K> {
         }
     }
 
-    /// Sees a value. Where there are `most` others, the one that was seen longest ago is forgotten.
+    /// Sees a value, and says whether it was not there. Where there are `most` others, the one that was seen longest ago is forgotten.
     pub(super) fn see(
         &mut self,
         hash: u64,
@@ -204,14 +204,16 @@ impl<K: Clone + Eq> Recency<K> {
         origin: u64,
         weight: u16,
         most: usize,
-    ) {
-        if let Some(position) = self.position(hash, key) {
+    ) -> bool {
+        let before = self.position(hash, key);
+        if let Some(position) = before {
             self.remove(position);
         }
         while self.there >= most.max(1) {
             self.remove(0);
         }
         self.push(Seen { hash, at, offset, origin, weight, is_gone: false, key: key.clone() });
+        before.is_none()
     }
 
     /// Takes a value out that was seen there last.
