@@ -10,8 +10,9 @@
 //! **Windows** slide with each event: at `t`, what counts is in `(t - window, t]`, by the time when it happened. There is no calendar
 //! grid that an attacker could straddle. What comes too late is still counted, with what comes at the same time, and flagged.
 //!
-//! **Alerts** open when a rule is met, are told again when they have doubled or become worse, and close when the rule was not met for
-//! its `quiet` time. Their ids follow from what was seen, so that a log that is read again gives the same alerts.
+//! **Alerts** open when a rule is met, are told again when they have doubled or become worse or there are others in it, and close when the rule
+//! was not met for its `quiet` time, by the time of events or, where none come, by the clock of the log. What is told follows from the log
+//! alone: to read it again gives the same alerts under the same ids.
 //!
 //! **Memory** is bounded for each tenant and rule: a group keeps no more than its threshold asks for, whatever is sent, and groups are at
 //! most [`Options::groups_max`]. Where that is not enough for all, those go that are furthest from an alert, not the oldest: names

@@ -3,6 +3,7 @@
 
 mod batch;
 mod detect;
+mod detect_hostile;
 mod detect_replay;
 mod event;
 mod export;
