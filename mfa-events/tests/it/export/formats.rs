@@ -193,7 +193,8 @@ pub(crate) fn alerts() -> Vec<mfa_events::Alert> {
         .collect();
     let mut alerts = Vec::new();
     detector.observe(&acme(), &records, &mut alerts);
-    detector.tick(&acme(), crate::event::at() + chrono::TimeDelta::hours(2), &mut alerts);
+    let last = records.last().unwrap().ingested_at.as_datetime();
+    detector.tick(&acme(), last + chrono::TimeDelta::hours(2), &mut alerts);
     alerts
 }
 
