@@ -303,11 +303,11 @@ impl TenantDetector {
     /// It is then, by the clock of the log. What happens until then happens in its order, however long the step: so it makes no difference
     /// in how many it is gone.
     fn pass(&mut self, time: i64, alerts: &mut Vec<Alert>) {
-        // Alerts that are about to open are closed no earlier than this.
-        if self.ready_ingested.saturating_add(self.quiet_min_ms) <= time {
-            self.judge_ready(alerts);
-        }
         loop {
+            // What is about to be judged may open alerts that are to be closed within this step, no earlier than so.
+            if self.ready_ingested.saturating_add(self.quiet_min_ms) <= time {
+                self.judge_ready(alerts);
+            }
             let released = self.arrivals.first().map(|at| at.saturating_add(self.lateness_ms()));
             let closed = self.due_by_log.peek().map(|Reverse(due)| due.at);
             match (released, closed) {

@@ -44,6 +44,16 @@ fn a_batch_that_comes_after_silence_counts_when_it_happened() {
 }
 
 #[test]
+fn one_step_of_time_opens_and_closes() {
+    let mut detector = TenantDetector::new(acme(), &stuffing(), options());
+    let mut alerts = Vec::new();
+    detector.observe_all(&attack(1, 0, 0), &mut alerts);
+    detector.tick(s(7_200), &mut alerts);
+    let states: Vec<_> = alerts.iter().map(|alert| alert.state).collect();
+    assert_eq!(states, [AlertState::Opened, AlertState::Closed]);
+}
+
+#[test]
 fn whoever_sends_old_events_for_ever_does_not_keep_alerts_from_being_told() {
     let mut detector = TenantDetector::new(acme(), &stuffing(), options());
     let mut alerts = Vec::new();
