@@ -11,7 +11,7 @@ pub struct Options {
     /// How long an event waits for those that happened before it: until one has come that happened so much later, or for so long by the
     /// clock of the log. 5 seconds by default.
     pub lateness: TimeDelta,
-    /// How long after `ingested_at` an event may become readable: [`TenantDetector::tick`] takes for granted that nothing more comes that is
+    /// How long after `ingested_at` an event may become readable: [`TenantDetector::tick`](super::TenantDetector::tick) takes for granted that nothing more comes that is
     /// older. 1 second by default.
     pub settling: TimeDelta,
     /// Most events of a tenant that wait. Beyond it, the earliest no longer does. 65,536 by default.
@@ -63,10 +63,10 @@ pub struct Counters {
     pub future_total: u64,
     /// Those that did not wait as long as they should have, as too many waited.
     pub hurried_total: u64,
-    /// Events that came in before a time that [`TenantDetector::tick`] was told of: a clock was ahead, or a commit took longer than
+    /// Events that came in before a time that [`TenantDetector::tick`](super::TenantDetector::tick) was told of: a clock was ahead, or a commit took longer than
     /// [`Options::settling`]. To read the log again may then give other alerts.
     pub unproven_total: u64,
-    /// Times that the log's clock was set back, by [`CLOCK_SET_BACK_MS`] or more, and everything began anew.
+    /// Times that the log's clock was set back, by [`CLOCK_SET_BACK_MS`](super::CLOCK_SET_BACK_MS) or more, and everything began anew.
     pub set_back_total: u64,
     /// Alerts that were opened.
     pub opened_total: u64,
