@@ -72,6 +72,7 @@ impl Batch {
         let batch = match (form, first) {
             (Form::Any | Form::Json, b'[') => Self::array(text)?,
             (Form::Json, _) => Self::one(text),
+            (Form::Any, b'{') if let Some(batch) = Self::whole(text) => batch,
             (Form::Any, _) if serde_json::from_slice::<&RawValue>(text).is_ok() => Self::one(text),
             (Form::Any | Form::Lines, _) => Self::lines(text),
         };
@@ -79,6 +80,14 @@ impl Batch {
             true => Err(BatchError::Empty),
             false => Ok(batch),
         }
+    }
+
+    /// One event and nothing wrong with it: the most usual message, read once.
+    fn whole(text: &[u8]) -> Option<Self> {
+        let blank = text.iter().take_while(|byte| byte.is_ascii_whitespace());
+        let line = blank.filter(|byte| **byte == b'\n').count().saturating_add(1);
+        let event = Event::from_json(text.trim_ascii()).ok()?;
+        Some(Self { items: vec![Item { line, event: Ok(event) }], unread: 0 })
     }
 
     fn one(text: &[u8]) -> Self {

@@ -211,6 +211,12 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("the log is open in another process")]
     Locked,
+    /// It was written in another format: its events are to be read with the version that wrote it, and sent to a new log.
+    #[error("the log has format {found}, which this version does not read")]
+    Format {
+        /// Its format.
+        found: u32,
+    },
     /// What is stored cannot be read.
     #[error("an event of the log cannot be read")]
     Unreadable(#[source] Box<dyn Error + Send + Sync>),

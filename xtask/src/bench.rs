@@ -25,6 +25,9 @@ pub(crate) enum Subject {
     /// The outbox: 100,000 queued events over 50 connectors, and opening a million of a killed process. Days of a company of 10,000
     /// people in virtual time: from fault to alert, and from its end to the last leaver without access.
     Provisioning,
+    /// Events in and out beside the `durable-streams` server and bare redb: single appends over HTTP (`-- single`), batches (`-- batches`),
+    /// readers of server-sent events (`-- readers`), queries of a large log (`-- queries`).
+    Events,
     /// Detection over events of logins: all rules on one core and under a flood, and what the rules find of a simulated company's attacks.
     Detection,
 }
@@ -37,6 +40,7 @@ impl Subject {
             Self::Policy => &["command_check"],
             Self::Governance => &["governance"],
             Self::Provisioning => &["provisioning", "company_day"],
+            Self::Events => &["events_ingest"],
             Self::Detection => &["events_detection", "detection_quality"],
             Self::Scim => &["scim_peers", "scim"],
         }

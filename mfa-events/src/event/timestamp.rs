@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(DateTime<Utc>);
 
+/// A zero stands for a digit.
+const FORM: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
+
 /// Why there is no timestamp.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -46,7 +49,7 @@ impl Timestamp {
     /// Where it is of another form, or there is no such time.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let Ok(bytes) = <&[u8; 24]>::try_from(text.as_bytes()) else { return Err(TimestampError::Form) };
-        let is_of_form = bytes.iter().zip(b"0000-00-00T00:00:00.000Z").all(|(byte, form)| match form {
+        let is_of_form = bytes.iter().zip(FORM).all(|(byte, form)| match form {
             b'0' => byte.is_ascii_digit(),
             other => byte == other,
         });
@@ -67,6 +70,29 @@ impl Timestamp {
             .ok_or(TimestampError::NoSuchTime)
     }
 
+    /// Its text, by way of one of the same form. Each event is written with two of these.
+    fn text(self, form: &mut [u8; 24]) -> &str {
+        use chrono::{Datelike as _, Timelike as _};
+        let (date, time) = (self.0.date_naive(), self.0.time());
+        let parts = [
+            (0..4, date.year().unsigned_abs()),
+            (5..7, date.month()),
+            (8..10, date.day()),
+            (11..13, time.hour()),
+            (14..16, time.minute()),
+            (17..19, time.second()),
+            (20..23, self.0.timestamp_subsec_millis()),
+        ];
+        for (place, mut number) in parts {
+            for digit in form.get_mut(place).unwrap_or_default().iter_mut().rev() {
+                *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
+        }
+        // Digits, and what was there.
+        std::str::from_utf8(form).unwrap_or_default()
+    }
+
     /// As a time.
     pub fn as_datetime(self) -> DateTime<Utc> {
         self.0
@@ -81,13 +107,13 @@ impl From<Timestamp> for DateTime<Utc> {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+        f.write_str(self.text(&mut FORM.to_owned()))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text(&mut FORM.to_owned()))
     }
 }
 

@@ -59,10 +59,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use super::redb::{File, Position};
 use super::{Appended, Bounds, Entry, EventStore, Moment, Offset, Record, StoreError, Take};
 use crate::id::{ActorId, TenantId};
+use file::{File, Position};
 
+mod file;
 mod follow;
 pub mod message;
 mod settings;

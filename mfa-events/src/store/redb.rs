@@ -1,196 +1,164 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::OpenOptions;
-use std::ops::{Bound, Range};
+use std::hash::Hasher as _;
+use std::iter::Peekable;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc,
+};
+use std::thread::JoinHandle;
 
 use chrono::{DateTime, Utc};
-use redb::{
-    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    TableDefinition, TableHandle as _, WriteTransaction,
-};
-use sha2::{Digest as _, Sha256};
+use redb::{Builder, Database, DatabaseError};
+use siphasher::sip::SipHasher13;
 use tokio::sync::Semaphore;
 
 use super::{Appended, Bounds, Entry, EventStore, Moment, Offset, Record, StoreError, Take};
-use crate::event::{Event, Timestamp};
+use crate::event::Event;
 use crate::id::{ActorId, TenantId};
 
-#[cfg(feature = "jetstream")]
-mod replica;
+mod journal;
+mod recent;
+mod tables;
 
-#[cfg(feature = "jetstream")]
-pub(super) use replica::{Change, File, Position, Replica};
-
-/// Streams by the names of their tenants.
-const STREAMS: TableDefinition<'static, &str, StreamRow> = TableDefinition::new("streams");
-/// Events by stream and offset: when they came, the mark of their actor, and their JSON.
-const EVENTS: TableDefinition<'static, (u32, u64), (i64, u64, &[u8])> = TableDefinition::new("events");
-/// Offsets by stream and id.
-const IDS: TableDefinition<'static, (u32, u128), u64> = TableDefinition::new("ids");
-/// Stream, time and offset of each event.
-const MOMENTS: TableDefinition<'static, (u32, i64, u64), ()> = TableDefinition::new("moments");
-/// Stream, mark of the actor and offset of each event up to the stream's `indexed`.
-const ACTORS: TableDefinition<'static, (u32, u64, u64), ()> = TableDefinition::new("actors");
-
-/// What a file has that is a copy of a stream elsewhere.
-const REPLICA_TABLE: &str = "replica";
-
-/// Number of a stream, its last offset, the last that was forgotten, and the last whose actor is in the table of actors.
-type StreamRow = (u32, u64, u64, u64);
+use journal::{Journal, Key, ReplayError};
+use recent::{FrameWriter, Gathered, Part, Recent};
+use tables::{Row, StreamNumber, View, failed, unreadable};
 
 const CACHE_BYTES: usize = 128 << 20;
 
-/// Events whose actors are kept in memory until they are written into their table together: one at a time, each would touch a page of
-/// its own. A process that starts reads as many again.
-const UNINDEXED_EVENTS_MAX: usize = 1 << 16;
+/// Bytes that are written at once; more go in several frames.
+const FRAME_BYTES_MAX: usize = 4 << 20;
 
 /// Queries by actor or time that run at the same time, of all tenants: they take no thread from those who send and read on.
 const QUERIES_MAX: usize = 4;
 
-/// Rows that one transaction of [`RedbStore::forget`](EventStore::forget) takes away, so that senders do not wait for all of them.
-const FORGOTTEN_TOGETHER: usize = 10_000;
-
-/// A store in one file of a local disk, which one process opens at a time. Events lie in it in the clear; the file is made readable by
-/// its owner alone.
+/// A store in one file of a local disk and two journals beside it (`….journal-0`, `….journal-1`), which one process opens at a time. Events
+/// lie in them in the clear; all are made readable by their owner alone. They belong together: a copy has all three, made while no process
+/// has them open.
 ///
-/// Commits are durable on return, in two phases, and with what a quick repair needs: a file of a killed process opens at once, however
-/// large it is. After an error of storage the store has stopped, for nothing is known of the disk any more; open it again.
+/// What is appended is durable when it is in a journal, which takes one `fdatasync`; some ten thousand events at a time go from there into
+/// the database, sorted. Until then they are in memory as well, at most 131,072 of them and 64 MiB of their JSON. A file of a killed process
+/// opens within a second or two, however large it is. After an error of storage the store has stopped, for nothing is known of the disk any
+/// more; open it again.
 #[derive(Clone, Debug)]
-pub struct RedbStore(Arc<Shared>);
+pub struct RedbStore(Arc<Handle>);
+
+/// What ends with the last clone: the thread that puts events into the database.
+struct Handle {
+    shared: Arc<Shared>,
+    work: Option<mpsc::Sender<()>>,
+    worker: Option<JoinHandle<()>>,
+}
 
 struct Shared {
     database: Database,
-    /// One commit at a time.
-    writing: Mutex<()>,
-    /// What is committed, as readers may see it.
-    streams: Mutex<Streams>,
+    /// One append at a time.
+    writer: Mutex<Writer>,
+    recent: RwLock<Recent>,
+    /// What is durable, as readers may see it.
+    streams: Mutex<HashMap<TenantId, Row>>,
+    /// Whether something is on its way into the database.
+    is_leaving: Mutex<bool>,
+    has_left: Condvar,
+    /// Of the marks of actors.
+    marks: Key,
     queries: Semaphore,
     has_stopped: AtomicBool,
 }
 
-#[derive(Default)]
-struct Streams {
-    by_tenant: HashMap<TenantId, Stream>,
-    next_number: u32,
-    /// How many offsets all streams have gathered.
-    unindexed: usize,
+struct Writer {
+    journal: Journal,
+    next_number: StreamNumber,
 }
 
-#[derive(Default)]
-struct Stream {
-    row: Row,
-    /// Offsets after `indexed`, by the mark of their actor.
-    gathered: BTreeMap<u64, Vec<u64>>,
-}
-
-/// What is written in a transaction, and not shown before it is committed.
-struct Written {
-    appended: Vec<Appended>,
-    touched: HashMap<TenantId, Stream>,
-    next_number: u32,
-    /// How many are new.
-    new: usize,
-    /// Whether all that had gathered was written with them.
-    indexes: bool,
-}
-
-/// What is written down of a stream.
-#[derive(Clone, Copy, Default)]
-struct Row {
-    number: u32,
-    last: u64,
-    forgotten: u64,
-    indexed: u64,
-}
-
-impl Row {
-    fn as_stored(self) -> StreamRow {
-        (self.number, self.last, self.forgotten, self.indexed)
-    }
-}
-
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
+        f.debug_struct("Handle").finish_non_exhaustive()
     }
 }
 
-/// Actors by eight bytes that stay the same in every process. Others may have the same: events say whose they are.
-fn mark(actor: &ActorId) -> u64 {
-    let digest = Sha256::digest(actor.as_str().as_bytes());
-    digest.iter().take(8).fold(0, |mark, byte| (mark << 8) | u64::from(*byte))
-}
-
-fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::Failed(error.into())
-}
-
-fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::Unreadable(error.into())
+impl Drop for Handle {
+    fn drop(&mut self) {
+        drop(self.work.take());
+        // The file is free when this returns.
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
 }
 
 impl RedbStore {
-    /// Opens a file, or creates it. Blocks: for some milliseconds, and where a process was killed, for as long as it takes to read some
-    /// hundred thousand events at most.
+    /// Opens a file, or creates it. Blocks: for some milliseconds, and for as long as it takes to read what was in the journals, a hundred
+    /// thousand events or two at most.
     ///
     /// # Errors
-    /// Where another process has it, it is the copy of a stream that lies elsewhere, or storage fails.
+    /// Where another process has it, it was written by a version with another format, it is damaged, or storage fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let store = Self::open_any(path)?;
-        let transaction = store.0.database.begin_read().map_err(failed)?;
-        let mut tables = transaction.list_tables().map_err(failed)?;
-        match tables.any(|table| table.name() == REPLICA_TABLE) {
-            true => Err(failed("the file is a copy of a stream that lies elsewhere")),
-            false => Ok(store),
-        }
-    }
-
-    fn open_any(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        drop(options.open(path.as_ref()).map_err(failed)?);
+        drop(options.open(path).map_err(failed)?);
         let database =
             Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
                 DatabaseError::DatabaseAlreadyOpen => StoreError::Locked,
                 other => failed(other),
             })?;
-        let transaction = begin(&database)?;
-        {
-            transaction.open_table(STREAMS).map_err(failed)?;
-            transaction.open_table(EVENTS).map_err(failed)?;
-            transaction.open_table(IDS).map_err(failed)?;
-            transaction.open_table(MOMENTS).map_err(failed)?;
-            transaction.open_table(ACTORS).map_err(failed)?;
+        let opened = tables::open(&database)?;
+        let (mut journal, frames) = Journal::open(path, opened.is_new, opened.journal, opened.applied)
+            .map_err(|error| match error {
+                ReplayError::Io(error) => failed(error),
+                damaged => unreadable(damaged),
+            })?;
+        let mut streams: HashMap<_, _> = opened.streams.into_iter().collect();
+        let gathered = replay(frames, opened.applied, opened.marks, &mut streams)?;
+        if !gathered.is_empty() {
+            let greatest = tables::apply(&database, &gathered)?;
+            raise(&mut streams, &greatest);
         }
-        transaction.commit().map_err(failed)?;
-        let streams = Mutex::new(streams(&database.begin_read().map_err(failed)?)?);
-        let has_stopped = AtomicBool::new(false);
-        Ok(Self(Arc::new(Shared {
+        // From here on no frame of before counts; each is in the database.
+        let key = tables::random_key();
+        tables::begin_journal(&database, key)?;
+        journal.begin(key);
+        let numbers = streams.values().map(|row| row.number.saturating_add(1));
+        let next_number = numbers.max().unwrap_or_default();
+        let shared = Arc::new(Shared {
             database,
-            writing: Mutex::new(()),
-            streams,
+            writer: Mutex::new(Writer { journal, next_number }),
+            recent: RwLock::default(),
+            streams: Mutex::new(streams),
+            is_leaving: Mutex::new(false),
+            has_left: Condvar::new(),
+            marks: opened.marks,
             queries: Semaphore::new(QUERIES_MAX),
-            has_stopped,
-        })))
+            has_stopped: AtomicBool::new(false),
+        });
+        let (work, told) = mpsc::channel();
+        let worker = {
+            let shared = Arc::clone(&shared);
+            let work = move || told.into_iter().for_each(|()| shared.leave());
+            std::thread::Builder::new().name("mfa-events-store".to_owned()).spawn(work).map_err(failed)?
+        };
+        Ok(Self(Arc::new(Handle { shared, work: Some(work), worker: Some(worker) })))
     }
 
     /// Runs on a thread that may block.
     async fn blocking<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+        run: impl FnOnce(&Handle) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let shared = Arc::clone(&self.0);
+        let handle = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || {
-            if shared.has_stopped.load(Ordering::Acquire) {
+            if handle.shared.has_stopped() {
                 return Err(StoreError::Stopped);
             }
-            let done = run(&shared);
+            let done = run(&handle);
             if matches!(done, Err(StoreError::Failed(_))) {
-                shared.has_stopped.store(true, Ordering::Release);
+                handle.shared.stop();
             }
             done
         });
@@ -198,184 +166,244 @@ impl RedbStore {
     }
 }
 
-fn begin(database: &Database) -> Result<WriteTransaction, StoreError> {
-    let mut transaction = database.begin_write().map_err(failed)?;
-    transaction.set_durability(Durability::Immediate).map_err(failed)?;
-    transaction.set_two_phase_commit(true);
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
-/// What a process finds that starts.
-fn streams(transaction: &ReadTransaction) -> Result<Streams, StoreError> {
-    let mut streams = Streams::default();
-    let events = transaction.open_table(EVENTS).map_err(failed)?;
-    for row in transaction.open_table(STREAMS).map_err(failed)?.iter().map_err(failed)? {
-        let (tenant, row) = row.map_err(failed)?;
-        let (number, last, forgotten, indexed) = row.value();
-        let mut gathered: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for row in events.range(after_offset(number, indexed.max(forgotten))).map_err(failed)? {
-            let (key, value) = row.map_err(failed)?;
-            gathered.entry(value.value().1).or_default().push(key.value().1);
-            streams.unindexed = streams.unindexed.saturating_add(1);
+/// Gathers what the journal holds.
+fn replay(
+    frames: Vec<Vec<u8>>,
+    applied: u64,
+    marks: Key,
+    streams: &mut HashMap<TenantId, Row>,
+) -> Result<Gathered, StoreError> {
+    let mut gathered = Gathered::default();
+    let mut tenants: HashMap<StreamNumber, TenantId> =
+        streams.iter().map(|(tenant, row)| (row.number, tenant.clone())).collect();
+    for (frame_number, frame) in (applied.saturating_add(1)..).zip(frames) {
+        let mut entries = Vec::new();
+        for part in recent::parts(&frame)? {
+            match part {
+                Part::Tenant { number, tenant } => {
+                    streams.insert(tenant.clone(), Row { number, ..Row::default() });
+                    tenants.insert(number, tenant);
+                }
+                Part::Event { number, offset, came, event, json } => {
+                    let tenant = tenants.get(&number).ok_or_else(|| unreadable("an event of no stream"))?;
+                    let row = streams.get_mut(tenant).ok_or_else(|| unreadable("an event of no stream"))?;
+                    if offset != row.last.saturating_add(1) {
+                        return Err(unreadable("an event that stands at no place of its stream"));
+                    }
+                    row.last = offset;
+                    let (mark, event) = (mark(marks, event.actor()), Arc::new(event));
+                    let tenant = tenant.clone();
+                    entries.push(recent::Entry { number, tenant, offset, mark, event, came, json });
+                }
+            }
         }
-        streams.next_number = streams.next_number.max(number.saturating_add(1));
-        let tenant = TenantId::new(tenant.value()).map_err(unreadable)?;
-        let row = Row { number, last, forgotten, indexed };
-        streams.by_tenant.insert(tenant, Stream { row, gathered });
+        gathered.take(frame_number, frame, entries);
     }
-    Ok(streams)
+    Ok(gathered)
 }
 
-/// Keys of a stream after an offset.
-fn after_offset(number: u32, after: u64) -> impl std::ops::RangeBounds<(u32, u64)> {
-    (Bound::Excluded((number, after)), Bound::Included((number, u64::MAX)))
+/// Actors by eight bytes. Others may have the same: events say whose they are.
+fn mark(key: Key, actor: &ActorId) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(&key.0.to_le_bytes());
+    hasher.write(actor.as_str().as_bytes());
+    hasher.finish()
+}
+
+fn raise(streams: &mut HashMap<TenantId, Row>, greatest: &[(StreamNumber, Option<u128>)]) {
+    for row in streams.values_mut() {
+        if let Ok(place) = greatest.binary_search_by_key(&row.number, |(number, _)| *number)
+            && let Some((_, id)) = greatest.get(place)
+        {
+            row.greatest_id = row.greatest_id.max(*id);
+        }
+    }
+}
+
+impl Handle {
+    fn append(&self, entries: Vec<Entry>) -> Result<Vec<Appended>, StoreError> {
+        let mut writer = lock(&self.shared.writer);
+        let mut appended = Vec::with_capacity(entries.len());
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            if self.shared.recent().gathering.is_full() {
+                self.let_leave(&mut writer)?;
+            }
+            self.shared.frame(&mut writer, &mut entries, &mut appended)?;
+        }
+        Ok(appended)
+    }
+
+    /// Sends what has gathered into the database, after what is on its way there already.
+    fn let_leave(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let mut is_leaving = self.shared.left()?;
+        *is_leaving = true;
+        {
+            let mut recent = self.shared.recent_mut();
+            recent.leaving = Some(Arc::new(std::mem::take(&mut recent.gathering)));
+        }
+        writer.journal.turn();
+        let told = self.work.as_ref().is_some_and(|work| work.send(()).is_ok());
+        if told { Ok(()) } else { Err(StoreError::Stopped) }
+    }
+
+    /// Takes some away, and answers whether there are more.
+    fn forget_some(&self, tenant: &TenantId, to: Offset) -> Result<bool, StoreError> {
+        let shared = &self.shared;
+        let mut writer = lock(&shared.writer);
+        let Some(row) = shared.row(tenant) else { return Ok(false) };
+        let to = to.as_u64();
+        let first_here = shared.recent().first(row.number);
+        if first_here.is_some_and(|first| first <= to) {
+            self.let_leave(&mut writer)?;
+            drop(shared.left()?);
+        }
+        tables::forget(&shared.database, tenant, row, to, |reached| {
+            if let Some(row) = lock(&shared.streams).get_mut(tenant) {
+                row.forgotten = reached;
+            }
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    fn streams(&self) -> MutexGuard<'_, Streams> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    fn has_stopped(&self) -> bool {
+        self.has_stopped.load(Ordering::Acquire)
+    }
+
+    fn stop(&self) {
+        self.has_stopped.store(true, Ordering::Release);
+    }
+
+    fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn row(&self, tenant: &TenantId) -> Option<Row> {
-        self.streams().by_tenant.get(tenant).map(|stream| stream.row)
+        lock(&self.streams).get(tenant).copied()
     }
 
-    fn append(&self, entries: &[Entry]) -> Result<Vec<Appended>, StoreError> {
-        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = begin(&self.database)?;
-        let written = self.write(&transaction, entries.iter().map(|entry| (entry, None)))?;
-        transaction.commit().map_err(failed)?;
-        Ok(self.show(written))
+    /// Waits until nothing is on its way into the database.
+    fn left(&self) -> Result<MutexGuard<'_, bool>, StoreError> {
+        let is_leaving = lock(&self.is_leaving);
+        let is_leaving = self.has_left.wait_while(is_leaving, |is_leaving| *is_leaving);
+        let is_leaving = is_leaving.unwrap_or_else(PoisonError::into_inner);
+        if self.has_stopped() { Err(StoreError::Stopped) } else { Ok(is_leaving) }
     }
 
-    /// Writes entries, each after the last, or where it stands already elsewhere; what is not after the last is here already then.
-    fn write<'e>(
+    /// Puts what was sent on its way into the database. Whatever becomes of it, nobody waits for it any more.
+    fn leave(&self) {
+        struct Told<'s>(&'s Shared, bool);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                if !self.1 {
+                    self.0.stop();
+                }
+                *lock(&self.0.is_leaving) = false;
+                self.0.has_left.notify_all();
+            }
+        }
+        let mut told = Told(self, false);
+        let leaving = self.recent().leaving.clone();
+        let Some(leaving) = leaving else { return };
+        if self.has_stopped() {
+            return;
+        }
+        if let Ok(greatest) = tables::apply(&self.database, &leaving) {
+            // Before it goes from memory: whoever does not find an id there looks here, whether it can be in the database.
+            raise(&mut lock(&self.streams), &greatest);
+            self.recent_mut().leaving = None;
+            told.1 = true;
+        }
+    }
+
+    /// Writes one frame of as many entries as go into it.
+    fn frame(
         &self,
-        transaction: &WriteTransaction,
-        entries: impl Iterator<Item = (&'e Entry, Option<u64>)>,
-    ) -> Result<Written, StoreError> {
-        let mut next_number = self.streams().next_number;
-        let mut touched: HashMap<TenantId, Stream> = HashMap::new();
-        let mut appended = Vec::with_capacity(entries.size_hint().0);
+        writer: &mut Writer,
+        entries: &mut Peekable<impl Iterator<Item = Entry>>,
+        appended: &mut Vec<Appended>,
+    ) -> Result<(), StoreError> {
+        let mut frame = FrameWriter::new(entries.size_hint().0);
+        let mut kept: Vec<recent::Entry> = Vec::new();
+        let mut here: HashMap<(StreamNumber, u128), usize> = HashMap::new();
+        let mut touched: Vec<(TenantId, Row)> = Vec::new();
+        // All that is neither here nor gathering is in the database from now on, whenever it is looked into.
+        let mut known =
+            Known { database: &self.database, leaving: self.recent().leaving.clone(), view: None };
+        while frame.bytes.len() < FRAME_BYTES_MAX
+            && let Some(Entry { tenant, event, ingested_at }) = entries.next()
         {
-            let mut events = transaction.open_table(EVENTS).map_err(failed)?;
-            let mut ids = transaction.open_table(IDS).map_err(failed)?;
-            let mut moments = transaction.open_table(MOMENTS).map_err(failed)?;
-            for (entry, place) in entries {
-                let stream = touched.entry(entry.tenant.clone()).or_insert_with(|| {
-                    let row = self.row(&entry.tenant).unwrap_or_else(|| {
-                        let number = next_number;
-                        next_number = next_number.saturating_add(1);
+            let place = match touched.iter().rposition(|(known, _)| *known == tenant) {
+                Some(place) => place,
+                None => {
+                    let row = self.row(&tenant).unwrap_or_else(|| {
+                        let number = writer.next_number;
+                        writer.next_number = number.saturating_add(1);
+                        frame.tenant(number, &tenant);
                         Row { number, ..Row::default() }
                     });
-                    Stream { row, gathered: BTreeMap::new() }
-                });
-                if let Some(place) = place.filter(|place| *place <= stream.row.last) {
-                    appended.push(Appended::Known(Offset::new(place)));
-                    continue;
+                    touched.push((tenant.clone(), row));
+                    touched.len().saturating_sub(1)
                 }
-                let number = stream.row.number;
-                let id = (number, entry.event.id().as_u128());
-                if let Some(offset) = ids.get(id).map_err(failed)?.map(|offset| offset.value()) {
-                    let row = events.get((number, offset)).map_err(failed)?;
-                    let row = row.ok_or_else(|| unreadable("an id is of no event"))?;
-                    let known = Event::from_json(row.value().2).map_err(unreadable)?;
-                    let offset = Offset::new(offset);
-                    appended.push(match known == entry.event {
-                        true => Appended::Known(offset),
-                        false => Appended::Conflict(offset),
-                    });
-                    continue;
-                }
-                stream.row.last = place.unwrap_or_else(|| stream.row.last.saturating_add(1));
-                let (offset, mark) = (stream.row.last, mark(entry.event.actor()));
-                let json = serde_json::to_vec(&entry.event).map_err(failed)?;
-                let came = entry.ingested_at.as_datetime().timestamp_millis();
-                let happened = entry.event.at().as_datetime().timestamp_millis();
-                events.insert((number, offset), (came, mark, json.as_slice())).map_err(failed)?;
-                ids.insert(id, offset).map_err(failed)?;
-                moments.insert((number, happened, offset), ()).map_err(failed)?;
-                stream.gathered.entry(mark).or_default().push(offset);
-                appended.push(Appended::New(Offset::new(offset)));
+            };
+            let Some((_, row)) = touched.get_mut(place) else { continue };
+            let (number, id) = (row.number, event.id().as_u128());
+            let of_frame = here.get(&(number, id)).and_then(|place| kept.get(*place));
+            let found = match of_frame {
+                Some(kept) => Some((kept.offset, *kept.event == event)),
+                None => known.find(&self.recent().gathering, row, &event)?,
+            };
+            if let Some((offset, is_same)) = found {
+                let offset = Offset::new(offset);
+                appended.push(if is_same { Appended::Known(offset) } else { Appended::Conflict(offset) });
+                continue;
             }
+            row.last = row.last.saturating_add(1);
+            let offset = row.last;
+            let json = frame.event(number, offset, ingested_at, &event)?;
+            let (mark, event) = (mark(self.marks, event.actor()), Arc::new(event));
+            here.insert((number, id), kept.len());
+            kept.push(recent::Entry { number, tenant, offset, mark, event, came: ingested_at, json });
+            appended.push(Appended::New(Offset::new(offset)));
         }
-        let new = appended.iter().filter(|appended| matches!(appended, Appended::New(_))).count();
-        let indexes = self.streams().unindexed.saturating_add(new) >= UNINDEXED_EVENTS_MAX;
-        if indexes {
-            self.index(transaction, &mut touched)?;
+        if kept.is_empty() {
+            return Ok(());
         }
-        let mut rows = transaction.open_table(STREAMS).map_err(failed)?;
-        for (tenant, stream) in &touched {
-            rows.insert(tenant.as_str(), stream.row.as_stored()).map_err(failed)?;
-        }
-        Ok(Written { appended, touched, next_number, new, indexes })
-    }
-
-    /// Shows readers what is committed.
-    fn show(&self, written: Written) -> Vec<Appended> {
-        let mut streams = self.streams();
-        streams.next_number = written.next_number;
-        streams.unindexed = if written.indexes { 0 } else { streams.unindexed.saturating_add(written.new) };
-        for (tenant, stream) in written.touched {
-            let known = streams.by_tenant.entry(tenant).or_default();
-            known.row = stream.row;
-            if written.indexes {
-                known.gathered.clear();
-            }
-            for (mark, offsets) in stream.gathered {
-                known.gathered.entry(mark).or_default().extend(offsets);
-            }
-        }
-        written.appended
-    }
-
-    /// Writes all that has gathered into the table of actors, in the order of its rows. Every stream that had gathered any is in
-    /// `touched` afterwards, and has gathered nothing.
-    fn index(
-        &self,
-        transaction: &WriteTransaction,
-        touched: &mut HashMap<TenantId, Stream>,
-    ) -> Result<(), StoreError> {
-        let mut rows = Vec::new();
-        let mut gather = |number: u32, gathered: &BTreeMap<u64, Vec<u64>>| {
-            for (mark, offsets) in gathered {
-                rows.extend(offsets.iter().map(|offset| (number, *mark, *offset)));
-            }
-        };
-        for (tenant, stream) in &self.streams().by_tenant {
-            if !stream.gathered.is_empty() {
-                gather(stream.row.number, &stream.gathered);
-                let unchanged = Stream { row: stream.row, gathered: BTreeMap::new() };
-                touched.entry(tenant.clone()).or_insert(unchanged);
-            }
-        }
-        for stream in touched.values_mut() {
-            gather(stream.row.number, &stream.gathered);
-            stream.gathered.clear();
-            stream.row.indexed = stream.row.last;
-        }
-        rows.sort_unstable();
-        let mut actors = transaction.open_table(ACTORS).map_err(failed)?;
-        for row in rows {
-            actors.insert(row, ()).map_err(failed)?;
+        let number = writer.journal.append(&mut frame.bytes).map_err(failed)?;
+        self.recent_mut().gathering.take(number, frame.bytes, kept);
+        let mut streams = lock(&self.streams);
+        for (tenant, touched) in touched {
+            // What else is known of a stream may have changed meanwhile.
+            streams.entry(tenant).or_insert(touched).last = touched.last;
         }
         Ok(())
     }
 
     fn read(&self, tenant: &TenantId, after: Offset, take: Take) -> Result<Vec<Record>, StoreError> {
-        let Some(stream) = self.row(tenant) else { return Ok(Vec::new()) };
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let events = transaction.open_table(EVENTS).map_err(failed)?;
-        let mut records = Vec::new();
-        for row in events.range(after_offset(stream.number, after.as_u64())).map_err(failed)? {
-            let (key, value) = row.map_err(failed)?;
-            let (came, _, json) = value.value();
-            records.push(record(key.value().1, came, json)?);
-            if records.len() >= take.events.max(1) {
-                break;
-            }
-        }
+        let Some(Row { number, forgotten, .. }) = self.row(tenant) else { return Ok(Vec::new()) };
+        let (after, most) = (after.as_u64().max(forgotten), take.events.max(1));
+        // Memory is looked at before the file: what moves from one to the other in between is found in both, and not in neither.
+        let (before, here) = {
+            let recent = self.recent();
+            let before = recent.first(number).unwrap_or(u64::MAX);
+            let in_file = before.saturating_sub(1).saturating_sub(after);
+            let left = most.saturating_sub(usize::try_from(in_file).unwrap_or(usize::MAX));
+            (before, recent.read(number, after, left))
+        };
+        let mut records = match after.saturating_add(1) < before {
+            true => View::of(&self.database)?.read(number, after, before, most)?,
+            false => Vec::new(),
+        };
+        records.extend(here);
+        records.truncate(most);
         Ok(records)
     }
 
@@ -386,58 +414,22 @@ impl Shared {
         after: Offset,
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
-        let wanted = take.events.max(1);
+        let Some(Row { number, forgotten, .. }) = self.row(tenant) else { return Ok(Vec::new()) };
+        let (after, most) = (after.as_u64().max(forgotten), take.events.max(1));
         let asked: BTreeSet<&ActorId> = actors.iter().collect();
-        // Memory is looked at before the file: what moves from one to the other in between is found in both, and not in neither.
-        let (number, gathered) = {
-            let streams = self.streams();
-            let Some(stream) = streams.by_tenant.get(tenant) else { return Ok(Vec::new()) };
-            let of = |actor: &&ActorId| stream.gathered.get(&mark(actor)).cloned().unwrap_or_default();
-            (stream.row.number, asked.iter().map(of).collect::<Vec<_>>())
+        let mut marks: Vec<_> = asked.iter().map(|actor| mark(self.marks, actor)).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        let (before, here) = {
+            let recent = self.recent();
+            let is_asked = |event: &Event| asked.contains(event.actor());
+            let here = recent.of_actors(number, &marks, after, most, is_asked);
+            (recent.first(number).unwrap_or(u64::MAX), here)
         };
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let indexed = transaction.open_table(ACTORS).map_err(failed)?;
-        let events = transaction.open_table(EVENTS).map_err(failed)?;
-        let mut records = Vec::new();
-        let mut from = after.as_u64();
-        loop {
-            // Those that stand first, of all actors together, and no more than are wanted: only these are read.
-            let mut first = BTreeSet::new();
-            for (actor, gathered) in asked.iter().zip(&gathered) {
-                let mark = mark(actor);
-                let range =
-                    (Bound::Excluded((number, mark, from)), Bound::Included((number, mark, u64::MAX)));
-                let in_file =
-                    indexed.range(range).map_err(failed)?.map(|row| Ok(row.map_err(failed)?.0.value().2));
-                let in_memory = gathered.iter().copied().filter(|offset| *offset > from).map(Ok);
-                for offset in in_file.chain(in_memory) {
-                    let offset: u64 = offset?;
-                    let is_full = first.len() >= wanted;
-                    if is_full && first.last().is_some_and(|last| *last <= offset) {
-                        break;
-                    }
-                    first.insert(offset);
-                    if first.len() > wanted {
-                        first.pop_last();
-                    }
-                }
-            }
-            let is_full = first.len() >= wanted;
-            for offset in first {
-                from = offset;
-                let Some(row) = events.get((number, offset)).map_err(failed)? else { continue };
-                let (came, _, json) = row.value();
-                let record = record(offset, came, json)?;
-                // Others may have the same mark.
-                if asked.contains(record.event.actor()) {
-                    records.push(record);
-                }
-            }
-            if !is_full || records.len() >= wanted {
-                records.truncate(wanted);
-                return Ok(records);
-            }
-        }
+        let mut records = View::of(&self.database)?.of_actors(number, &asked, &marks, after, before, most)?;
+        records.extend(here);
+        records.truncate(most);
+        Ok(records)
     }
 
     fn of_time(
@@ -447,85 +439,59 @@ impl Shared {
         after: Option<Moment>,
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
-        let Some(stream) = self.row(tenant) else { return Ok(Vec::new()) };
-        let (from, to) = (first_ms(span.start), first_ms(span.end));
-        let start = match after {
-            Some(after) if after.at.as_datetime() >= span.start => {
-                let at = after.at.as_datetime().timestamp_millis();
-                Bound::Excluded((stream.number, at, after.offset.as_u64()))
-            }
-            _ => Bound::Included((stream.number, from, 0)),
-        };
-        let (Bound::Excluded((_, begins, _)) | Bound::Included((_, begins, _))) = start else {
-            return Ok(Vec::new());
-        };
-        if begins >= to {
+        let Some(Row { number, forgotten, .. }) = self.row(tenant) else { return Ok(Vec::new()) };
+        let most = take.events.max(1);
+        let span = first_ms(span.start)..first_ms(span.end);
+        let after = after.map(|after| (after.at.as_datetime().timestamp_millis(), after.offset.as_u64()));
+        let after = after.filter(|(at, _)| *at >= span.start);
+        if after.map_or(span.start, |(at, _)| at) >= span.end {
             return Ok(Vec::new());
         }
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let moments = transaction.open_table(MOMENTS).map_err(failed)?;
-        let events = transaction.open_table(EVENTS).map_err(failed)?;
-        let mut records = Vec::new();
-        let range = (start, Bound::Excluded((stream.number, to, 0)));
-        for row in moments.range(range).map_err(failed)?.take(take.events.max(1)) {
-            let offset = row.map_err(failed)?.0.value().2;
-            let Some(row) = events.get((stream.number, offset)).map_err(failed)? else { continue };
-            let (came, _, json) = row.value();
-            records.push(record(offset, came, json)?);
-        }
+        let (before, here) = {
+            let recent = self.recent();
+            let is_within = |at: i64, offset: u64| {
+                span.contains(&at) && offset > forgotten && after.is_none_or(|after| (at, offset) > after)
+            };
+            (recent.first(number).unwrap_or(u64::MAX), recent.of_time(number, is_within, most))
+        };
+        let mut records = View::of(&self.database)?.of_time(number, span, after, before, most)?;
+        records.extend(here);
+        records.sort_by_key(Record::moment);
+        records.truncate(most);
         Ok(records)
     }
+}
 
-    /// Takes some away, and answers whether there are more.
-    fn forget_some(&self, tenant: &TenantId, to: Offset) -> Result<bool, StoreError> {
-        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = self.row(tenant) else { return Ok(false) };
-        let number = known.number;
-        let transaction = begin(&self.database)?;
-        let mut forgotten = known.forgotten;
-        let mut taken = Vec::new();
-        {
-            let mut events = transaction.open_table(EVENTS).map_err(failed)?;
-            let mut ids = transaction.open_table(IDS).map_err(failed)?;
-            let mut moments = transaction.open_table(MOMENTS).map_err(failed)?;
-            let mut actors = transaction.open_table(ACTORS).map_err(failed)?;
-            let range = (Bound::Included((number, 0)), Bound::Included((number, to.as_u64())));
-            for row in events.range(range).map_err(failed)?.take(FORGOTTEN_TOGETHER) {
-                let (key, value) = row.map_err(failed)?;
-                let (_, mark, json) = value.value();
-                let event = Event::from_json(json).map_err(unreadable)?;
-                taken.push((key.value().1, mark, event.id().as_u128(), event.at()));
-            }
-            for (offset, mark, id, at) in &taken {
-                events.remove((number, *offset)).map_err(failed)?;
-                ids.remove((number, *id)).map_err(failed)?;
-                moments.remove((number, at.as_datetime().timestamp_millis(), *offset)).map_err(failed)?;
-                actors.remove((number, *mark, *offset)).map_err(failed)?;
-                forgotten = forgotten.max(*offset);
-            }
-            if taken.len() < FORGOTTEN_TOGETHER {
-                forgotten = forgotten.max(to.as_u64().min(known.last));
-            }
-            let mut rows = transaction.open_table(STREAMS).map_err(failed)?;
-            rows.insert(tenant.as_str(), Row { forgotten, ..known }.as_stored()).map_err(failed)?;
+/// Ids that are known while a frame is written.
+struct Known<'s> {
+    database: &'s Database,
+    leaving: Option<Arc<Gathered>>,
+    view: Option<View>,
+}
+
+impl Known<'_> {
+    /// Where an event of this id stands, and whether it is the same.
+    fn find(
+        &mut self,
+        gathering: &Gathered,
+        row: &Row,
+        event: &Event,
+    ) -> Result<Option<(u64, bool)>, StoreError> {
+        let (number, id) = (row.number, event.id().as_u128());
+        let leaving = self.leaving.as_deref().and_then(|leaving| leaving.known(number, id));
+        if let Some((offset, known)) = gathering.known(number, id).or(leaving) {
+            return Ok(Some((offset, known == event)));
         }
-        // Told first: who reads meanwhile is sent away rather than over a gap.
-        if let Some(stream) = self.streams().by_tenant.get_mut(tenant) {
-            stream.row.forgotten = forgotten;
+        // Most ids grow with time: those need not be looked for.
+        if row.greatest_id.is_none_or(|greatest| id > greatest) {
+            return Ok(None);
         }
-        transaction.commit().map_err(failed)?;
-        let mut streams = self.streams();
-        if let Some(stream) = streams.by_tenant.get_mut(tenant) {
-            let mut gone = 0_usize;
-            for offsets in stream.gathered.values_mut() {
-                let before = offsets.len();
-                offsets.retain(|offset| *offset > forgotten);
-                gone = gone.saturating_add(before.saturating_sub(offsets.len()));
-            }
-            stream.gathered.retain(|_, offsets| !offsets.is_empty());
-            streams.unindexed = streams.unindexed.saturating_sub(gone);
-        }
-        Ok(taken.len() == FORGOTTEN_TOGETHER)
+        let view = match self.view.take() {
+            Some(view) => view,
+            None => View::of(self.database)?,
+        };
+        let known = self.view.insert(view).known(number, id)?;
+        Ok(known.map(|known| (known.offset.as_u64(), *known.event == *event)))
     }
 }
 
@@ -535,24 +501,17 @@ fn first_ms(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis().saturating_add(i64::from(is_between))
 }
 
-fn record(offset: u64, came: i64, json: &[u8]) -> Result<Record, StoreError> {
-    let event = Event::from_json(json).map_err(unreadable)?;
-    let came = DateTime::from_timestamp_millis(came).ok_or_else(|| unreadable("a time that is none"))?;
-    let ingested_at = Timestamp::new(came).map_err(unreadable)?;
-    Ok(Record { offset: Offset::new(offset), ingested_at, event: Arc::new(event) })
-}
-
 impl EventStore for RedbStore {
     async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Appended>, StoreError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        self.blocking(move |shared| shared.append(&entries)).await
+        self.blocking(move |handle| handle.append(entries)).await
     }
 
     async fn read(&self, tenant: &TenantId, after: Offset, take: Take) -> Result<Vec<Record>, StoreError> {
         let tenant = tenant.clone();
-        self.blocking(move |shared| shared.read(&tenant, after, take)).await
+        self.blocking(move |handle| handle.shared.read(&tenant, after, take)).await
     }
 
     async fn of_actors(
@@ -563,8 +522,8 @@ impl EventStore for RedbStore {
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
         let (tenant, actors) = (tenant.clone(), actors.to_vec());
-        let _turn = self.0.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
-        self.blocking(move |shared| shared.of_actors(&tenant, &actors, after, take)).await
+        let _turn = self.0.shared.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
+        self.blocking(move |handle| handle.shared.of_actors(&tenant, &actors, after, take)).await
     }
 
     async fn of_time(
@@ -575,22 +534,22 @@ impl EventStore for RedbStore {
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
         let tenant = tenant.clone();
-        let _turn = self.0.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
-        self.blocking(move |shared| shared.of_time(&tenant, &span, after, take)).await
+        let _turn = self.0.shared.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
+        self.blocking(move |handle| handle.shared.of_time(&tenant, &span, after, take)).await
     }
 
     async fn bounds(&self, tenant: &TenantId) -> Result<Bounds, StoreError> {
-        if self.0.has_stopped.load(Ordering::Acquire) {
+        if self.0.shared.has_stopped() {
             return Err(StoreError::Stopped);
         }
-        let row = self.0.row(tenant).unwrap_or_default();
+        let row = self.0.shared.row(tenant).unwrap_or_default();
         Ok(Bounds { forgotten: Offset::new(row.forgotten), last: Offset::new(row.last) })
     }
 
     async fn forget(&self, tenant: &TenantId, to: Offset) -> Result<(), StoreError> {
         loop {
             let tenant = tenant.clone();
-            if !self.blocking(move |shared| shared.forget_some(&tenant, to)).await? {
+            if !self.blocking(move |handle| handle.forget_some(&tenant, to)).await? {
                 return Ok(());
             }
         }

@@ -18,7 +18,7 @@ use super::JetStreamError;
 use super::message::{Message, MessageError};
 use super::settings::{JetStreamOptions, Look, Trouble};
 use crate::id::TenantId;
-use crate::store::redb::{Change, Position, Replica};
+use crate::store::jetstream::file::{Change, Position, Replica};
 
 /// Messages that the server sends ahead.
 const AHEAD_MESSAGES: usize = 2048;
