@@ -69,10 +69,15 @@ impl Batch {
         let Some(first) = text.iter().find(|byte| !byte.is_ascii_whitespace()) else {
             return Err(BatchError::Empty);
         };
+        if form == Form::Any
+            && *first == b'{'
+            && let Some(batch) = Self::whole(text)
+        {
+            return Ok(batch);
+        }
         let batch = match (form, first) {
             (Form::Any | Form::Json, b'[') => Self::array(text)?,
             (Form::Json, _) => Self::one(text),
-            (Form::Any, b'{') if let Some(batch) = Self::whole(text) => batch,
             (Form::Any, _) if serde_json::from_slice::<&RawValue>(text).is_ok() => Self::one(text),
             (Form::Any | Form::Lines, _) => Self::lines(text),
         };

@@ -21,6 +21,7 @@ pub use code::{Code, CodeError};
 pub use context::{Country, CountryError, GeoLocation, RiskContext, RiskLevel, Signal};
 pub use ext::Ext;
 pub use kind::{EventType, FailureReason, Method, Outcome};
+pub(crate) use strict::text;
 pub use timestamp::{Timestamp, TimestampError};
 pub(crate) use wire::form_error;
 pub use write::{AccountLocked, AccountUnlocked, LoginFailure, LoginSuccess, MfaFailure, RecoveryAttempted};
@@ -274,6 +275,6 @@ impl Event {
 
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        wire::Fields::from(self).serialize(serializer)
+        wire::write(self, serializer)
     }
 }

@@ -24,6 +24,7 @@ mod query;
 #[cfg(feature = "set")]
 mod set;
 mod stream;
+mod tail;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use crate::schema;
 use crate::store::{EventStore, Offset, StoreError};
 
 use limits::Usage;
+use tail::Tails;
 
 pub use body::BODY_TIME_MAX;
 pub use keys::{HashedKeys, KEY_BYTES_MAX, KEY_BYTES_MIN, KeyError, Keys, Right, Scope};
@@ -95,7 +97,7 @@ pub trait Journal: Send + Sync + 'static {
 
 /// What is served, to be told before [`router`](Self::router).
 #[must_use = "it is served by its `router`"]
-pub struct Api<S>(Shared<S>);
+pub struct Api<S>(Served<S>);
 
 impl<S> std::fmt::Debug for Api<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -103,8 +105,13 @@ impl<S> std::fmt::Debug for Api<S> {
     }
 }
 
-struct Shared<S> {
+/// One for all requests.
+struct Shared<S>(Arc<Served<S>>);
+
+struct Served<S> {
     log: EventLog<S>,
+    /// What readers of the same streams have in common.
+    tails: Tails,
     keys: Arc<dyn Keys>,
     cursors: CursorKey,
     usage: Arc<Usage>,
@@ -117,17 +124,15 @@ struct Shared<S> {
 
 impl<S> Clone for Shared<S> {
     fn clone(&self) -> Self {
-        Self {
-            log: self.log.clone(),
-            keys: Arc::clone(&self.keys),
-            cursors: self.cursors.clone(),
-            usage: Arc::clone(&self.usage),
-            metrics: Arc::clone(&self.metrics),
-            alerts: self.alerts.clone(),
-            journal: self.journal.clone(),
-            #[cfg(feature = "set")]
-            sets: self.sets.clone(),
-        }
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> std::ops::Deref for Shared<S> {
+    type Target = Served<S>;
+
+    fn deref(&self) -> &Served<S> {
+        &self.0
     }
 }
 
@@ -140,8 +145,9 @@ impl<S: EventStore> Api<S> {
     /// Of a log, for whoever has these keys.
     pub fn new(log: EventLog<S>, keys: impl Keys, cursors: CursorKey) -> Self {
         let metrics = Arc::new(CurrentMetrics::new(log.clone()));
-        Self(Shared {
+        Self(Served {
             log,
+            tails: Tails::default(),
             keys: Arc::new(keys),
             cursors,
             usage: Arc::default(),
@@ -191,7 +197,7 @@ impl<S: EventStore> Api<S> {
             .route("/openapi.json", get(openapi));
         #[cfg(feature = "set")]
         let router = router.route("/v1/set/poll", post(set::poll));
-        router.layer(axum::middleware::map_response(harden)).with_state(self.0)
+        router.layer(axum::middleware::map_response(harden)).with_state(Shared(Arc::new(self.0)))
     }
 }
 

@@ -160,22 +160,30 @@ impl Record {
 
     /// Its JSON, with what the log added.
     pub fn to_json(&self, tenant: &TenantId) -> Vec<u8> {
+        let mut json = Vec::with_capacity(512);
+        self.write_json(tenant, &mut json);
+        json
+    }
+
+    /// Writes its JSON, with what the log added, behind what is there.
+    pub(crate) fn write_json(&self, tenant: &TenantId, to: &mut Vec<u8>) {
         #[derive(Serialize)]
-        struct Whole<'r> {
-            #[serde(flatten)]
-            event: &'r Event,
+        struct Added<'r> {
             tenant_id: &'r TenantId,
             ingested_at: Timestamp,
             offset: String,
         }
-        let whole = Whole {
-            event: &self.event,
-            tenant_id: tenant,
-            ingested_at: self.ingested_at,
-            offset: self.offset.to_string(),
-        };
-        // Every field of an event is written from a value that JSON has.
-        serde_json::to_vec(&whole).unwrap_or_default()
+        // Every field of an event is written from a value that JSON has, and an event has fields: two objects become one.
+        let _ = serde_json::to_writer(&mut *to, &*self.event);
+        if to.pop_if(|byte| *byte == b'}').is_some() {
+            let at = to.len();
+            let added =
+                Added { tenant_id: tenant, ingested_at: self.ingested_at, offset: self.offset.to_string() };
+            let _ = serde_json::to_writer(&mut *to, &added);
+            if let Some(brace) = to.get_mut(at) {
+                *brace = b',';
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use mfa_events::event::{FailureReason, GeoLocation, Method};
 use mfa_events::{Event, EventLog, MfaFailure, RedbStore, TenantId};
 use redb::{Builder, Database, Durability, TableDefinition};
@@ -27,8 +27,13 @@ pub(crate) enum Ids {
 }
 
 /// Typed events, made before the clock starts.
-pub(crate) fn events(random: &mut fastrand::Rng, ids: Ids, actors: u32, number: usize) -> Vec<Event> {
-    let now = Utc::now();
+pub(crate) fn events(
+    random: &mut fastrand::Rng,
+    ids: Ids,
+    actors: u32,
+    number: usize,
+    now: DateTime<Utc>,
+) -> Vec<Event> {
     let one = |_| {
         let actor = random.u32(..actors);
         let id = match ids {
@@ -54,10 +59,16 @@ fn country() -> mfa_events::event::Country {
 
 pub(crate) fn run(asked: &Asked) {
     let (rounds, batches) = asked.pick((5, 800), (1, 50));
-    println!("\nbatches: {BATCH} typed events of about 280 bytes of JSON for each call, {SENDERS} callers at a time");
+    println!(
+        "\nbatches: {BATCH} typed events of about 280 bytes of JSON for each call, {SENDERS} callers at a time"
+    );
     println!("  ours       EventLog::append over RedbStore: each id once, found by actor and by time");
-    println!("  redb       by hand: events, ids, times and actors in four tables, as JSON that was written before the clock;");
-    println!("             as many batches in one transaction as callers wait, sorted; committed at once (Durability::Immediate)");
+    println!(
+        "  redb       by hand: events, ids, times and actors in four tables, as JSON that was written before the clock;"
+    );
+    println!(
+        "             as many batches in one transaction as callers wait, sorted; committed at once (Durability::Immediate)"
+    );
     println!("  redb, one  the same, a transaction for each batch");
     let runtime = Runtime::new().unwrap();
     let dir = asked.fresh_dir();
@@ -65,8 +76,7 @@ pub(crate) fn run(asked: &Asked) {
         let _inside = runtime.enter();
         EventLog::open(RedbStore::open(dir.path().join("ours")).unwrap())
     };
-    let (together, alone) =
-        (Bare::open(&dir.path().join("together")), Bare::open(&dir.path().join("alone")));
+    let (together, alone) = (Bare::open(&dir.path().join("together")), Bare::open(&dir.path().join("alone")));
     let mut rates: [(&str, Samples); 5] = [
         ("ours", Samples::default()),
         ("ours, ids of version 4", Samples::default()),
@@ -85,7 +95,8 @@ pub(crate) fn run(asked: &Asked) {
                 _ => (Ids::Ordered, 1),
             };
             let batches = batches / few;
-            let made: Vec<_> = (0..batches).map(|_| events(&mut random, ids, 100_000, BATCH)).collect();
+            let made: Vec<_> =
+                (0..batches).map(|_| events(&mut random, ids, 100_000, BATCH, Utc::now())).collect();
             let taken = match place {
                 0 | 1 => runtime.block_on(append(&log, made, SENDERS)),
                 2 => runtime.block_on(append(&log, made, 1)),

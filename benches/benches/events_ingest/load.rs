@@ -57,10 +57,11 @@ impl Connection {
             let mut headers = [httparse::EMPTY_HEADER; 32];
             let mut response = httparse::Response::new(&mut headers);
             if let httparse::Status::Complete(head) = response.parse(&self.read).unwrap() {
-                let named = |name: &str| response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-                let length = named("content-length").map_or(0, |header| {
-                    std::str::from_utf8(header.value).unwrap().parse().unwrap()
-                });
+                let named = |name: &str| {
+                    response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))
+                };
+                let length = named("content-length")
+                    .map_or(0, |header| std::str::from_utf8(header.value).unwrap().parse().unwrap());
                 let status = response.code.unwrap();
                 while self.read.len() < head + length {
                     assert!(self.stream.read_buf(&mut self.read).await.unwrap() > 0);

@@ -23,19 +23,32 @@ struct Side {
 }
 
 impl Side {
-    fn new(name: &'static str, server: Server, head: fn(usize) -> String, is_kept: fn(u16, &[u8]) -> bool) -> Self {
-        Self { name, server, head, is_kept, rates: Samples::default(), times: Samples::default(), shares: Vec::new() }
+    fn new(
+        name: &'static str,
+        server: Server,
+        head: fn(usize) -> String,
+        is_kept: fn(u16, &[u8]) -> bool,
+    ) -> Self {
+        Self {
+            name,
+            server,
+            head,
+            is_kept,
+            rates: Samples::default(),
+            times: Samples::default(),
+            shares: Vec::new(),
+        }
     }
 }
 
-fn ours(tenant: usize) -> String {
+pub(crate) fn ours(tenant: usize) -> String {
     format!(
         "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n",
         key(tenant)
     )
 }
 
-fn peer(stream: usize) -> String {
+pub(crate) fn peer(stream: usize) -> String {
     format!("POST /stream-{stream} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n")
 }
 
@@ -45,17 +58,36 @@ fn is_accepted(status: u16, answer: &[u8]) -> bool {
 
 pub(crate) fn run(asked: &Asked) {
     let (rounds, time) = asked.pick((4, Duration::from_secs(4)), (1, Duration::from_secs(1)));
-    println!("\nsingle: one event of about 480 bytes for each request, {CONNECTIONS} connections that stay open");
+    println!(
+        "\nsingle: one event of about 480 bytes for each request, {CONNECTIONS} connections that stay open"
+    );
     println!("  client  in this process on a runtime with one thread; its share of the machine is told");
     println!("  ours    checked, each id once, found by actor and by time; answered when it is on the disk");
-    println!("  peer    durable-streams with its write-ahead log: JSON is checked to be JSON, and nothing is indexed");
+    println!(
+        "  peer    durable-streams with its write-ahead log: JSON is checked to be JSON, and nothing is indexed"
+    );
     process::many_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut sides = vec![
         Side::new("ours, one tenant", Server::ours(asked), |_| ours(0), is_accepted),
-        Side::new("ours, 64 tenants", Server::ours(asked), |number| ours(number % process::TENANTS), is_accepted),
-        Side::new("peer, one stream", peer_with_streams(asked, &runtime, 1), |_| peer(0), |status, _| status < 300),
-        Side::new("peer, 64 streams", peer_with_streams(asked, &runtime, 64), |number| peer(number % 64), |status, _| status < 300),
+        Side::new(
+            "ours, 64 tenants",
+            Server::ours(asked),
+            |number| ours(number % process::TENANTS),
+            is_accepted,
+        ),
+        Side::new(
+            "peer, one stream",
+            peer_with_streams(asked, &runtime, 1),
+            |_| peer(0),
+            |status, _| status < 300,
+        ),
+        Side::new(
+            "peer, 64 streams",
+            peer_with_streams(asked, &runtime, 64),
+            |number| peer(number % 64),
+            |status, _| status < 300,
+        ),
     ];
     let own = std::process::id();
     for round in 0..=rounds {
@@ -71,7 +103,8 @@ pub(crate) fn run(asked: &Asked) {
                 continue;
             }
             let share = |before, after| (after - before) / seconds / cores();
-            side.shares.push((share(before.0, cpu_seconds(side.server.pid())), share(before.1, cpu_seconds(own))));
+            side.shares
+                .push((share(before.0, cpu_seconds(side.server.pid())), share(before.1, cpu_seconds(own))));
             side.rates.push(requests as f64 / seconds);
             side.times.0.extend(times);
         }
@@ -101,11 +134,11 @@ pub(crate) fn run(asked: &Asked) {
     println!("  {:<44} {:>9.2}×   goal > 1", "ours ÷ peer, the better of each", best("ours") / best("peer"));
 }
 
-fn cores() -> f64 {
+pub(crate) fn cores() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64)
 }
 
-fn peer_with_streams(asked: &Asked, runtime: &Runtime, streams: usize) -> Server {
+pub(crate) fn peer_with_streams(asked: &Asked, runtime: &Runtime, streams: usize) -> Server {
     let server = Server::peer(asked);
     runtime.block_on(async {
         let mut connection = Connection::open(server.port).await;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::strict::text;
 use crate::limits::CODE_BYTES_MAX;
 
 /// A word for machines, such as `email_link` or `new_country`.
@@ -46,6 +47,6 @@ impl fmt::Display for Code {
 
 impl<'de> Deserialize<'de> for Code {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        text(deserializer, |code| Self::new(code))
     }
 }

@@ -4,84 +4,85 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_path_to_error::{Path, Segment, Track};
 use uuid::Uuid;
 
 use super::context::{GeoLocation, RiskContext, Signal};
 use super::ext::Ext;
 use super::kind::{EventType, FailureReason, Method, Outcome};
-use super::strict::{object, present, present_object};
+use super::strict::{object, present, present_object, text};
 use super::{Code, Detail, Event, EventError, Fault, ReadError, Surroundings, Timestamp};
 use crate::id::{ActorId, Reference};
 use crate::limits::{EVENT_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::schema::VERSION;
 
 /// All fields of all types, none of them null.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fields {
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) schema_version: Option<u32>,
-    #[serde(default, deserialize_with = "uuid", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "uuid")]
     pub(crate) event_id: Option<Uuid>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) event_type: Option<EventType>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) timestamp: Option<Timestamp>,
     /// Of the log that an event was read from: each log gives its own.
-    #[serde(default, rename = "ingested_at", skip_serializing)]
+    #[serde(default, rename = "ingested_at")]
     pub(crate) _ingested_at: IgnoredAny,
-    #[serde(default, rename = "offset", skip_serializing)]
+    #[serde(default, rename = "offset")]
     pub(crate) _offset: IgnoredAny,
-    #[serde(default, rename = "tenant_id", skip_serializing)]
+    #[serde(default, rename = "tenant_id")]
     pub(crate) _tenant_id: IgnoredAny,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) actor_id: Option<ActorId>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) outcome: Option<Outcome>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) mfa_method: Option<Method>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) failure_reason: Option<FailureReason>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) failed_attempt_count: Option<u32>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) lock_until: Option<Timestamp>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) lock_reason: Option<Code>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) unlock_method: Option<Code>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) recovery_method: Option<Code>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) source_ip: Option<IpAddr>,
-    #[serde(default, deserialize_with = "present_object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_object")]
     pub(crate) geo_location: Option<GeoLocation>,
-    #[serde(default, deserialize_with = "present_object", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_object")]
     pub(crate) risk_context: Option<RiskContext>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) target_id: Option<Reference>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) session_id: Option<Reference>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) correlation_id: Option<Reference>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) device_id: Option<Reference>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) reason: Option<Code>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) message: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub(crate) ext: Option<Ext>,
 }
 
 /// With its hyphens, and without braces or `urn:uuid:`: one event has one name.
 fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let uuid = (text.len() == uuid::fmt::Hyphenated::LENGTH).then(|| Uuid::try_parse(&text).ok()).flatten();
-    uuid.map(Some).ok_or_else(|| {
-        serde::de::Error::custom("an event_id is a UUID as in 019aa2b0-5d3c-7c1e-9f00-2b1d5c3e4f60")
+    text(deserializer, |text| {
+        let uuid =
+            (text.len() == uuid::fmt::Hyphenated::LENGTH).then(|| Uuid::try_parse(text).ok()).flatten();
+        uuid.map(Some).ok_or("an event_id is a UUID as in 019aa2b0-5d3c-7c1e-9f00-2b1d5c3e4f60")
     })
 }
 
@@ -314,50 +315,52 @@ impl Faults {
     }
 }
 
-impl From<&Event> for Fields {
-    fn from(event: &Event) -> Self {
-        let mut fields = Self {
-            schema_version: Some(VERSION),
-            event_id: Some(event.id),
-            event_type: Some(event.event_type()),
-            timestamp: Some(event.at),
-            actor_id: Some(event.actor.clone()),
-            outcome: Some(event.outcome),
-            source_ip: event.source_ip,
-            ..Self::default()
-        };
-        if let Some(surroundings) = event.surroundings.as_deref() {
-            let Surroundings { geo, risk, target, session, correlation, device, reason, message, ext } =
-                surroundings.clone();
-            fields.geo_location = geo;
-            fields.risk_context = risk;
-            fields.target_id = target;
-            fields.session_id = session;
-            fields.correlation_id = correlation;
-            fields.device_id = device;
-            fields.reason = reason;
-            fields.message = message;
-            fields.ext = ext;
-        }
-        match event.detail.clone() {
-            Detail::MfaFailure { method, reason, failed_attempt_count } => {
-                fields.mfa_method = Some(method);
-                fields.failure_reason = Some(reason);
-                fields.failed_attempt_count = failed_attempt_count;
-            }
-            Detail::AccountLocked { failed_attempt_count, lock_until, lock_reason } => {
-                fields.failed_attempt_count = failed_attempt_count;
-                fields.lock_until = lock_until;
-                fields.lock_reason = lock_reason;
-            }
-            Detail::AccountUnlocked { unlock_method } => fields.unlock_method = unlock_method,
-            Detail::RecoveryAttempted { recovery_method } => fields.recovery_method = recovery_method,
-            Detail::LoginSuccess { method } => fields.mfa_method = method,
-            Detail::LoginFailure { method, failed_attempt_count } => {
-                fields.mfa_method = method;
-                fields.failed_attempt_count = failed_attempt_count;
-            }
-        }
-        fields
+/// Writes an event, its fields in the order of [`Fields`].
+pub(crate) fn write<S: Serializer>(event: &Event, serializer: S) -> Result<S::Ok, S::Error> {
+    fn put<M: SerializeMap>(map: &mut M, name: &str, value: Option<&impl Serialize>) -> Result<(), M::Error> {
+        value.map_or(Ok(()), |value| map.serialize_entry(name, value))
     }
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("schema_version", &VERSION)?;
+    map.serialize_entry("event_id", &event.id)?;
+    map.serialize_entry("event_type", &event.event_type())?;
+    map.serialize_entry("timestamp", &event.at)?;
+    map.serialize_entry("actor_id", &event.actor)?;
+    map.serialize_entry("outcome", &event.outcome)?;
+    match &event.detail {
+        Detail::MfaFailure { method, reason, failed_attempt_count } => {
+            map.serialize_entry("mfa_method", method)?;
+            map.serialize_entry("failure_reason", reason)?;
+            put(&mut map, "failed_attempt_count", failed_attempt_count.as_ref())?;
+        }
+        Detail::AccountLocked { failed_attempt_count, lock_until, lock_reason } => {
+            put(&mut map, "failed_attempt_count", failed_attempt_count.as_ref())?;
+            put(&mut map, "lock_until", lock_until.as_ref())?;
+            put(&mut map, "lock_reason", lock_reason.as_ref())?;
+        }
+        Detail::AccountUnlocked { unlock_method } => put(&mut map, "unlock_method", unlock_method.as_ref())?,
+        Detail::RecoveryAttempted { recovery_method } => {
+            put(&mut map, "recovery_method", recovery_method.as_ref())?;
+        }
+        Detail::LoginSuccess { method } => put(&mut map, "mfa_method", method.as_ref())?,
+        Detail::LoginFailure { method, failed_attempt_count } => {
+            put(&mut map, "mfa_method", method.as_ref())?;
+            put(&mut map, "failed_attempt_count", failed_attempt_count.as_ref())?;
+        }
+    }
+    put(&mut map, "source_ip", event.source_ip.as_ref())?;
+    if let Some(surroundings) = event.surroundings.as_deref() {
+        let Surroundings { geo, risk, target, session, correlation, device, reason, message, ext } =
+            surroundings;
+        put(&mut map, "geo_location", geo.as_ref())?;
+        put(&mut map, "risk_context", risk.as_ref())?;
+        put(&mut map, "target_id", target.as_ref())?;
+        put(&mut map, "session_id", session.as_ref())?;
+        put(&mut map, "correlation_id", correlation.as_ref())?;
+        put(&mut map, "device_id", device.as_ref())?;
+        put(&mut map, "reason", reason.as_ref())?;
+        put(&mut map, "message", message.as_ref())?;
+        put(&mut map, "ext", ext.as_ref())?;
+    }
+    map.end()
 }

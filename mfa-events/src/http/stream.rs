@@ -1,27 +1,27 @@
 //! The stream, after the read path of the Durable Streams protocol: catch-up, long-poll and server-sent events from one URL.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use futures::stream::{self, Stream};
 use serde::Deserialize;
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::keys::{Caller, Reader as MayRead};
 use super::limits::LiveReader;
 use super::page::{self, Room, Written};
+use super::tail::{Chunk, Tail};
 use super::{HEARTBEAT, LONG_POLL, Problem, STREAM_TIME_MAX, Shared};
 use crate::id::{ActorId, TenantId};
 use crate::log::{PAGE_EVENTS_MAX, ReadError, Which};
-use crate::store::{EventStore, Offset};
+use crate::store::{Bounds, EventStore, Offset};
 
 const NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
 const UP_TO_DATE: HeaderName = HeaderName::from_static("stream-up-to-date");
@@ -30,6 +30,9 @@ const CURSOR: HeaderName = HeaderName::from_static("stream-cursor");
 /// Events and their bytes that one stream of server-sent events reads at once, which is what it holds in memory.
 const EVENTS_AT_ONCE: usize = 100;
 const BYTES_AT_ONCE: usize = 64 * 1024;
+
+/// How long what comes close behind what was sent may gather.
+const TOGETHER: Duration = Duration::from_millis(5);
 
 /// When a reader whose stream has ended comes again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -287,20 +290,12 @@ async fn events<S: EventStore>(
     let place = caller.waits()?;
     let ends = Instant::now() + STREAM_TIME_MAX;
     let tenant = caller.tenant;
-    let reader = Reader {
-        api,
-        tenant,
-        which,
-        after,
-        queued: Vec::new(),
-        told: None,
-        told_at: after,
-        ends,
-        _place: place,
-    };
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT);
-    let mut response = Sse::new(reader.into_stream()).keep_alive(keep_alive).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let tail = (which == Which::All).then(|| api.tails.of(&tenant));
+    let reader = Reader { api, tenant, which, tail, after, told: None, told_at: after, ends, _place: place };
+    let mut response = Body::from_stream(reader.into_stream()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -308,9 +303,9 @@ struct Reader<S> {
     api: Shared<S>,
     tenant: TenantId,
     which: Which,
+    /// Where all events are asked for, as others ask for them.
+    tail: Option<Arc<Tail>>,
     after: Offset,
-    /// What was read, last first.
-    queued: Vec<Event>,
     /// When the reader was last told where it is, and where.
     told: Option<Instant>,
     told_at: Offset,
@@ -319,48 +314,83 @@ struct Reader<S> {
 }
 
 impl<S: EventStore> Reader<S> {
-    fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream::unfold(self, |mut reader| async move {
-            while reader.queued.is_empty() {
-                // At its end, too, the client comes again.
-                tokio::time::timeout_at(reader.ends, reader.read_on()).await.ok()??;
+            let silent_until = Instant::now() + HEARTBEAT;
+            match tokio::time::timeout_at(reader.ends.min(silent_until), reader.read_on()).await {
+                // It ends where the log does not answer, too: the client comes again.
+                Ok(text) => Some((Ok(text?), reader)),
+                Err(_) if reader.ends <= Instant::now() => None,
+                Err(_) => Some((Ok(Bytes::from_static(b":\n\n")), reader)),
             }
-            reader.queued.pop().map(|event| (Ok(event), reader))
         })
     }
 
-    /// Reads what is there, or waits for it; ends where the log does not answer, so that the client comes again.
-    async fn read_on(&mut self) -> Option<()> {
+    /// Reads what is there, or waits for it.
+    async fn read_on(&mut self) -> Option<Bytes> {
+        loop {
+            let bounds = self.api.log.bounds(&self.tenant).await.ok()?;
+            let Chunk { text, next } = self.chunk(bounds).await?;
+            self.after = next;
+            // Where all was others' the reader's place moves on, which is told now and then: a place that is old may be forgotten.
+            let is_quiet =
+                self.told.is_some_and(|told| told.elapsed() < HEARTBEAT || self.after == self.told_at);
+            if text.is_empty() && is_quiet {
+                self.api.log.wait(&self.tenant, self.after).await.ok()?;
+                // What comes close behind what was just sent is sent together.
+                if let Some(told) = self.told {
+                    tokio::time::sleep_until(told + TOGETHER).await;
+                }
+                continue;
+            }
+            (self.told, self.told_at) = (Some(Instant::now()), self.after);
+            let is_up_to_date = self.api.log.bounds(&self.tenant).await.ok()?.last <= self.after;
+            return Some([text, self.control(is_up_to_date).into()].concat().into());
+        }
+    }
+
+    async fn chunk(&self, bounds: Bounds) -> Option<Chunk> {
+        if bounds.last == self.after {
+            return Some(Chunk { text: Bytes::new(), next: self.after });
+        }
+        let behind = bounds.last.as_u64().saturating_sub(self.after.as_u64());
+        let is_close = usize::try_from(behind).is_ok_and(|behind| behind <= 4 * EVENTS_AT_ONCE);
+        // What is no longer kept is not answered from memory either.
+        if let Some(tail) = self.tail.as_ref().filter(|_| is_close && self.after >= bounds.forgotten) {
+            let chunk = tail.behind(self.after, self.read()).await.ok()?;
+            if !chunk.text.is_empty() {
+                return Some(chunk);
+            }
+        }
+        self.read().await.ok()
+    }
+
+    async fn read(&self) -> Result<Chunk, Problem> {
         let mut room = Room::new(EVENTS_AT_ONCE, BYTES_AT_ONCE);
-        let page = page::read(&self.api, &self.tenant, &self.which, self.after, &mut room).await.ok()?;
-        self.after = page.next;
-        // Where all was others' the reader's place moves on, which is told now and then: a place that is old may be forgotten.
-        let is_quiet = self.told.is_some_and(|told| told.elapsed() < HEARTBEAT || self.after == self.told_at);
-        if page.events.is_empty() && is_quiet {
-            return self.api.log.wait(&self.tenant, self.after).await.ok();
+        let page = page::read(&self.api, &self.tenant, &self.which, self.after, &mut room).await?;
+        let mut text =
+            Vec::with_capacity(page.events.iter().map(|(_, json)| json.len().saturating_add(80)).sum());
+        for (offset, json) in page.events {
+            let id = self.api.cursors.cursor(&self.tenant, &self.which, offset);
+            text.extend_from_slice(b"id: ");
+            text.extend_from_slice(id.as_bytes());
+            // JSON has its line ends escaped.
+            text.extend_from_slice(b"\nevent: data\ndata: ");
+            text.extend_from_slice(&json);
+            text.extend_from_slice(b"\n\n");
         }
-        (self.told, self.told_at) = (Some(Instant::now()), self.after);
-        let control = self.control(&page);
-        let data = page.events.into_iter().rev().map(|(offset, json)| self.data(offset, json));
-        self.queued = std::iter::once(control).chain(data).collect();
-        Some(())
+        Ok(Chunk { text: text.into(), next: page.next })
     }
 
-    fn data(&self, offset: Offset, json: Vec<u8>) -> Event {
-        let json = String::from_utf8(json).unwrap_or_default();
-        let id = self.api.cursors.cursor(&self.tenant, &self.which, offset);
-        Event::default().id(id).event("data").data(json)
-    }
-
-    fn control(&self, page: &Written) -> Event {
-        let next = self.api.cursors.cursor(&self.tenant, &self.which, page.next);
-        let mut control = json!({ "streamNextOffset": &next, "streamCursor": interval(None).to_string() });
-        if page.is_up_to_date
-            && let Some(control) = control.as_object_mut()
-        {
-            control.insert("upToDate".to_owned(), true.into());
-        }
+    fn control(&self, is_up_to_date: bool) -> Vec<u8> {
+        let next = self.api.cursors.cursor(&self.tenant, &self.which, self.after);
+        let up_to_date = if is_up_to_date { r#","upToDate":true"# } else { "" };
         // Its id, too, is where to go on: who has seen no event yet comes back to here, not to a later now.
-        Event::default().id(next).event("control").retry(RETRY).data(control.to_string())
+        format!(
+            "id: {next}\nevent: control\nretry: {}\ndata: {{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{}\"{up_to_date}}}\n\n",
+            RETRY.as_millis(),
+            interval(None),
+        )
+        .into_bytes()
     }
 }
