@@ -295,7 +295,7 @@ async fn events<S: EventStore>(
     let mut response = Body::from_stream(reader.into_stream()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
     Ok(response)
 }
 
@@ -387,7 +387,7 @@ impl<S: EventStore> Reader<S> {
         let up_to_date = if is_up_to_date { r#","upToDate":true"# } else { "" };
         // Its id, too, is where to go on: who has seen no event yet comes back to here, not to a later now.
         format!(
-            "id: {next}\nevent: control\nretry: {}\ndata: {{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{}\"{up_to_date}}}\n\n",
+            "id: {next}\nretry: {}\nevent: control\ndata: {{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{}\"{up_to_date}}}\n\n",
             RETRY.as_millis(),
             interval(None),
         )

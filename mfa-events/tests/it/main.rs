@@ -5,6 +5,8 @@ mod batch;
 mod detect;
 mod detect_hostile;
 mod detect_replay;
+#[cfg(feature = "http")]
+mod durable_streams;
 mod event;
 mod export;
 mod hooked;
