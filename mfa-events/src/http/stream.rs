@@ -291,7 +291,18 @@ async fn events<S: EventStore>(
     let ends = Instant::now() + STREAM_TIME_MAX;
     let tenant = caller.tenant;
     let tail = (which == Which::All).then(|| api.tails.of(&tenant));
-    let reader = Reader { api, tenant, which, tail, after, told: None, told_at: after, ends, _place: place };
+    let reader = Reader {
+        api,
+        tenant,
+        which,
+        tail,
+        after,
+        told: None,
+        told_at: after,
+        cursor: asked.cursor,
+        ends,
+        _place: place,
+    };
     let mut response = Body::from_stream(reader.into_stream()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -309,6 +320,8 @@ struct Reader<S> {
     /// When the reader was last told where it is, and where.
     told: Option<Instant>,
     told_at: Offset,
+    /// What was given to keep caches apart.
+    cursor: Option<u64>,
     ends: Instant,
     _place: LiveReader,
 }
@@ -387,9 +400,9 @@ impl<S: EventStore> Reader<S> {
         let up_to_date = if is_up_to_date { r#","upToDate":true"# } else { "" };
         // Its id, too, is where to go on: who has seen no event yet comes back to here, not to a later now.
         format!(
-            "id: {next}\nretry: {}\nevent: control\ndata: {{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{}\"{up_to_date}}}\n\n",
+            "id: {next}\nretry: {}\nevent: control\ndata:{{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{}\"{up_to_date}}}\n\n",
             RETRY.as_millis(),
-            interval(None),
+            interval(self.cursor),
         )
         .into_bytes()
     }
