@@ -1,11 +1,12 @@
 //! The log in a file.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use mfa_events::log::Which;
 use mfa_events::store::StoreError;
-use mfa_events::{ActorId, Event, EventLog, LoginFailure, Offset, RedbStore, TenantId};
+use mfa_events::{ActorId, Appended, Event, EventLog, LoginFailure, Offset, RedbStore, TenantId};
 
 use crate::event::at;
 
@@ -74,17 +75,103 @@ async fn finds_actors_in_memory_and_in_the_file_and_after_opening() {
     };
     assert_eq!(found(&log, &acme()).await, expected);
     assert_eq!(found(&log, &other).await.len(), 1);
-    // The file is free once the task that commits has seen that nobody is left.
     drop(log);
-    let store = loop {
-        match RedbStore::open(&path) {
-            Ok(store) => break store,
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
+    let store = reopened(&path).await;
     let log = EventLog::open(store);
     assert_eq!(found(&log, &acme()).await, expected);
     assert_eq!(found(&log, &other).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_is_kept_once_wherever_the_first_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.redb");
+    let log = EventLog::open(RedbStore::open(&path).unwrap());
+    // Ids of no order, and more events than gather in memory at once.
+    let numbered = |number: u64| -> Event {
+        let id = uuid::Uuid::from_u128(u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | 1);
+        LoginFailure::new("alice").id(id).at(at()).try_into().unwrap()
+    };
+    let mut offsets = Vec::new();
+    for batch in 0..16 {
+        let events = (0..10_000).map(|number| numbered(batch * 10_000 + number));
+        let appended = log.append(&acme(), events, at()).await.unwrap();
+        offsets.extend(appended.iter().map(|appended| appended.offset()));
+    }
+    let again: Vec<u64> = (0..160_000).step_by(997).collect();
+    let expected: Vec<_> = again.iter().map(|number| Appended::Known(offsets[*number as usize])).collect();
+    assert_eq!(log.append(&acme(), again.iter().copied().map(numbered), at()).await.unwrap(), expected);
+    let other: Event = LoginFailure::new("bob").id(numbered(3).id()).at(at()).try_into().unwrap();
+    let conflict = Appended::Conflict(offsets[3]);
+    assert_eq!(log.append(&acme(), [other.clone()], at()).await.unwrap(), [conflict]);
+    drop(log);
+    let log = EventLog::open(reopened(&path).await);
+    assert_eq!(log.append(&acme(), again.into_iter().map(numbered), at()).await.unwrap(), expected);
+    assert_eq!(log.append(&acme(), [other], at()).await.unwrap(), [conflict]);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_gone_from_the_database_and_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.redb");
+    let mut log = EventLog::open(RedbStore::open(&path).unwrap());
+    for batch in 0..8 {
+        let events = (0..10_000).map(|number| failure(&format!("p{batch}-{number}")));
+        log.append(&acme(), events, at()).await.unwrap();
+    }
+    // In the middle of a block of the database; of what is in the journal alone; again, after opening.
+    for to in [12_345_u64, 79_000, 79_500] {
+        log.forget(&acme(), Offset::new(to)).await.unwrap();
+        for _ in 0..2 {
+            let bounds = log.bounds(&acme()).await.unwrap();
+            assert_eq!((bounds.forgotten.as_u64(), bounds.last.as_u64()), (to, 80_000));
+            let page = log.read(&acme(), &Which::All, Offset::new(to), 2).await.unwrap();
+            let read: Vec<_> = page.records.iter().map(|record| record.offset.as_u64()).collect();
+            assert_eq!(read, [to + 1, to + 2]);
+            assert!(log.read(&acme(), &Which::All, Offset::new(to - 1), 2).await.is_err());
+            let (batch, number) = (to / 10_000, to % 10_000);
+            for (actor, found) in [(number - 1, 0), (number, 1)] {
+                let which = Which::Actors(vec![ActorId::new(format!("p{batch}-{actor}")).unwrap()]);
+                let page = log.read(&acme(), &which, Offset::new(to), 10).await.unwrap();
+                assert_eq!(page.records.len(), found);
+            }
+            drop(log);
+            log = EventLog::open(reopened(&path).await);
+        }
+    }
+    log.append(&acme(), [failure("next")], at()).await.unwrap();
+    assert_eq!(log.bounds(&acme()).await.unwrap().last.as_u64(), 80_001);
+}
+
+#[tokio::test]
+async fn a_file_of_another_format_or_without_its_journal_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("first");
+    let first: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("streams");
+    let database = redb::Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(first).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::Format { found: 1 })));
+    let path = directory.path().join("moved");
+    let log = EventLog::open(RedbStore::open(&path).unwrap());
+    log.append(&acme(), [failure("alice")], at()).await.unwrap();
+    drop(log);
+    drop(reopened(&path).await);
+    std::fs::remove_file(directory.path().join("moved.journal-0")).unwrap();
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::Unreadable(_))));
+}
+
+/// The file is free once the task that commits has seen that nobody is left.
+async fn reopened(path: &Path) -> RedbStore {
+    loop {
+        match RedbStore::open(path) {
+            Ok(store) => return store,
+            Err(StoreError::Locked) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
 }
 
 const KILLED: &str = "MFA_EVENTS_KILLED";
@@ -156,8 +243,6 @@ async fn what_was_told_survives_a_kill() {
         let ids: BTreeSet<_> = found.iter().map(|pair| pair.split_once(' ').unwrap().0).collect();
         assert_eq!(ids.len(), found.len(), "nothing is there twice");
         drop(log);
-        while RedbStore::open(&path).is_err() {
-            tokio::task::yield_now().await;
-        }
+        reopened(&path).await;
     }
 }
