@@ -9,7 +9,7 @@ use mfa_events::{ActorId, CurrentMetrics, EventLog, Offset, RedbStore, TenantId}
 use tokio::runtime::Runtime;
 
 use crate::batches::{Ids, events};
-use crate::side_by_side::{Asked, Samples, count};
+use crate::side_by_side::{Asked, Samples, count, micros};
 
 const ACTORS: u32 = 100_000;
 const CHUNK: usize = 5_000;
@@ -61,9 +61,9 @@ pub(crate) fn run(asked: &Asked) {
                 found += page.records.len();
             }
             println!(
-                "  {name:<46} {:>8.2} ms median {:>8.2} ms p99, {} events each{goal}",
-                times.median() * 1e3,
-                times.quantile(0.99) * 1e3,
+                "  {name:<46} {:>11} median {:>11} p99, {} events each{goal}",
+                micros(times.median()),
+                micros(times.quantile(0.99)),
                 count(found as f64 / f64::from(queries)),
             );
         }
@@ -82,10 +82,10 @@ pub(crate) fn run(asked: &Asked) {
             times.push(asked.elapsed().as_secs_f64());
         }
         println!(
-            "  {:<46} {:>8.2} ms median {:>8.2} ms p99   goal < 10 ms",
+            "  {:<46} {:>11} median {:>11} p99   goal < 10 ms",
             "metrics of 24 hours, from then on",
-            times.median() * 1e3,
-            times.quantile(0.99) * 1e3
+            micros(times.median()),
+            micros(times.quantile(0.99))
         );
     });
 }
