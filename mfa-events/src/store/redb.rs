@@ -41,8 +41,8 @@ const QUERIES_MAX: usize = 4;
 ///
 /// What is appended is durable when it is in a journal, which takes one `fdatasync`; some ten thousand events at a time go from there into
 /// the database, sorted. Until then they are in memory as well, at most 131,072 of them and 64 MiB of their JSON. A file of a killed process
-/// opens within a second or two, however large it is. After an error of storage the store has stopped, for nothing is known of the disk any
-/// more; open it again.
+/// opens within a second or two, however large it is. After an error of storage while something was appended or forgotten the store has
+/// stopped, for nothing is known of the disk any more; open it again. To drop the last clone blocks until what has gathered is in the file.
 #[derive(Clone, Debug)]
 pub struct RedbStore(Arc<Handle>);
 
@@ -65,7 +65,7 @@ struct Shared {
     has_left: Condvar,
     /// Of the marks of actors.
     marks: Key,
-    queries: Semaphore,
+    queries: Arc<Semaphore>,
     has_stopped: AtomicBool,
 }
 
@@ -82,6 +82,11 @@ impl std::fmt::Debug for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        // A version that comes next need not understand the journal of this one.
+        if !self.shared.has_stopped() {
+            let shared = Arc::clone(&self.shared);
+            let _ = self.let_leave(&mut lock(&shared.writer));
+        }
         drop(self.work.take());
         // The file is free when this returns.
         if let Some(worker) = self.worker.take() {
@@ -95,7 +100,8 @@ impl RedbStore {
     /// thousand events or two at most.
     ///
     /// # Errors
-    /// Where another process has it, it was written by a version with another format, it is damaged, or storage fails.
+    /// Where another process has it, it was written by a version with another format, it is damaged, its journals are missing or of another
+    /// log or another time, there are journals beside a file that is not there, or storage fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let mut options = OpenOptions::new();
@@ -122,8 +128,8 @@ impl RedbStore {
         }
         // From here on no frame of before counts; each is in the database.
         let key = tables::random_key();
+        journal.begin(key).map_err(failed)?;
         tables::begin_journal(&database, key)?;
-        journal.begin(key);
         let numbers = streams.values().map(|row| row.number.saturating_add(1));
         let next_number = numbers.max().unwrap_or_default();
         let shared = Arc::new(Shared {
@@ -134,7 +140,7 @@ impl RedbStore {
             is_leaving: Mutex::new(false),
             has_left: Condvar::new(),
             marks: opened.marks,
-            queries: Semaphore::new(QUERIES_MAX),
+            queries: Arc::new(Semaphore::new(QUERIES_MAX)),
             has_stopped: AtomicBool::new(false),
         });
         let (work, told) = mpsc::channel();
@@ -156,13 +162,23 @@ impl RedbStore {
             if handle.shared.has_stopped() {
                 return Err(StoreError::Stopped);
             }
-            let done = run(&handle);
-            if matches!(done, Err(StoreError::Failed(_))) {
-                handle.shared.stop();
-            }
-            done
+            run(&handle)
         });
         done.await.unwrap_or_else(|error| Err(failed(error)))
+    }
+
+    /// Runs a query in its turn, which lasts until it has run, also where nobody waits for it any more.
+    async fn query(
+        &self,
+        run: impl FnOnce(&Shared) -> Result<Vec<Record>, StoreError> + Send + 'static,
+    ) -> Result<Vec<Record>, StoreError> {
+        let turn = Arc::clone(&self.0.shared.queries).acquire_owned().await;
+        let turn = turn.map_err(|_| StoreError::Stopped)?;
+        self.blocking(move |handle| {
+            let _turn = turn;
+            run(&handle.shared)
+        })
+        .await
     }
 }
 
@@ -181,6 +197,9 @@ fn replay(
         for part in recent::parts(&frame)? {
             match part {
                 Part::Tenant { number, tenant } => {
+                    if streams.contains_key(&tenant) || tenants.contains_key(&number) {
+                        return Err(unreadable("a stream that begins a second time"));
+                    }
                     streams.insert(tenant.clone(), Row { number, ..Row::default() });
                     tenants.insert(number, tenant);
                 }
@@ -222,45 +241,61 @@ fn raise(streams: &mut HashMap<TenantId, Row>, greatest: &[(StreamNumber, Option
 impl Handle {
     fn append(&self, entries: Vec<Entry>) -> Result<Vec<Appended>, StoreError> {
         let mut writer = lock(&self.shared.writer);
-        let mut appended = Vec::with_capacity(entries.len());
-        let mut entries = entries.into_iter().peekable();
-        while entries.peek().is_some() {
-            if self.shared.recent().gathering.is_full() {
-                self.let_leave(&mut writer)?;
+        self.shared.change(|| {
+            let mut appended = Vec::with_capacity(entries.len());
+            let mut entries = entries.into_iter().peekable();
+            while entries.peek().is_some() {
+                if self.shared.recent().gathering.is_full() {
+                    self.let_leave(&mut writer)?;
+                }
+                self.shared.frame(&mut writer, &mut entries, &mut appended)?;
             }
-            self.shared.frame(&mut writer, &mut entries, &mut appended)?;
-        }
-        Ok(appended)
+            Ok(appended)
+        })
     }
 
     /// Sends what has gathered into the database, after what is on its way there already.
     fn let_leave(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let mut is_leaving = self.shared.left()?;
-        *is_leaving = true;
         {
             let mut recent = self.shared.recent_mut();
+            if recent.gathering.is_empty() {
+                return Ok(());
+            }
             recent.leaving = Some(Arc::new(std::mem::take(&mut recent.gathering)));
         }
+        *is_leaving = true;
         writer.journal.turn();
         let told = self.work.as_ref().is_some_and(|work| work.send(()).is_ok());
         if told { Ok(()) } else { Err(StoreError::Stopped) }
     }
 
-    /// Takes some away, and answers whether there are more.
+    /// Sees to it that what a tenant has up to an offset is in the database. Senders do not wait for what is on its way there.
+    fn settle(&self, tenant: &TenantId, to: Offset) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let Some(Row { number, .. }) = shared.row(tenant) else { return Ok(()) };
+        drop(shared.left()?);
+        {
+            let mut writer = lock(&shared.writer);
+            if shared.recent().first(number).is_some_and(|first| first <= to.as_u64()) {
+                self.let_leave(&mut writer)?;
+            }
+        }
+        shared.left().map(drop)
+    }
+
+    /// Takes some of what is in the database away, and answers whether there are more.
     fn forget_some(&self, tenant: &TenantId, to: Offset) -> Result<bool, StoreError> {
         let shared = &self.shared;
-        let mut writer = lock(&shared.writer);
-        let Some(row) = shared.row(tenant) else { return Ok(false) };
-        let to = to.as_u64();
-        let first_here = shared.recent().first(row.number);
-        if first_here.is_some_and(|first| first <= to) {
-            self.let_leave(&mut writer)?;
-            drop(shared.left()?);
-        }
-        tables::forget(&shared.database, tenant, row, to, |reached| {
-            if let Some(row) = lock(&shared.streams).get_mut(tenant) {
-                row.forgotten = reached;
-            }
+        drop(shared.left()?);
+        let _writer = lock(&shared.writer);
+        shared.change(|| {
+            let Some(row) = shared.row(tenant) else { return Ok(false) };
+            tables::forget(&shared.database, tenant, row, to.as_u64(), |reached| {
+                if let Some(row) = lock(&shared.streams).get_mut(tenant) {
+                    row.forgotten = reached;
+                }
+            })
         })
     }
 }
@@ -276,6 +311,26 @@ impl Shared {
 
     fn stop(&self) {
         self.has_stopped.store(true, Ordering::Release);
+    }
+
+    /// Runs what changes what is stored, with `writer` held. Where storage fails or it panics the store has stopped before anybody else has
+    /// `writer`: what could not be made durable once is not written over.
+    fn change<T>(&self, run: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        struct Unless<'s>(&'s Shared, bool);
+        impl Drop for Unless<'_> {
+            fn drop(&mut self) {
+                if !self.1 {
+                    self.0.stop();
+                }
+            }
+        }
+        if self.has_stopped() {
+            return Err(StoreError::Stopped);
+        }
+        let mut unless = Unless(self, false);
+        let done = run();
+        unless.1 = !matches!(done, Err(StoreError::Failed(_)));
+        done
     }
 
     fn recent(&self) -> RwLockReadGuard<'_, Recent> {
@@ -522,8 +577,7 @@ impl EventStore for RedbStore {
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
         let (tenant, actors) = (tenant.clone(), actors.to_vec());
-        let _turn = self.0.shared.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
-        self.blocking(move |handle| handle.shared.of_actors(&tenant, &actors, after, take)).await
+        self.query(move |shared| shared.of_actors(&tenant, &actors, after, take)).await
     }
 
     async fn of_time(
@@ -534,8 +588,7 @@ impl EventStore for RedbStore {
         take: Take,
     ) -> Result<Vec<Record>, StoreError> {
         let tenant = tenant.clone();
-        let _turn = self.0.shared.queries.acquire().await.map_err(|_| StoreError::Stopped)?;
-        self.blocking(move |handle| handle.shared.of_time(&tenant, &span, after, take)).await
+        self.query(move |shared| shared.of_time(&tenant, &span, after, take)).await
     }
 
     async fn bounds(&self, tenant: &TenantId) -> Result<Bounds, StoreError> {
@@ -547,6 +600,8 @@ impl EventStore for RedbStore {
     }
 
     async fn forget(&self, tenant: &TenantId, to: Offset) -> Result<(), StoreError> {
+        let whose = tenant.clone();
+        self.blocking(move |handle| handle.settle(&whose, to)).await?;
         loop {
             let tenant = tenant.clone();
             if !self.blocking(move |handle| handle.forget_some(&tenant, to)).await? {
@@ -555,3 +610,6 @@ impl EventStore for RedbStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,9 +89,11 @@ impl Gathered {
     }
 
     /// Takes the events of a frame.
-    pub(super) fn take(&mut self, number: u64, frame: Vec<u8>, entries: Vec<Entry>) {
+    pub(super) fn take(&mut self, number: u64, mut frame: Vec<u8>, entries: Vec<Entry>) {
         self.events = self.events.saturating_add(entries.len());
-        self.bytes = self.bytes.saturating_add(frame.len());
+        // What is counted is what is held.
+        frame.shrink_to_fit();
+        self.bytes = self.bytes.saturating_add(frame.capacity());
         self.last_frame = number;
         let place = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
         self.frames.push(frame);

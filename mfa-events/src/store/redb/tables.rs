@@ -21,7 +21,7 @@ use crate::store::{Offset, Record, StoreError};
 pub(super) type StreamNumber = u32;
 
 /// Of what this code reads and writes.
-const FORMAT: u128 = 2;
+const FORMAT: u128 = 3;
 
 /// What is of the whole file.
 const META: TableDefinition<'static, &str, u128> = TableDefinition::new("meta");
@@ -85,7 +85,7 @@ fn begin(database: &Database) -> Result<WriteTransaction, StoreError> {
 
 /// A key that nobody can guess.
 pub(super) fn random_key() -> Key {
-    // 74 bits of each are random.
+    // The last 32 bits of each are random whenever it was made; the rest grows with time, from a counter that begins at random.
     Key(Uuid::now_v7().as_u128() ^ Uuid::now_v7().as_u128().rotate_left(64))
 }
 
@@ -217,7 +217,11 @@ pub(super) fn apply(
             actors.insert(row, ()).map_err(failed)?;
         }
         let mut meta = transaction.open_table(META).map_err(failed)?;
-        meta.insert("applied", u128::from(gathered.last_frame)).map_err(failed)?;
+        let last_frame = u128::from(gathered.last_frame);
+        let before = meta.insert("applied", last_frame).map_err(failed)?.map(|before| before.value());
+        if before.is_none_or(|before| last_frame <= before) {
+            return Err(unreadable("frames of the journal that are in the database already"));
+        }
     }
     transaction.commit().map_err(failed)?;
     Ok(greatest)
