@@ -344,11 +344,10 @@ impl<S: EventStore> Reader<S> {
         loop {
             let bounds = self.api.log.bounds(&self.tenant).await.ok()?;
             let Chunk { text, next } = self.chunk(bounds).await?;
-            self.after = next;
             // Where all was others' the reader's place moves on, which is told now and then: a place that is old may be forgotten.
-            let is_quiet =
-                self.told.is_some_and(|told| told.elapsed() < HEARTBEAT || self.after == self.told_at);
+            let is_quiet = self.told.is_some_and(|told| told.elapsed() < HEARTBEAT || next == self.told_at);
             if text.is_empty() && is_quiet {
+                self.after = next;
                 self.api.log.wait(&self.tenant, self.after).await.ok()?;
                 // What comes close behind what was just sent is sent together.
                 if let Some(told) = self.told {
@@ -356,8 +355,10 @@ impl<S: EventStore> Reader<S> {
                 }
                 continue;
             }
-            (self.told, self.told_at) = (Some(Instant::now()), self.after);
-            let is_up_to_date = self.api.log.bounds(&self.tenant).await.ok()?.last <= self.after;
+            let is_up_to_date = self.api.log.bounds(&self.tenant).await.ok()?.last <= next;
+            // Nothing is awaited from here on: where a heartbeat comes in between, what was read is read again.
+            self.after = next;
+            (self.told, self.told_at) = (Some(Instant::now()), next);
             return Some([text, self.control(is_up_to_date).into()].concat().into());
         }
     }

@@ -2,25 +2,28 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mfa_events::store::{Bounds, Entry, Moment, Record, StoreError, Take};
 use mfa_events::{ActorId, Appended, EventStore, MemoryStore, Offset, TenantId};
 use tokio::sync::Semaphore;
 
-/// Queries by time wait for a permit each; a disk that is full keeps nothing.
+/// Queries by time wait for a permit each; a disk that is full keeps nothing; the call for bounds that counts `until_slow` down to 0 takes
+/// longer than a reader is silent.
 #[derive(Clone)]
 pub(crate) struct Hooked {
     pub(crate) store: MemoryStore,
     pub(crate) queries: Arc<Semaphore>,
     pub(crate) is_full: Arc<AtomicBool>,
+    pub(crate) until_slow: Arc<AtomicU32>,
 }
 
 impl Hooked {
     pub(crate) fn new(queries: usize) -> Self {
         let (queries, is_full) = (Arc::new(Semaphore::new(queries)), Arc::default());
-        Self { store: MemoryStore::new(), queries, is_full }
+        Self { store: MemoryStore::new(), queries, is_full, until_slow: Arc::default() }
     }
 }
 
@@ -58,6 +61,11 @@ impl EventStore for Hooked {
     }
 
     async fn bounds(&self, tenant: &TenantId) -> Result<Bounds, StoreError> {
+        let before = self.until_slow.load(Ordering::SeqCst);
+        self.until_slow.store(before.saturating_sub(1), Ordering::SeqCst);
+        if before == 1 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
         self.store.bounds(tenant).await
     }
 

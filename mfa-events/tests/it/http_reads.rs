@@ -1,17 +1,22 @@
 //! The read path of the Durable Streams protocol, metrics and alerts.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use mfa_events::cursor::CursorKey;
-use mfa_events::http::{Alerts, Api, HashedKeys, Journal, LONG_POLL, Right, STREAM_TIME_MAX, Scope};
+use mfa_events::http::{
+    Alerts, Api, HEARTBEAT, HashedKeys, Journal, LONG_POLL, Right, STREAM_TIME_MAX, Scope, router,
+};
 use mfa_events::log::Which;
-use mfa_events::{EventLog, MemoryStore, Offset, TenantId};
+use mfa_events::{EventLog, LoginFailure, MemoryStore, Offset, TenantId};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::event::with;
+use crate::event::{at, with};
+use crate::hooked::Hooked;
 use crate::http::{ACME, ACME_SENDER, OTHER, actors, api, header_of, request, sent, told};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -93,6 +98,26 @@ async fn a_stream_ends_after_its_time_and_says_when_to_come_again() {
     let frame = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(std::str::from_utf8(&frame).unwrap().contains("retry: 1000\n"), "{frame:?}");
     assert!(LONG_POLL < STREAM_TIME_MAX);
+}
+
+/// Heartbeats come while a store is slow, whatever it is asked for by then.
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_takes_no_event_from_a_reader() {
+    let acme = TenantId::new("acme").unwrap();
+    for slow in 1..=12 {
+        let store = Hooked::new(0);
+        let log = EventLog::open(store.clone());
+        let scope = Scope::new(acme.clone(), [Right::Read]);
+        let keys = HashedKeys::new().with(ACME, scope).unwrap();
+        let router = router(log.clone(), keys, CursorKey::new([7; 32]));
+        log.append(&acme, [LoginFailure::new("p1").at(at())], at()).await.unwrap();
+        store.until_slow.store(slow, Ordering::SeqCst);
+        let asked = request(ACME, "/v1/stream?live=sse&offset=-1").body(Body::empty()).unwrap();
+        let mut body = router.oneshot(asked).await.unwrap().into_body();
+        let found = tokio::time::timeout(HEARTBEAT * 10, sent(&mut body, "data", 1)).await;
+        let found = found.unwrap_or_else(|_| panic!("nothing came where call {slow} was slow"));
+        assert!(found[0].1.contains("p1"), "{found:?}");
+    }
 }
 
 #[tokio::test]
