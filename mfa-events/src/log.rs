@@ -176,6 +176,8 @@ impl<S: EventStore> EventLog<S> {
                     () = commit(&*store, waiting, &watchers) => {}
                     never = wake_of_arrivals(&*store, &watchers) => match never {},
                 }
+                // Nobody else has it, and a store in a file may block until it is closed.
+                let _ = tokio::task::spawn_blocking(move || drop(store)).await;
             }
         });
         let room = Arc::new(Semaphore::new(QUEUE_EVENTS_MAX));
