@@ -1,5 +1,6 @@
 //! A store in memory that does what it is told before it does its own.
 
+use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,12 +19,14 @@ pub(crate) struct Hooked {
     pub(crate) queries: Arc<Semaphore>,
     pub(crate) is_full: Arc<AtomicBool>,
     pub(crate) until_slow: Arc<AtomicU32>,
+    /// What goes with it.
+    pub(crate) _held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Hooked {
     pub(crate) fn new(queries: usize) -> Self {
         let (queries, is_full) = (Arc::new(Semaphore::new(queries)), Arc::default());
-        Self { store: MemoryStore::new(), queries, is_full, until_slow: Arc::default() }
+        Self { store: MemoryStore::new(), queries, is_full, until_slow: Arc::default(), _held: None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ThreadId;
 
 use chrono::{DateTime, Utc};
 use mfa_events::event::Timestamp;
@@ -10,9 +11,10 @@ use mfa_events::store::{Bounds, Entry, Moment, Record, StoreError, Take};
 use mfa_events::{
     ActorId, Appended, Event, EventLog, EventStore, LoginFailure, LoginSuccess, MemoryStore, Offset, TenantId,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::event::at;
+use crate::hooked::Hooked;
 
 fn acme() -> TenantId {
     TenantId::new("acme").unwrap()
@@ -367,4 +369,22 @@ fn a_record_has_what_the_log_added_and_reads_back_as_its_event() {
     assert_eq!(value["tenant_id"], "acme");
     assert_eq!(value["ingested_at"], "2026-01-31T09:15:27.042Z");
     assert_eq!(Event::from_json(&json).unwrap(), event);
+}
+
+/// Says on which thread it goes.
+struct Closing(mpsc::UnboundedSender<ThreadId>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.send(std::thread::current().id()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_last_handle_closes_the_store_where_it_may_block() {
+    let (closed, mut told) = mpsc::unbounded_channel();
+    let store = Hooked { _held: Some(Arc::new(Closing(closed))), ..Hooked::new(0) };
+    drop(EventLog::open(store));
+    // Tasks have this thread alone.
+    assert_ne!(told.recv().await.unwrap(), std::thread::current().id());
 }
