@@ -100,7 +100,7 @@ impl RedbStore {
     /// thousand events or two at most.
     ///
     /// # Errors
-    /// Where another process has it, it was written by a version with another format, it is damaged, its journals are missing or of another
+    /// Where another process has it, it is the copy of a stream that lies elsewhere, it was written by a version with another format, it is damaged, its journals are missing or of another
     /// log or another time, there are journals beside a file that is not there, or storage fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();

@@ -36,6 +36,9 @@ const MOMENTS: TableDefinition<'static, (StreamNumber, i64, u64), ()> = TableDef
 /// Stream, mark of the actor and offset of each event.
 const ACTORS: TableDefinition<'static, (StreamNumber, u64, u64), ()> = TableDefinition::new("actors");
 
+/// What a file has that is a copy of a stream elsewhere.
+const REPLICA: &str = "replica";
+
 /// Bytes of a block: what fits into one page of the database.
 const BLOCK_BYTES: usize = 4_000;
 
@@ -95,6 +98,9 @@ pub(super) fn open(database: &Database) -> Result<Opened, StoreError> {
         let transaction = database.begin_read().map_err(failed)?;
         let names: Vec<_> =
             transaction.list_tables().map_err(failed)?.map(|table| table.name().to_owned()).collect();
+        if names.iter().any(|name| name == REPLICA) {
+            return Err(failed("the file is a copy of a stream that lies elsewhere"));
+        }
         // The first format had no table that says so.
         if !names.is_empty() && !names.iter().any(|name| name == META.name()) {
             return Err(StoreError::Format { found: 1 });

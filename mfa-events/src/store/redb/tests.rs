@@ -90,6 +90,19 @@ async fn a_frame_goes_into_the_database_once() {
 }
 
 #[test]
+fn a_copy_of_a_stream_elsewhere_is_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("copy");
+    let database = Builder::new().create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let replica: redb::TableDefinition<'_, (), u64> = redb::TableDefinition::new("replica");
+    transaction.open_table(replica).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::Failed(_))));
+}
+
+#[test]
 fn a_stream_begins_once() {
     let key = tables::random_key();
     let frame = |number, tenant: &str| {
