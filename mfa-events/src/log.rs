@@ -250,9 +250,6 @@ impl<S: EventStore> EventLog<S> {
         if after > bounds.last {
             return Err(ReadError::Ahead(after));
         }
-        if after == bounds.last {
-            return Ok(Page { records: Vec::new(), next: after, is_up_to_date: true });
-        }
         let limit = limit.clamp(1, PAGE_EVENTS_MAX);
         // One more says whether there are more.
         let take = Take { events: limit.saturating_add(1) };
