@@ -18,11 +18,12 @@ use std::time::Duration;
 use audit_log::Entry;
 use chrono::{DateTime, TimeDelta, Utc};
 use mfa_events::detect::rule::Kind;
-use mfa_events::detect::{Alert, AlertState, Rules};
+use mfa_events::detect::{Alert, AlertState, RuleId, Rules};
 use mfa_events::event::Timestamp;
 use mfa_events::http::Journal as _;
 use mfa_events::respond::{Notice, Patience, RespondError, Responder, Webhook, deliver};
-use mfa_events::{AccountLocked, ActorId, Event, EventLog, EventType, RedbStore, TenantId};
+use mfa_events::store::Appended;
+use mfa_events::{AccountLocked, ActorId, Event, EventLog, EventType, RedbStore};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -36,7 +37,7 @@ use crate::journal::Journal;
 use crate::say;
 use cases::{Case, Cases, Decision, Step};
 use decide::{Act, Attack, Room, decide};
-use look::{Behind, read_on};
+use look::{Behind, Beside, read_on};
 
 /// Alerts that wait for a decision. Detection waits where there are more.
 const WAITING_MAX: usize = 1_000;
@@ -44,12 +45,15 @@ const WAITING_MAX: usize = 1_000;
 const OPEN_MAX: usize = 200;
 /// How often it is read on behind open alerts.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Webhooks that are under way at once.
+/// Webhooks to people that are under way at once, and as many that lock.
 const UNDER_WAY_MAX: usize = 32;
 /// Decisions of one entry of the audit log, so that it is none too long.
 const DECISIONS_PER_ENTRY: usize = 50;
 /// How long it is tried to have an account locked, before people are told that it does not work.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How often events of locks get new ids.
+const ANNOUNCED_MAX: usize = 3;
 
 /// Why nothing more is decided.
 #[derive(Debug, thiserror::Error)]
@@ -81,13 +85,23 @@ pub(crate) struct Playbook {
 
 struct Inner {
     settings: Settings,
-    /// Rules that look at locks.
-    about_locks: Vec<String>,
+    rules: HashMap<RuleId, Looks>,
     log: EventLog<RedbStore>,
     journal: Journal,
     cases: Mutex<Cases>,
-    under_way: Semaphore,
+    /// Apart: where people cannot be reached, accounts are locked all the same.
+    locks_under_way: Semaphore,
+    people_under_way: Semaphore,
     failed: watch::Sender<Option<String>>,
+}
+
+/// What a rule looks at.
+#[derive(Clone, Copy, Default)]
+struct Looks {
+    at_locks: bool,
+    at_travel: bool,
+    /// How far back.
+    window: TimeDelta,
 }
 
 impl Playbook {
@@ -101,21 +115,20 @@ impl Playbook {
     ) -> std::io::Result<Self> {
         let name = data_encoding::HEXLOWER.encode(Sha256::digest(settings.tenant.as_str()).split_at(8).0);
         let cases = Cases::open(data_dir.join("playbook").join(name), Utc::now())?;
-        let looks_at_locks = |kind: &Kind, types: &[EventType]| {
-            matches!(kind, Kind::RepeatAfterUnlock { .. }) || types.contains(&EventType::AccountLocked)
-        };
-        let about_locks = rules
-            .iter()
-            .filter(|rule| looks_at_locks(&rule.kind, &rule.select.event_type))
-            .map(|rule| rule.id.to_string())
-            .collect();
+        let looks = rules.iter().map(|rule| {
+            let at_locks = matches!(rule.kind, Kind::RepeatAfterUnlock { .. })
+                || rule.select.event_type.contains(&EventType::AccountLocked);
+            let at_travel = matches!(rule.kind, Kind::ImpossibleTravel { .. });
+            (rule.id.clone(), Looks { at_locks, at_travel, window: rule.window })
+        });
         let inner = Arc::new(Inner {
             settings,
-            about_locks,
+            rules: looks.collect(),
             log,
             journal,
             cases: Mutex::new(cases),
-            under_way: Semaphore::new(UNDER_WAY_MAX),
+            locks_under_way: Semaphore::new(UNDER_WAY_MAX),
+            people_under_way: Semaphore::new(UNDER_WAY_MAX),
             failed: watch::channel(None).0,
         });
         let (alerts, waiting) = mpsc::channel(WAITING_MAX);
@@ -172,9 +185,13 @@ impl Inner {
     async fn work(self: &Arc<Self>, mut waiting: mpsc::Receiver<Alert>) -> Result<(), Broken> {
         if self.settings.mode == Mode::Act {
             let under_way: Vec<Case> = self.cases().known.values().cloned().collect();
-            for case in under_way.iter().filter(|case| case.mode == Mode::Act) {
+            for mut case in under_way.into_iter().filter(|case| case.mode == Mode::Act) {
+                if case.give_up(!self.is_fresh(&case.alert)) {
+                    self.record_given_up(&case).await?;
+                    self.cases().keep(case.clone())?;
+                }
                 let is_told = case.escalation == Some(Step::Pending);
-                self.carry_out(case, &case.decisions, is_told).await?;
+                self.carry_out(&case, &case.decisions, is_told).await?;
             }
         }
         let mut open: HashMap<Uuid, Behind> = HashMap::new();
@@ -208,11 +225,15 @@ impl Inner {
             if alert.at.as_datetime() < cases.since || (is_over && case.is_none() && before.is_none()) {
                 return Ok(());
             }
-            case.is_some_and(|case| case.has_seen(&alert))
+            // What was only looked at is done now, where that still makes sense.
+            case.is_some_and(|case| {
+                case.has_seen(&alert) && (case.mode == self.settings.mode || !self.is_fresh(&alert))
+            })
         };
+        let looks = self.looks(&alert);
         let mut behind = match before {
             Some(before) => before.with(alert),
-            None => Behind::new(alert),
+            None => Behind::new(&self.log, &self.settings.tenant, alert, looks.window).await?,
         };
         // Of what is found anew after a restart, only that is read again which could still lead to something.
         if is_known && !self.is_fresh(&behind.alert) {
@@ -234,6 +255,10 @@ impl Inner {
         Ok(())
     }
 
+    fn looks(&self, alert: &Alert) -> Looks {
+        self.rules.get(&alert.rule).copied().unwrap_or_default()
+    }
+
     fn is_fresh(&self, alert: &Alert) -> bool {
         Utc::now() - alert.last_met_at.as_datetime() <= self.settings.fresh
     }
@@ -243,43 +268,47 @@ impl Inner {
         let now = Utc::now();
         let at = Timestamp::new(now).map_err(other)?;
         let Settings { tenant, mode, accounts, .. } = &self.settings;
-        let mut known = behind.contexts(&self.log, tenant, now).await?;
-        let (before, locks, unlockable) = {
+        let looks = self.looks(alert);
+        let (before, locks, own_locks, taken_from) = {
             let cases = self.cases();
             let before = cases.known.get(&alert.id).cloned();
-            (before, cases.locks_since(now - TimeDelta::hours(1)), cases.unlockable())
+            let locks = cases.locks_since(now - TimeDelta::hours(1), *mode);
+            (before, locks, cases.own_locks(at), cases.taken_from())
         };
+        let beside = Beside { own_locks: &own_locks, taken_from: &taken_from, is_travel: looks.at_travel };
+        let mut known = behind.contexts(&self.log, tenant, &beside, now).await?;
         let earlier = before.as_ref().map(|case| case.decisions.as_slice()).unwrap_or_default();
         let (locked, others): (Vec<_>, Vec<_>) =
-            earlier.iter().cloned().partition(|decision| decision.act == Act::Lock);
-        // What is to be locked stays so; what could not be locked is not taken for locked.
+            earlier.iter().cloned().partition(|decision| decision.is_lock(*mode));
+        // What is to be locked stays so.
         known.retain(|(actor, _)| !locked.iter().any(|decision| decision.actor_id == *actor));
-        for (actor, context) in &mut known {
-            context.is_locked &= !unlockable.contains(actor);
-        }
         let room = Room {
             locks_left: self.settings.locks_per_hour_max.saturating_sub(locks),
             accounts_max: self.settings.accounts_max.saturating_sub(locked.len()),
             is_fresh: self.is_fresh(alert),
         };
-        let attack =
-            Attack { is_about_locks: self.about_locks.iter().any(|rule| rule == alert.rule.as_str()) };
+        let attack = Attack { is_about_locks: looks.at_locks };
         let decided = decide(attack, accounts, &known, room);
         let mut decisions = Vec::new();
         let mut news = Vec::new();
         for ((actor_id, context), (act, why)) in known.into_iter().zip(decided) {
             let lock = (act == Act::Lock && *mode == Mode::Act).then_some(Step::Pending);
-            let same = others
-                .iter()
-                .find(|other| other.actor_id == actor_id && (other.act, other.why) == (act, why));
-            let decision =
-                Decision { actor_id, act, why, context, lock, at: same.map_or(at, |same| same.at) };
+            // What a dry run would have locked is locked now.
+            let same = others.iter().find(|other| {
+                other.actor_id == actor_id && (other.act, other.why) == (act, why) && lock.is_none()
+            });
+            // Nobody knows it before the event is in the log.
+            let event_id = lock.is_some().then(Uuid::now_v7);
+            let at = same.map_or(at, |same| same.at);
+            let decision = Decision { actor_id, act, why, context, lock, event_id, at };
             if same.is_none() {
                 news.push(decision.clone());
             }
             decisions.push(decision);
         }
-        let is_worse = before.as_ref().is_none_or(|before| before.alert.severity < alert.severity);
+        let is_worse = before
+            .as_ref()
+            .is_none_or(|before| before.alert.severity < alert.severity || before.mode != *mode);
         if news.is_empty() && !is_worse {
             let Some(before) = before else { return Ok(()) };
             return Ok(self.cases().keep(Case { alert: alert.clone(), ..before })?);
@@ -288,10 +317,12 @@ impl Inner {
         let for_people = decisions.iter().any(|decision| decision.act == Act::Escalate);
         let unnamed = alert.actors.saturating_sub(u64::try_from(alert.actor_ids.len()).unwrap_or(u64::MAX));
         let is_told = for_people || unnamed > 0 || decisions.is_empty();
+        let round = before.as_ref().map_or(0, |case| case.round).saturating_add(1);
         let mut case = Case {
             alert: alert.clone(),
             mode: *mode,
-            round: before.as_ref().map_or(0, |case| case.round).saturating_add(1),
+            round,
+            told_round: round,
             at,
             decisions,
             unnamed,
@@ -333,6 +364,16 @@ impl Inner {
         Ok(())
     }
 
+    /// Locks that were under way for too long.
+    async fn record_given_up(&self, case: &Case) -> Result<(), Broken> {
+        let given_up = case.decisions.iter().filter_map(|decision| Some((decision, decision.given_up()?)));
+        for (decision, why) in given_up {
+            let entry = self.entry("playbook.locked", case).target(decision.actor_id.as_str());
+            self.journal.note(entry.outcome("failure").field("message", why)).await?;
+        }
+        Ok(())
+    }
+
     fn entry(&self, event_type: &str, case: &Case) -> Entry {
         Entry::new(event_type)
             .field("tenant_id", self.settings.tenant.as_str())
@@ -350,18 +391,11 @@ impl Inner {
         decisions: &[Decision],
         is_told: bool,
     ) -> Result<(), Broken> {
-        let locks: Vec<&Decision> =
-            decisions.iter().filter(|decision| decision.lock == Some(Step::Pending)).collect();
-        let tenant = &self.settings.tenant;
-        let events: Vec<Event> =
-            locks.iter().map(|decision| self.event(case, decision)).collect::<Result<_, Broken>>()?;
-        // The same events again after a crash: the log knows them by their ids.
-        let appended = self.log.append(tenant, events, Utc::now()).await?;
-        if let Some(last) = appended.iter().map(|appended| appended.offset()).max() {
-            self.journal.holds(tenant, last).await.map_err(other)?;
-        }
+        let mut locks: Vec<Decision> =
+            decisions.iter().filter(|decision| decision.lock == Some(Step::Pending)).cloned().collect();
+        self.announce(case, &mut locks).await?;
         for decision in locks {
-            let (inner, case, decision) = (Arc::clone(self), case.clone(), decision.clone());
+            let (inner, case) = (Arc::clone(self), case.clone());
             tokio::spawn(async move {
                 if let Err(error) = inner.lock(&case, &decision).await {
                     inner.fail(&error);
@@ -379,11 +413,34 @@ impl Inner {
         Ok(())
     }
 
-    fn event(&self, case: &Case, decision: &Decision) -> Result<Event, Broken> {
+    /// Has the events of locks in the log and on record. Where an id is another event's already, a lock gets a new one.
+    async fn announce(&self, case: &Case, locks: &mut [Decision]) -> Result<(), Broken> {
         let tenant = &self.settings.tenant;
+        for _ in 0..ANNOUNCED_MAX {
+            let events: Vec<Event> =
+                locks.iter().map(|decision| self.event(case, decision)).collect::<Result<_, Broken>>()?;
+            // The same events again after a crash: the log knows them by their ids.
+            let appended = self.log.append(tenant, events, Utc::now()).await?;
+            let taken: Vec<bool> =
+                appended.iter().map(|appended| matches!(appended, Appended::Conflict(_))).collect();
+            if !taken.contains(&true) {
+                if let Some(last) = appended.iter().map(|appended| appended.offset()).max() {
+                    self.journal.holds(tenant, last).await.map_err(other)?;
+                }
+                return Ok(());
+            }
+            for (decision, _) in locks.iter_mut().zip(taken).filter(|(_, is_taken)| *is_taken) {
+                decision.event_id = Some(Uuid::now_v7());
+            }
+            self.update(case.alert.id, |case| case.renumber(locks))?;
+        }
+        Err(other("the ids of its events are taken, however often it makes new ones"))
+    }
+
+    fn event(&self, case: &Case, decision: &Decision) -> Result<Event, Broken> {
         let failures = u32::try_from(decision.context.failures).unwrap_or(u32::MAX);
         let locked = AccountLocked::new(decision.actor_id.as_str())
-            .id(lock_id(tenant, case.alert.id, &decision.actor_id))
+            .id(decision.event_id.ok_or_else(|| other("a lock without an id"))?)
             .at(decision.at.as_datetime())
             .attempts(failures)
             .because("playbook")
@@ -405,13 +462,13 @@ impl Inner {
             "severity": case.alert.severity,
             "reason": decision.why,
             "because": decision.why.text(),
-            "event_id": lock_id(tenant, case.alert.id, actor),
+            "event_id": decision.event_id,
             "at": decision.at,
         });
         let notice = Notice::new(format!("{}:lock:{}", case.alert.id, short(actor)), &body).map_err(other)?;
         let mut patience = Patience::default();
         patience.give_up_after = LOCK_PATIENCE;
-        let step = Step::from(self.tell(webhook, &notice, patience).await?);
+        let step = Step::from(self.tell(&self.locks_under_way, webhook, &notice, patience).await?);
         let outcome = if matches!(step, Step::Done { .. }) { "success" } else { "failure" };
         let mut entry = self.entry("playbook.locked", case).target(actor.as_str()).outcome(outcome);
         if let Step::Failed { why } = &step {
@@ -426,8 +483,7 @@ impl Inner {
             }
             if is_failed {
                 // People hear that it did not work; what they hear now has it in it.
-                case.round = case.round.saturating_add(1);
-                case.escalation = Some(Step::Pending);
+                case.tell_again();
             }
         })?;
         match case {
@@ -444,9 +500,10 @@ impl Inner {
             "alert": case.alert,
             "playbook": case.shown(),
         });
-        let notice = Notice::new(format!("{}:people:{}", case.alert.id, case.round), &body).map_err(other)?;
+        let round = case.told_round;
+        let notice = Notice::new(format!("{}:people:{round}", case.alert.id), &body).map_err(other)?;
         let told = loop {
-            match self.tell(webhook, &notice, Patience::default()).await? {
+            match self.tell(&self.people_under_way, webhook, &notice, Patience::default()).await? {
                 // Nobody has heard of it yet: that is no end.
                 Err(error @ RespondError::Unavailable { .. }) => {
                     say(&format!("people cannot be told of alert {}: {error}", case.alert.id));
@@ -462,9 +519,8 @@ impl Inner {
             entry = entry.field("message", why);
         }
         self.journal.note(entry).await?;
-        let round = case.round;
         self.update(case.alert.id, |case| {
-            if case.round == round {
+            if case.told_round == round {
                 case.escalation = Some(step);
             }
         })?;
@@ -473,11 +529,12 @@ impl Inner {
 
     async fn tell(
         &self,
+        under_way: &Semaphore,
         webhook: &Arc<Webhook>,
         notice: &Notice,
         patience: Patience,
     ) -> Result<Result<Timestamp, RespondError>, Broken> {
-        let _turn = self.under_way.acquire().await.map_err(other)?;
+        let _turn = under_way.acquire().await.map_err(other)?;
         let webhook: Arc<dyn Responder> = Arc::<Webhook>::clone(webhook);
         let told = deliver(&[("webhook".to_owned(), webhook)], notice, patience, Utc::now).await;
         let told = told.into_iter().next().ok_or_else(|| other("nobody was told"))?;
@@ -492,19 +549,6 @@ impl Inner {
         cases.keep(case.clone())?;
         Ok(Some(case))
     }
-}
-
-/// The identity of a lock: the same however often it is asked for.
-fn lock_id(tenant: &TenantId, alert: Uuid, actor: &ActorId) -> Uuid {
-    let mut hash = Sha256::new();
-    hash.update(b"playbook lock\0");
-    hash.update(alert.as_bytes());
-    hash.update(u64::try_from(tenant.as_str().len()).unwrap_or(u64::MAX).to_be_bytes());
-    hash.update(tenant.as_str());
-    hash.update(actor.as_str());
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(hash.finalize()).for_each(|(byte, of)| *byte = of);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 fn short(actor: &ActorId) -> String {

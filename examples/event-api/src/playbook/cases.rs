@@ -15,12 +15,17 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::decide::{Act, Context, Why};
+use super::look::OwnLocks;
 use crate::files;
 
 /// Most cases of a tenant that are kept. Beyond it, those go that have been settled for longest.
 const CASES_MAX: usize = 10_000;
 /// How long a case is kept that is settled.
 const KEPT_DAYS: i64 = 30;
+
+/// Why a lock is not taken up again.
+const GIVEN_UP: &str =
+    "it was under way when the service stopped, and that is too long ago to go on without people";
 
 /// Whether anything is done about what is decided.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -60,8 +65,26 @@ pub(super) struct Decision {
     /// The lock, where it is one and is carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lock: Option<Step>,
+    /// Of its event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) event_id: Option<Uuid>,
     /// When it was decided.
     pub(super) at: Timestamp,
+}
+
+impl Decision {
+    /// Whether it is a lock in this mode. What a dry run would have locked is none where something is done.
+    pub(super) fn is_lock(&self, mode: Mode) -> bool {
+        self.act == Act::Lock && (mode == Mode::DryRun || self.lock.is_some())
+    }
+
+    /// Why it was given up, where it was.
+    pub(super) fn given_up(&self) -> Option<&str> {
+        match &self.lock {
+            Some(Step::Failed { why }) if why == GIVEN_UP => Some(why),
+            _ => None,
+        }
+    }
 }
 
 /// About one alert.
@@ -72,6 +95,9 @@ pub(super) struct Case {
     pub(super) mode: Mode,
     /// How often it was decided anew.
     pub(super) round: u32,
+    /// The round that people are told of, or were.
+    #[serde(default)]
+    pub(super) told_round: u32,
     pub(super) at: Timestamp,
     pub(super) decisions: Vec<Decision>,
     /// Actors whom the alert counts and does not name.
@@ -96,13 +122,49 @@ impl Case {
     pub(super) fn take_over(&mut self, earlier: &Self) {
         self.round = self.round.max(earlier.round.saturating_add(1));
         for decision in &mut self.decisions {
-            let same = |other: &&Decision| other.actor_id == decision.actor_id && other.act == Act::Lock;
+            // A dry run's are none.
+            let same = |other: &&Decision| other.actor_id == decision.actor_id && other.lock.is_some();
             if let Some(known) = earlier.decisions.iter().find(same) {
                 decision.lock = known.lock.clone();
+                decision.event_id = known.event_id;
             }
         }
+        self.told_round = self.round;
         if self.escalation.is_none() {
+            // It goes on under its own round.
             self.escalation = earlier.escalation.clone();
+            self.told_round = earlier.told_round;
+        }
+    }
+
+    /// People hear of it once more, with what is new in it.
+    pub(super) fn tell_again(&mut self) {
+        self.round = self.round.saturating_add(1);
+        self.told_round = self.round;
+        self.escalation = Some(Step::Pending);
+    }
+
+    /// After a stop: what was under way for too long is for people. Says whether there is such.
+    pub(super) fn give_up(&mut self, is_old: bool) -> bool {
+        let pending = self.decisions.iter_mut().filter(|decision| decision.lock == Some(Step::Pending));
+        let mut is_any = false;
+        // Without an id it never was in the log.
+        for decision in pending.filter(|decision| is_old || decision.event_id.is_none()) {
+            decision.lock = Some(Step::Failed { why: GIVEN_UP.to_owned() });
+            is_any = true;
+        }
+        if is_any {
+            self.tell_again();
+        }
+        is_any
+    }
+
+    /// Takes over the ids of events of locks.
+    pub(super) fn renumber(&mut self, locks: &[Decision]) {
+        for decision in &mut self.decisions {
+            if let Some(lock) = locks.iter().find(|lock| lock.actor_id == decision.actor_id) {
+                decision.event_id = lock.event_id;
+            }
         }
     }
 
@@ -211,17 +273,36 @@ impl Cases {
         Ok(())
     }
 
-    /// Locks of the last hour, also those that are only under way.
-    pub(super) fn locks_since(&self, from: DateTime<Utc>) -> usize {
-        let decisions = self.known.values().flat_map(|case| &case.decisions);
-        decisions.filter(|decision| decision.act == Act::Lock && decision.at.as_datetime() > from).count()
+    fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.known.values().flat_map(|case| &case.decisions)
     }
 
-    /// Accounts whose lock did not work.
-    pub(super) fn unlockable(&self) -> HashSet<ActorId> {
-        let decisions = self.known.values().flat_map(|case| &case.decisions);
-        let failed = decisions.filter(|decision| matches!(decision.lock, Some(Step::Failed { .. })));
-        failed.map(|decision| decision.actor_id.clone()).collect()
+    /// Locks of the last hour, also those that are only under way.
+    pub(super) fn locks_since(&self, from: DateTime<Utc>, mode: Mode) -> usize {
+        let locks = self.decisions().filter(|decision| decision.is_lock(mode));
+        locks.filter(|decision| decision.at.as_datetime() > from).count()
+    }
+
+    /// Since when each lock of a playbook holds. What is under way will from now on; what did not work does not.
+    pub(super) fn own_locks(&self, now: Timestamp) -> OwnLocks {
+        let holds = |step: &Step| match step {
+            Step::Pending => Some(now),
+            Step::Done { at } => Some(*at),
+            Step::Failed { .. } => None,
+        };
+        let own = self.decisions().filter_map(|decision| Some((decision.event_id?, decision.lock.as_ref()?)));
+        own.map(|(id, step)| (id, holds(step))).collect()
+    }
+
+    /// Who was taken over, and from where.
+    pub(super) fn taken_from(&self) -> HashSet<(ActorId, String)> {
+        let taken = self.decisions().filter(|decision| decision.act == Act::Lock);
+        taken
+            .filter_map(|decision| {
+                let source = decision.context.got_in.as_ref()?.source.clone()?;
+                Some((decision.actor_id.clone(), source))
+            })
+            .collect()
     }
 }
 

@@ -17,26 +17,38 @@ pub(crate) struct Context {
     pub(crate) events: u64,
     /// Failed logins and second factors since the alert's first event.
     pub(crate) failures: u64,
-    /// Times that it was locked since then.
+    /// Times that it was locked since then, by others than a playbook.
     pub(crate) locks: u64,
-    /// Different sources from which its owner logged in before.
+    /// Different sources from which its owner logged in long before.
     pub(crate) usual_sources: usize,
     /// The login out of the attack.
     pub(crate) got_in: Option<GotIn>,
-    /// Whether nobody can log in now.
-    pub(crate) is_locked: bool,
+    /// The lock behind which nobody logged in since.
+    pub(crate) lock: Option<Lock>,
     /// Whether all was read that there is.
     pub(crate) is_complete: bool,
 }
 
-/// A login that worked, out of an attack.
+/// A lock that holds.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Lock {
+    pub(crate) at: Timestamp,
+    /// A playbook made it. What others call a lock may keep people out of one door only.
+    pub(crate) is_own: bool,
+}
+
+/// A login that worked, while an attack went on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct GotIn {
+    /// Of several, the last.
     pub(crate) at: Timestamp,
     /// From where; nobody knows where the event does not say so.
     pub(crate) source: Option<String>,
     /// Whether its owner logged in from there before.
     pub(crate) is_usual_source: bool,
+    /// Whether the attack itself came from there.
+    #[serde(default)]
+    pub(crate) is_from_attack: bool,
     pub(crate) risk: Option<RiskLevel>,
 }
 
@@ -80,6 +92,7 @@ pub(crate) enum Why {
     OnlyFailures,
     DenialByLock,
     UsualSource,
+    Elsewhere,
     NoHistory,
     LowRisk,
     BreakGlass,
@@ -99,6 +112,7 @@ impl Why {
             Self::OnlyFailures => "only_failures",
             Self::DenialByLock => "denial_by_lock",
             Self::UsualSource => "usual_source",
+            Self::Elsewhere => "elsewhere",
             Self::NoHistory => "no_history",
             Self::LowRisk => "low_risk",
             Self::BreakGlass => "break_glass",
@@ -119,6 +133,9 @@ impl Why {
             Self::OnlyFailures => "nobody got in; a lock would keep out its owner alone",
             Self::DenialByLock => "locks are what this attack is after; one more would be its work",
             Self::UsualSource => "somebody got in, from where its owner logs in otherwise",
+            Self::Elsewhere => {
+                "somebody got in, from where nobody is known to have failed: it may be its owner"
+            }
             Self::NoHistory => "somebody got in, and it is not known from where its owner logs in otherwise",
             Self::LowRisk => "somebody got in, and everything else looks like its owner",
             Self::BreakGlass => "it is for emergencies, and is never locked by a machine",
@@ -165,27 +182,31 @@ pub(crate) fn decide(
 }
 
 fn judge(attack: Attack, accounts: &Accounts, actor: &ActorId, context: &Context, room: Room) -> (Act, Why) {
-    if context.is_locked {
-        // Locked by the attack itself, it is for people to see whose doing that is.
-        return match attack.is_about_locks {
-            true => (Act::Escalate, Why::DenialByLock),
-            false => (Act::Leave, Why::LockedAlready),
-        };
-    }
+    let is_denial = attack.is_about_locks || context.locks > 0;
     let Some(got_in) = &context.got_in else {
-        return match context.is_complete {
-            false => (Act::Escalate, Why::Unreadable),
-            true if attack.is_about_locks || context.locks > 0 => (Act::Escalate, Why::DenialByLock),
-            true => (Act::Escalate, Why::OnlyFailures),
+        return match context.lock {
+            _ if !context.is_complete => (Act::Escalate, Why::Unreadable),
+            // Locked by the attack itself, it is for people to see whose doing that is.
+            _ if is_denial => (Act::Escalate, Why::DenialByLock),
+            Some(lock) if lock.is_own => (Act::Leave, Why::LockedAlready),
+            _ => (Act::Escalate, Why::OnlyFailures),
         };
     };
+    let is_done = context.lock.is_some_and(|lock| lock.is_own && lock.at >= got_in.at);
+    if is_done && context.is_complete && !is_denial {
+        return (Act::Leave, Why::LockedAlready);
+    }
     let is_among = |names: &BTreeSet<String>| names.contains(actor.as_str());
     let guard = match () {
         () if is_among(&accounts.break_glass) => Why::BreakGlass,
         () if is_among(&accounts.service) => Why::ServiceAccount,
         () if is_among(&accounts.privileged) => Why::PrivilegedAccount,
         () if !context.is_complete => Why::Unreadable,
+        () if is_denial => Why::DenialByLock,
+        // Of another's lock nobody here knows what it keeps out, and whether sessions ended with it.
+        () if context.lock.is_some() => Why::LockedAlready,
         () if got_in.is_usual_source => Why::UsualSource,
+        () if !got_in.is_from_attack => Why::Elsewhere,
         () if context.usual_sources == 0 => Why::NoHistory,
         () if got_in.risk == Some(RiskLevel::Low) => Why::LowRisk,
         () if !room.is_fresh => Why::NotOfNow,
@@ -201,16 +222,8 @@ mod tests {
     fn taken() -> Context {
         let at = Timestamp::parse("2026-01-31T09:15:27.042Z").unwrap();
         let source = Some("203.0.113.7".to_owned());
-        let got_in = Some(GotIn { at, source, is_usual_source: false, risk: None });
-        Context {
-            events: 9,
-            failures: 4,
-            locks: 0,
-            usual_sources: 2,
-            got_in,
-            is_locked: false,
-            is_complete: true,
-        }
+        let got_in = Some(GotIn { at, source, is_usual_source: false, is_from_attack: true, risk: None });
+        Context { events: 9, failures: 4, locks: 0, usual_sources: 2, got_in, lock: None, is_complete: true }
     }
 
     fn accounts() -> Accounts {
@@ -236,9 +249,38 @@ mod tests {
             one(ATTACK, "alice", Context { locks: 1, ..failed }, ROOM),
             (Act::Escalate, Why::DenialByLock)
         );
-        let locked = Context { is_locked: true, ..taken() };
-        assert_eq!(one(ATTACK, "alice", locked.clone(), ROOM), (Act::Leave, Why::LockedAlready));
-        assert_eq!(one(locks, "alice", locked, ROOM), (Act::Escalate, Why::DenialByLock));
+    }
+
+    #[test]
+    fn only_a_lock_of_its_own_after_all_that_happened_leaves_nothing_to_do() {
+        let got_in_at = taken().got_in.unwrap().at;
+        let early = Timestamp::parse("2026-01-31T09:15:27.041Z").unwrap();
+        let with = |at, is_own| Context { lock: Some(Lock { at, is_own }), ..taken() };
+        let locks = Attack { is_about_locks: true };
+        assert_eq!(one(ATTACK, "alice", with(got_in_at, true), ROOM), (Act::Leave, Why::LockedAlready));
+        for (attack, context, why) in [
+            (ATTACK, with(early, true), Why::LockedAlready),
+            (ATTACK, with(got_in_at, false), Why::LockedAlready),
+            (ATTACK, Context { is_complete: false, ..with(got_in_at, true) }, Why::Unreadable),
+            (ATTACK, Context { locks: 1, ..with(got_in_at, true) }, Why::DenialByLock),
+            (locks, with(got_in_at, true), Why::DenialByLock),
+            (ATTACK, Context { got_in: None, ..with(got_in_at, false) }, Why::OnlyFailures),
+        ] {
+            assert_eq!(one(attack, "alice", context, ROOM), (Act::Escalate, why));
+        }
+    }
+
+    #[test]
+    fn whoever_may_be_its_owner_or_is_to_be_locked_out_by_the_attack_is_not_locked() {
+        let got_in = GotIn { is_from_attack: false, ..taken().got_in.unwrap() };
+        let elsewhere = Context { got_in: Some(got_in), ..taken() };
+        assert_eq!(one(ATTACK, "alice", elsewhere, ROOM), (Act::Escalate, Why::Elsewhere));
+        assert_eq!(
+            one(ATTACK, "alice", Context { locks: 1, ..taken() }, ROOM),
+            (Act::Escalate, Why::DenialByLock)
+        );
+        let locks = Attack { is_about_locks: true };
+        assert_eq!(one(locks, "alice", taken(), ROOM), (Act::Escalate, Why::DenialByLock));
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn send(api: &Api, events: &[Value]) {
 
 /// Asked until somebody says yes, who is not at home.
 fn take_over(api: &Api, actor: &str) {
-    let mut events = vec![login(actor, "198.51.100.10", TimeDelta::hours(20))];
+    let mut events = vec![login(actor, "198.51.100.10", TimeDelta::hours(30))];
     events.extend((0..8).map(|_| event(actor)));
     events.push(login(actor, "203.0.113.9", TimeDelta::zero()));
     send(api, &events);
@@ -293,7 +293,7 @@ fn an_attack_that_has_accounts_locked_gets_no_more_locks_out_of_it() {
         .collect();
     send(&api, &locked);
     let decided = decision(&api, "person-5", |decision| decision["why"] == "denial_by_lock");
-    assert_eq!((&decided["act"], &decided["context"]["is_locked"]), (&json!("escalate"), &json!(true)));
+    assert_eq!((&decided["act"], &decided["context"]["lock"]["is_own"]), (&json!("escalate"), &json!(false)));
     until("people are told", || (!receiver.told("alert.escalated").is_empty()).then_some(()));
     assert!(receiver.told("account.lock").is_empty());
     assert_eq!(locked_events(&api).len(), 12);
