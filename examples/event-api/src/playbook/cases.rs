@@ -309,3 +309,39 @@ impl Cases {
 fn named(path: &Path, error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(round: u32, escalation: Option<Step>) -> Case {
+        let alert = json!({
+            "id": "019aa2b0-5d3c-8c1e-9f00-2b1d5c3e4f60", "tenant_id": "acme", "rule": "some", "name": "Some",
+            "severity": "high", "state": "opened", "group": {"by": "tenant"}, "at": "2026-01-31T09:15:27.042Z",
+            "first_event_at": "2026-01-31T09:15:27.042Z", "first_offset": 1, "opened_at": "2026-01-31T09:15:27.042Z",
+            "last_met_at": "2026-01-31T09:15:27.042Z", "events": 9, "late_events": 0, "actors": 1, "is_exact": true,
+            "sources": 1, "actor_ids": ["alice"], "source_ips": [],
+        });
+        let at = Timestamp::parse("2026-01-31T09:15:27.042Z").unwrap();
+        Case {
+            alert: serde_json::from_value(alert).unwrap(),
+            mode: Mode::Act,
+            round,
+            told_round: round,
+            at,
+            decisions: Vec::new(),
+            unnamed: 0,
+            escalation,
+        }
+    }
+
+    #[test]
+    fn whoever_is_told_of_an_earlier_round_is_told_in_the_later_one_too() {
+        let mut later = case(2, None);
+        later.take_over(&case(1, Some(Step::Pending)));
+        assert_eq!((later.round, later.told_round, &later.escalation), (2, 1, &Some(Step::Pending)));
+        let mut anew = case(2, Some(Step::Pending));
+        anew.take_over(&case(4, Some(Step::Pending)));
+        assert_eq!((anew.round, anew.told_round), (5, 5));
+    }
+}

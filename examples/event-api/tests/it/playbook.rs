@@ -29,13 +29,16 @@ struct Receiver {
     stub: Stub,
     told: Arc<Mutex<Vec<Told>>>,
     status: Arc<AtomicU16>,
+    /// What people answer instead, where it is not 0.
+    people_status: Arc<AtomicU16>,
 }
 
 impl Receiver {
     fn start(api: Api) -> Self {
         let told: Arc<Mutex<Vec<Told>>> = Arc::default();
         let status = Arc::new(AtomicU16::new(200));
-        let (seen, answers) = (Arc::clone(&told), Arc::clone(&status));
+        let people_status = Arc::new(AtomicU16::new(0));
+        let (seen, answers, people) = (Arc::clone(&told), Arc::clone(&status), Arc::clone(&people_status));
         let stub = Stub::start(move |request: &Request| {
             let value = |name: &str| {
                 let found = request.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -51,10 +54,15 @@ impl Receiver {
             let was_streamed = api.read_on("-1".to_owned()).0.iter().any(|event| {
                 event["event_type"] == "account.locked" && event["event_id"] == body["event_id"]
             });
+            let is_for_people = body["type"] == "alert.escalated";
             seen.lock().unwrap().push(Told { id, body, was_streamed });
-            Answer::new(answers.load(Ordering::SeqCst), "text/plain", "")
+            let status = match people.load(Ordering::SeqCst) {
+                status if is_for_people && status != 0 => status,
+                _ => answers.load(Ordering::SeqCst),
+            };
+            Answer::new(status, "text/plain", "")
         });
-        Self { stub: stub.unwrap(), told, status }
+        Self { stub: stub.unwrap(), told, status, people_status }
     }
 
     fn told(&self, kind: &str) -> Vec<Told> {
@@ -117,6 +125,39 @@ fn decision(api: &Api, actor: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let found = decided.flatten().find(|decision| decision["actor_id"] == actor && wanted(decision));
         found.cloned()
     })
+}
+
+/// Changes what is kept of the case with a lock of an account.
+fn change_case(settings: &Settings, actor: &str, change: impl Fn(&mut Value)) {
+    let tenants: Vec<_> = std::fs::read_dir(settings.data_dir().join("playbook")).unwrap().collect();
+    let files = tenants.into_iter().flat_map(|dir| std::fs::read_dir(dir.unwrap().path()).unwrap());
+    let mut changed = 0;
+    for path in files.map(|file| file.unwrap().path()) {
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let mut case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let decisions = case["decisions"].as_array().unwrap();
+        if decisions.iter().any(|one| one["actor_id"] == actor && one["lock"].is_object()) {
+            change(&mut case);
+            std::fs::write(&path, case.to_string()).unwrap();
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 1);
+}
+
+/// Killed while the identity provider answers that it cannot.
+fn killed_under_way(settings: &Settings, receiver: &Receiver) -> Api {
+    receiver.status.store(500, Ordering::SeqCst);
+    let service = Started::serve(&settings.config);
+    let api = settings.api();
+    take_over(&api, "alice");
+    receiver.wait("account.lock");
+    service.process.kill().unwrap();
+    receiver.told.lock().unwrap().clear();
+    receiver.status.store(200, Ordering::SeqCst);
+    api
 }
 
 fn locked_events(api: &Api) -> Vec<Value> {
@@ -222,6 +263,90 @@ fn whoever_gets_in_later_while_the_attack_goes_on_is_found_also_where_others_tri
     send(&api, &[login("person-1", "203.0.113.9", TimeDelta::zero())]);
     decision(&api, "person-1", |decision| decision["why"] == "no_history");
     assert_eq!(receiver.told("account.lock").len(), 1);
+}
+
+#[test]
+fn a_lock_whose_id_is_taken_is_in_the_log_under_another_before_it_happens() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    let api = killed_under_way(&settings, &receiver);
+    let mut taken = Value::Null;
+    {
+        let reading = Started::serve(&settings.config);
+        // Of somebody else's event.
+        until("events", || (!api.read_on("-1".to_owned()).0.is_empty()).then_some(()));
+        taken.clone_from(&api.read_on("-1".to_owned()).0[0]["event_id"]);
+        decision(&api, "alice", |decision| decision["lock"]["state"] == "done");
+        reading.process.kill().unwrap();
+    }
+    change_case(&settings, "alice", |case| {
+        for decision in case["decisions"].as_array_mut().unwrap() {
+            decision["event_id"] = taken.clone();
+            decision["lock"] = json!({"state": "pending"});
+        }
+    });
+    receiver.told.lock().unwrap().clear();
+    let _service = Started::serve(&settings.config);
+    let told = receiver.wait("account.lock");
+    assert!(told.was_streamed && told.body["event_id"] != taken, "{:?}", told.body);
+    assert_eq!(locked_events(&api).len(), 2);
+}
+
+#[test]
+fn a_lock_that_was_under_way_long_ago_is_for_people() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    let api = killed_under_way(&settings, &receiver);
+    change_case(&settings, "alice", |case| case["alert"]["last_met_at"] = json!("2026-01-31T09:15:27.042Z"));
+    let service = Started::serve(&settings.config);
+    let decided = decision(&api, "alice", |decision| decision["lock"]["state"] == "failed");
+    assert!(decided["lock"]["why"].as_str().unwrap().contains("too long ago"), "{decided}");
+    until("people are told", || (!receiver.told("alert.escalated").is_empty()).then_some(()));
+    assert_eq!(service.end().code(), Some(0));
+    assert!(receiver.told("account.lock").is_empty());
+}
+
+#[test]
+fn what_a_dry_run_would_have_locked_is_locked_once_it_acts() {
+    let (settings, receiver) = settings("mode = \"dry-run\"\nlocks_per_hour_max = 1");
+    let service = Started::serve(&settings.config);
+    let api = settings.api();
+    take_over(&api, "alice");
+    decision(&api, "alice", |decision| decision["act"] == "lock");
+    assert_eq!(service.end().code(), Some(0));
+    assert!(receiver.told.lock().unwrap().is_empty());
+    let text = std::fs::read_to_string(&settings.config).unwrap();
+    std::fs::write(&settings.config, text.replace("\"dry-run\"", "\"act\"")).unwrap();
+    let _service = Started::serve(&settings.config);
+    // The hour's only lock was not used up.
+    assert_eq!(receiver.wait("account.lock").body["actor_id"], "alice");
+    decision(&api, "alice", |decision| decision["lock"]["state"] == "done");
+}
+
+#[test]
+fn while_people_cannot_be_reached_accounts_are_locked_all_the_same() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    receiver.people_status.store(503, Ordering::SeqCst);
+    let _service = Started::serve(&settings.config);
+    let api = settings.api();
+    for source in 0..40 {
+        let tried: Vec<Value> = (0..12)
+            .map(|number| {
+                json!({
+                    "event_type": "login.failure", "timestamp": now(), "actor_id": format!("p-{source}-{number}"),
+                    "outcome": "failure", "source_ip": format!("203.0.{source}.5"),
+                })
+            })
+            .collect();
+        send(&api, &tried);
+    }
+    let waiting = || {
+        let mut ids: Vec<_> = receiver.told("alert.escalated").into_iter().map(|told| told.id).collect();
+        ids.sort();
+        ids.dedup();
+        (ids.len() >= 32).then_some(())
+    };
+    until("all turns are taken", waiting);
+    take_over(&api, "alice");
+    assert_eq!(receiver.wait("account.lock").body["actor_id"], "alice");
 }
 
 #[test]
