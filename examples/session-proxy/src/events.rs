@@ -2,7 +2,7 @@
 //!
 //! The log is the spool: an event goes out once its entry is durable, and a file says up to which entry all were taken. What is under way
 //! lies in a short queue in memory; where that is full, or after a restart, the log is read from there on. So nothing is left out, no
-//! session waits for whoever is told, and what he refuses is on record.
+//! session waits for whoever is told, and what he refuses is on record. Where the log or the file cannot be used, it is tried again.
 
 mod receiver;
 mod told;
@@ -183,7 +183,20 @@ impl Sending {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(Failure::because(format!("cannot read `{}`", file.display()))(error)),
         };
-        let position = known.map_or_else(|| log.checkpoint().size(), |known| known.seq);
+        let end = log.checkpoint().size();
+        let position = match known {
+            None => end,
+            Some(known) if known.seq <= end => known.seq,
+            // Whoever is told knows by their ids what he had already.
+            Some(known) => {
+                crate::say!(
+                    "`{}` says that {} entries were told, and the log has {end}: it is told from its beginning",
+                    file.display(),
+                    known.seq
+                );
+                0
+            }
+        };
         let shared = Shared {
             log,
             state: Mutex::new(State { is_behind: true, ..State::default() }),
@@ -192,17 +205,22 @@ impl Sending {
         let outbox = Outbox(Arc::new(shared));
         let telling = Telling {
             is_known: Box::new(move |name| users.find(name).is_some()),
-            secret: receiver.key.to_vec(),
+            secret: told::secret(data_dir)?,
             lock_time,
         };
-        let mut sender =
-            Sender { outbox: outbox.clone(), receiver, telling, file, position, is_failing: false };
+        let mut sender = Sender {
+            outbox: outbox.clone(),
+            receiver,
+            telling,
+            file,
+            position,
+            marked: 0,
+            is_failing: false,
+        };
         sender.mark()?;
         let (end, ends) = oneshot::channel();
         let task = tokio::spawn(async move {
-            if let Err(failure) = sender.run(ends).await {
-                crate::say!("events are no longer sent, and wait in the log: {failure}");
-            }
+            sender.run(ends).await;
         });
         Ok((Self { task, end }, outbox))
     }
@@ -224,19 +242,43 @@ struct Sender {
     file: PathBuf,
     /// Everything before it was taken.
     position: u64,
+    /// What the file says of that.
+    marked: u64,
     is_failing: bool,
 }
 
 impl Sender {
-    async fn run(&mut self, mut ends: oneshot::Receiver<()>) -> Result<(), Failure> {
+    /// A full disk or a busy log passes.
+    async fn run(&mut self, mut ends: oneshot::Receiver<()>) {
+        let mut pause = RETRY_FIRST;
+        loop {
+            let before = self.position;
+            let Err(failure) = self.send(&mut ends).await else { return };
+            // What was taken out of the queue is in the log.
+            self.outbox.state().is_behind = true;
+            if self.position > before {
+                pause = RETRY_FIRST;
+            }
+            if pause == RETRY_FIRST {
+                crate::say!("events wait in the log, and are tried again: {failure}");
+            }
+            tokio::select! {
+                _ = &mut ends => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = pause.saturating_mul(2).min(RETRY_LONGEST);
+        }
+    }
+
+    async fn send(&mut self, ends: &mut oneshot::Receiver<()>) -> Result<(), Failure> {
         loop {
             let is_behind = std::mem::take(&mut self.outbox.state().is_behind);
-            if is_behind && !self.catch_up(&mut ends).await? {
+            if is_behind && !self.catch_up(ends).await? {
                 return Ok(());
             }
             let batch = self.outbox.state().durable();
             if !batch.is_empty() {
-                if !self.deliver(batch, &mut ends).await? {
+                if !self.deliver(batch, ends).await? {
                     return Ok(());
                 }
                 continue;
@@ -244,7 +286,12 @@ impl Sender {
             tokio::select! {
                 biased;
                 () = self.outbox.0.changed.notified() => {}
-                _ = &mut ends => return self.at_rest(),
+                _ = &mut *ends => {
+                    if let Err(failure) = self.at_rest() {
+                        crate::say!("events that were sent may be sent again: {failure}");
+                    }
+                    return Ok(());
+                }
                 () = tokio::time::sleep(MARK_EVERY) => self.at_rest()?,
             }
         }
@@ -257,18 +304,20 @@ impl Sender {
             state.is_idle().then(|| self.outbox.0.log.checkpoint().size())
         };
         match end {
-            Some(end) if end > self.position => {
-                self.position = end;
+            Some(end) if end > self.marked => {
+                self.position = self.position.max(end);
                 self.mark()
             }
             _ => Ok(()),
         }
     }
 
-    fn mark(&self) -> Result<(), Failure> {
+    fn mark(&mut self) -> Result<(), Failure> {
         let text = serde_json::to_vec(&Position { seq: self.position })
             .map_err(Failure::because("a position cannot be written"))?;
-        files::private_file(&self.file, &text)
+        files::private_file(&self.file, &text)?;
+        self.marked = self.position;
+        Ok(())
     }
 
     /// Reads the log from the position on, to its end. Says whether it is to go on.
@@ -294,8 +343,8 @@ impl Sender {
         if !batch.is_empty() && !self.deliver(batch, ends).await? {
             return Ok(false);
         }
-        if end > self.position {
-            self.position = end;
+        if end > self.marked {
+            self.position = self.position.max(end);
             self.mark()?;
         }
         Ok(true)
@@ -378,7 +427,6 @@ mod tests {
     use serde_json::json;
     use testbed::Stub;
     use testbed::http::Answer;
-    use zeroize::Zeroizing;
 
     use super::*;
 
@@ -387,7 +435,6 @@ mod tests {
             client: Client::new(),
             url: url.parse().unwrap(),
             authorization: HeaderValue::from_static("Bearer k"),
-            key: Zeroizing::new(b"k".to_vec()),
         }
     }
 
@@ -513,6 +560,46 @@ mod tests {
         let taken = taken.lock().unwrap();
         assert_eq!(taken.iter().copied().collect::<BTreeSet<_>>(), (0..number).collect());
         assert!(taken.iter().copied().eq(0..number), "{taken:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_the_position_cannot_be_kept_it_goes_on_and_is_kept_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stub, taken) = stub(&Arc::new(AtomicU16::new(200)));
+        let url = format!("http://{}/v1/events", stub.addr());
+        let log = log(dir.path()).await;
+        let (sending, outbox) =
+            Sending::start(receiver(&url), log.clone(), users(dir.path()), MARK_EVERY, dir.path()).unwrap();
+        let in_the_way = dir.path().join("events-position.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        for number in 0..3 {
+            let (fields, entry) = login(number);
+            outbox.append(fields, entry).await.unwrap().unwrap();
+            until("it goes on", || taken.lock().unwrap().len() as u64 > number).await;
+        }
+        std::fs::remove_dir(&in_the_way).unwrap();
+        let position = || -> Position {
+            serde_json::from_slice(&std::fs::read(dir.path().join("events-position.json")).unwrap()).unwrap()
+        };
+        until("it is kept", || position().seq == log.checkpoint().size()).await;
+        sending.finish().await;
+        assert!(taken.lock().unwrap().iter().copied().eq(0..3));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_position_beyond_the_log_leaves_nothing_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stub, taken) = stub(&Arc::new(AtomicU16::new(200)));
+        let url = format!("http://{}/v1/events", stub.addr());
+        let log = log(dir.path()).await;
+        log.append(login(0).1).await.unwrap();
+        std::fs::write(dir.path().join("events-position.json"), b"{\"seq\":99}").unwrap();
+        let (sending, outbox) =
+            Sending::start(receiver(&url), log.clone(), users(dir.path()), MARK_EVERY, dir.path()).unwrap();
+        let (fields, entry) = login(1);
+        outbox.append(fields, entry).await.unwrap().unwrap();
+        until("both", || taken.lock().unwrap().len() == 2).await;
+        sending.finish().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

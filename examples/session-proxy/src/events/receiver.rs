@@ -36,8 +36,6 @@ pub(crate) struct Receiver {
     pub(super) client: Client,
     pub(super) url: Url,
     pub(super) authorization: HeaderValue,
-    /// Stand-ins of names are made with it.
-    pub(super) key: Zeroizing<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Receiver {
@@ -87,7 +85,7 @@ impl EventsToml {
             client = client.tls_certs_merge(roots);
         }
         let client = client.build().map_err(|_| at(url_at, "TLS cannot be set up"))?;
-        Ok(Receiver { client, url, authorization, key })
+        Ok(Receiver { client, url, authorization })
     }
 }
 

@@ -1,23 +1,53 @@
 //! Logins of the log as events of authentication, as `event-api` takes them.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use mfa_events::event::{EventError, FailureReason, Method};
 use mfa_events::{AccountLocked, Event, LoginFailure, LoginSuccess, MfaFailure};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::Failure;
+use crate::files;
 
 /// What is needed to tell of a login.
 pub(super) struct Telling {
     /// Whether somebody of this name may log in.
     pub(super) is_known: Box<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Mixed into stand-ins for names that nobody has.
-    pub(super) secret: Vec<u8>,
+    /// Of the stand-ins for names that nobody has.
+    pub(super) secret: Secret,
     /// How long too many wrong codes keep a user out.
     pub(super) lock_time: Duration,
+}
+
+/// A secret that never leaves this machine: whoever is told could try names with any that he has.
+pub(super) type Secret = Zeroizing<[u8; SECRET_BYTES]>;
+
+/// Of a block of the hash.
+const SECRET_BYTES: usize = 64;
+
+/// The secret in a file of the data directory, made where there is none.
+pub(super) fn secret(data_dir: &Path) -> Result<Secret, Failure> {
+    let file = data_dir.join("events-names.secret");
+    let mut secret = Secret::new([0; SECRET_BYTES]);
+    match std::fs::read(&file).map(Zeroizing::new) {
+        Ok(kept) if kept.len() == SECRET_BYTES => secret.copy_from_slice(&kept),
+        Ok(_) => {
+            return Err(Failure::new(format!("`{}` does not hold {SECRET_BYTES} bytes", file.display())));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            getrandom::fill(secret.as_mut()).map_err(Failure::because("no randomness"))?;
+            files::private_file(&file, secret.as_slice())?;
+        }
+        Err(error) => return Err(Failure::because(format!("cannot read `{}`", file.display()))(error)),
+    }
+    Ok(secret)
 }
 
 /// Whether an entry is one of those that are told.
@@ -92,12 +122,11 @@ impl Telling {
         if (self.is_known)(user) {
             return user.to_owned();
         }
-        let mut hash = Sha256::new();
-        hash.update(b"session-proxy: a name that nobody has\0");
-        hash.update(u64::try_from(self.secret.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(&self.secret);
-        hash.update(user);
-        let digest: String = hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+        let mut mac = Hmac::<Sha256>::new((&*self.secret).into());
+        mac.update(b"session-proxy: a name that nobody has\0");
+        mac.update(user.as_bytes());
+        let digest = mac.finalize().into_bytes();
+        let digest: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
         format!("unknown-{digest}")
     }
 }
@@ -111,7 +140,7 @@ mod tests {
     fn telling() -> Telling {
         Telling {
             is_known: Box::new(|name| name == "alice"),
-            secret: b"key".to_vec(),
+            secret: Secret::new([7; SECRET_BYTES]),
             lock_time: Duration::from_secs(3600),
         }
     }
@@ -188,5 +217,15 @@ mod tests {
         assert_eq!(secret, named("hunter2+web-1"));
         assert_ne!(secret, named("hunter3"));
         assert!(named("").starts_with("unknown-"));
+    }
+
+    #[test]
+    fn stand_ins_are_of_a_secret_of_this_machine_that_is_kept() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let named = |dir: &Path| Telling { secret: secret(dir).unwrap(), ..telling() }.actor("hunter2");
+        assert_eq!(named(dir.path()), named(dir.path()));
+        assert_ne!(named(dir.path()), named(other.path()));
+        std::fs::write(dir.path().join("events-names.secret"), b"short").unwrap();
+        assert!(secret(dir.path()).is_err());
     }
 }
