@@ -41,8 +41,8 @@ use look::{Behind, Beside, read_on};
 
 /// Alerts that wait for a decision. Detection waits where there are more.
 const WAITING_MAX: usize = 1_000;
-/// Open alerts behind which it is read on for those who get in. Beyond it, those go that opened first.
-const OPEN_MAX: usize = 200;
+/// Open alerts behind which it is read on for those who get in. Beyond it, the least severe go, and of those what opened first.
+const OPEN_MAX: usize = 1_000;
 /// How often it is read on behind open alerts.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Webhooks to people that are under way at once, and as many that lock.
@@ -204,7 +204,7 @@ impl Inner {
                     None => return Ok(()),
                 },
                 _ = beat.tick() => {
-                    for alert in read_on(&self.log, &self.settings.tenant, open.values_mut()).await? {
+                    for alert in read_on(&self.log, &self.settings.tenant, open.values_mut()).await?.0 {
                         if let Some(behind) = open.get(&alert) {
                             self.decide(behind).await?;
                         }
@@ -239,15 +239,26 @@ impl Inner {
         if is_known && !self.is_fresh(&behind.alert) {
             return Ok(());
         }
-        let news = read_on(&self.log, &self.settings.tenant, std::iter::once(&mut behind)).await?;
-        if !news.is_empty() || !is_known {
+        let mut is_news = false;
+        loop {
+            let alone = std::iter::once(&mut behind);
+            let (news, is_all) = read_on(&self.log, &self.settings.tenant, alone).await?;
+            is_news |= !news.is_empty();
+            // What is over is not looked at again.
+            if is_all || !is_over {
+                break;
+            }
+        }
+        if is_news || !is_known {
             self.decide(&behind).await?;
         }
         if !is_over {
             if open.len() >= OPEN_MAX
-                && let Some(first) = open.values().min_by_key(|behind| behind.alert.opened_at)
+                && let Some(first) =
+                    open.values().min_by_key(|behind| (behind.alert.severity, behind.alert.opened_at))
             {
                 let first = first.alert.id;
+                say(&format!("alert {first} is no longer looked at: more than {OPEN_MAX} are open"));
                 open.remove(&first);
             }
             open.insert(behind.alert.id, behind);
@@ -306,16 +317,19 @@ impl Inner {
             }
             decisions.push(decision);
         }
-        let is_worse = before
-            .as_ref()
-            .is_none_or(|before| before.alert.severity < alert.severity || before.mode != *mode);
+        let is_worse = before.as_ref().is_none_or(|before| {
+            before.alert.severity < alert.severity
+                || before.mode != *mode
+                || (before.unnamed == 0 && behind.beyond > 0)
+        });
         if news.is_empty() && !is_worse {
             let Some(before) = before else { return Ok(()) };
             return Ok(self.cases().keep(Case { alert: alert.clone(), ..before })?);
         }
         decisions.extend(locked);
         let for_people = decisions.iter().any(|decision| decision.act == Act::Escalate);
-        let unnamed = alert.actors.saturating_sub(u64::try_from(alert.actor_ids.len()).unwrap_or(u64::MAX));
+        let named = u64::try_from(alert.actor_ids.len()).unwrap_or(u64::MAX);
+        let unnamed = alert.actors.saturating_sub(named).saturating_add(behind.beyond);
         let is_told = for_people || unnamed > 0 || decisions.is_empty();
         let round = before.as_ref().map_or(0, |case| case.round).saturating_add(1);
         let mut case = Case {

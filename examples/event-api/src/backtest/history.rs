@@ -153,7 +153,12 @@ impl Records {
             None => Offset::new(last.as_u64().saturating_add(1)),
             Some(text) => u64::from_str_radix(&text, 16)
                 .map(Offset::new)
-                .map_err(|_| at.mistake("/offset: an offset is a hexadecimal number"))?,
+                .map_err(|_| at.mistake("/offset: an offset is a hexadecimal number"))
+                .and_then(|offset| match offset.as_u64() {
+                    // Whatever came next would be taken for a repetition.
+                    u64::MAX => Err(at.mistake("/offset: nothing can come after it")),
+                    _ => Ok(offset),
+                })?,
         };
         if offset <= last {
             return Ok(None);
@@ -508,6 +513,15 @@ mod tests {
             (places, mistakes, stop),
             (vec![("acme", 10), ("acme", 20), ("file", 1)], vec!["repeated".to_owned()], None)
         );
+    }
+
+    #[test]
+    fn an_offset_that_nothing_can_come_after_keeps_no_other_event_out() {
+        let with = |more: &str| ALICE.replacen('{', &format!("{{\"tenant_id\":\"acme\",{more}"), 1);
+        let text = [with("\"offset\":\"ffffffffffffffff\","), with("")];
+        let (events, mistakes, stop) = read(&text.join("\n"));
+        assert_eq!((events.len(), mistakes.len(), stop), (1, 1, None));
+        assert!(mistakes[0].contains("nothing can come after it"), "{mistakes:?}");
     }
 
     #[test]

@@ -17,13 +17,16 @@ const HISTORY_DAYS: i64 = 7;
 const USUAL_HOURS: i64 = 24;
 /// Most sources with failures that are kept in mind for one alert. Further ones are not told from anybody's.
 const FAILING_MAX: usize = 4_096;
-/// Most events of an alert's accounts that are read.
-const EVENTS_MAX: usize = 20_000;
+/// Most events of one account that are read. Beyond it, this account is for people, and no other.
+const ACCOUNT_EVENTS_MAX: u64 = 5_000;
+/// Most events of all accounts of an alert that are read.
+const EVENTS_MAX: usize = 100_000;
 /// Pages that are read on behind open alerts at once. What is left is read the next time.
 const PAGES_MAX: usize = 20;
 /// Most sources from which somebody got into one account that are kept in mind.
-const SOURCES_MAX: usize = 8;
-/// Most accounts of one alert that somebody got into and that are kept in mind. Far fewer are locked without people.
+const SOURCES_MAX: usize = 64;
+/// Most accounts of one alert that somebody got into and that are kept in mind. Far fewer are locked without people, who are told how
+/// many more logins there were.
 const GOT_IN_MAX: usize = 100;
 
 /// An open alert, and who got in out of it so far.
@@ -35,6 +38,8 @@ pub(super) struct Behind {
     since: DateTime<Utc>,
     /// From each source once.
     got_in: BTreeMap<ActorId, Vec<Login>>,
+    /// Logins into further accounts.
+    pub(super) beyond: u64,
     /// Sources of failures, where an alert of the whole tenant has more than it names.
     failing: HashSet<Prefix>,
 }
@@ -69,14 +74,15 @@ pub(super) struct Beside<'a> {
     pub(super) is_travel: bool,
 }
 
-/// Reads on behind open alerts, once for all of them, at most [`PAGES_MAX`] pages. Says out of which somebody else got in.
+/// Reads on behind open alerts, once for all of them, at most [`PAGES_MAX`] pages. Says out of which somebody else got in, and
+/// whether that was all that there is.
 pub(super) async fn read_on<'a>(
     log: &EventLog<RedbStore>,
     tenant: &TenantId,
     open: impl Iterator<Item = &'a mut Behind>,
-) -> Result<Vec<Uuid>, ReadError> {
+) -> Result<(Vec<Uuid>, bool), ReadError> {
     let mut open: Vec<&mut Behind> = open.collect();
-    let mut news = BTreeSet::new();
+    let (mut news, mut is_all) = (BTreeSet::new(), open.is_empty());
     for _ in 0..PAGES_MAX {
         let Some(from) = open.iter().map(|behind| behind.to).min() else { break };
         let page = match log.read(tenant, &Which::All, from, PAGE_EVENTS_MAX).await {
@@ -96,11 +102,12 @@ pub(super) async fn read_on<'a>(
             }
         }
         open.iter_mut().for_each(|behind| behind.to = behind.to.max(page.next));
-        if page.is_up_to_date {
+        is_all = page.is_up_to_date;
+        if is_all {
             break;
         }
     }
-    Ok(news.into_iter().collect())
+    Ok((news.into_iter().collect(), is_all))
 }
 
 impl Behind {
@@ -120,7 +127,7 @@ impl Behind {
     fn from(alert: Alert, window: TimeDelta, to: Offset) -> Self {
         let first = alert.first_event_at.as_datetime();
         let since = first.checked_sub_signed(window).unwrap_or(first);
-        Self { alert, to, since, got_in: BTreeMap::new(), failing: HashSet::new() }
+        Self { alert, to, since, got_in: BTreeMap::new(), beyond: 0, failing: HashSet::new() }
     }
 
     /// The same alert, as it is now.
@@ -143,8 +150,12 @@ impl Behind {
         }
         let (actor, login) = (event.actor(), Login::new(event));
         let has_room = self.got_in.len() < GOT_IN_MAX || self.got_in.contains_key(actor);
-        if !has_room || login.at.as_datetime() < self.since || !self.is_out_of(event) {
+        if login.at.as_datetime() < self.since || !self.is_out_of(event) {
             return false;
+        }
+        if !has_room {
+            self.beyond = self.beyond.saturating_add(1);
+            return self.beyond == 1;
         }
         let known = self.got_in.entry(actor.clone()).or_default();
         let is_news = known.len() < SOURCES_MAX && !known.iter().any(|known| known.source == login.source);
@@ -199,10 +210,12 @@ impl Behind {
         if actors.is_empty() {
             return Ok(Vec::new());
         }
-        let which = Which::Actors(actors.into_iter().collect());
         let mut after = begin(log, tenant, alert, TimeDelta::days(HISTORY_DAYS)).await?;
-        let (mut read, mut is_complete) = (0_usize, true);
+        let mut wanted = actors;
+        let mut unread = BTreeSet::new();
+        let mut read = 0_usize;
         loop {
+            let which = Which::Actors(wanted.iter().cloned().collect());
             let page = match log.read(tenant, &which, after, PAGE_EVENTS_MAX).await {
                 Ok(page) => page,
                 Err(ReadError::Gone { earliest }) if earliest > after => {
@@ -221,13 +234,18 @@ impl Behind {
             if page.is_up_to_date {
                 break;
             }
-            if read >= EVENTS_MAX {
-                is_complete = false;
+            let flooded = |actor: &ActorId| {
+                histories.get(actor).is_some_and(|history| history.events >= ACCOUNT_EVENTS_MAX)
+            };
+            unread.extend(wanted.iter().filter(|actor| flooded(actor)).cloned());
+            wanted.retain(|actor| !flooded(actor));
+            if read >= EVENTS_MAX || wanted.is_empty() {
+                unread.append(&mut wanted);
                 break;
             }
         }
         let known = histories.into_iter().map(|(actor, history)| {
-            let context = self.context(&actor, &history, beside, is_complete, now);
+            let context = self.context(&actor, &history, beside, !unread.contains(&actor), now);
             (actor, context)
         });
         Ok(known.collect())
@@ -486,6 +504,13 @@ mod tests {
         let got_in = |minute| context(source(), &[login("alice", HIS, minute)], &Known::default()).got_in;
         assert!(got_in(-60).is_some_and(|got_in| got_in.is_from_attack));
         assert!(got_in(-61).is_none());
+    }
+
+    #[test]
+    fn further_accounts_that_somebody_got_into_are_news_once_and_counted() {
+        let mut source = behind(Group::Source(HIS.parse().unwrap()), 1);
+        let news = (0..GOT_IN_MAX + 3).filter(|number| source.take(&login(&format!("p{number}"), HIS, 1)));
+        assert_eq!((news.count(), source.beyond), (GOT_IN_MAX + 1, 3));
     }
 
     #[test]
