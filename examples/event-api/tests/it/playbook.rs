@@ -350,6 +350,27 @@ fn while_people_cannot_be_reached_accounts_are_locked_all_the_same() {
 }
 
 #[test]
+fn whoever_floods_one_account_keeps_no_other_from_being_locked() {
+    let (settings, receiver) = settings("mode = \"act\"");
+    let _service = Started::serve(&settings.config);
+    let api = settings.api();
+    send(&api, &[login("bob", "198.51.100.10", TimeDelta::hours(30))]);
+    let tried: Vec<Value> = (0..6_500)
+        .map(|number| {
+            json!({
+                "event_type": "login.failure", "timestamp": now(), "actor_id": format!("person-{}", if number < 12 { number } else { 0 }),
+                "outcome": "failure", "source_ip": "203.0.113.9",
+            })
+        })
+        .collect();
+    send(&api, &tried);
+    send(&api, &[login("bob", "203.0.113.9", TimeDelta::zero())]);
+    assert_eq!(receiver.wait("account.lock").body["actor_id"], "bob");
+    decision(&api, "person-0", |decision| decision["why"] == "unreadable");
+    decision(&api, "person-5", |decision| decision["why"] == "only_failures");
+}
+
+#[test]
 fn people_hear_of_a_lock_that_is_refused() {
     let (settings, receiver) = settings("mode = \"act\"");
     receiver.status.store(410, Ordering::SeqCst);
