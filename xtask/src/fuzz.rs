@@ -1,12 +1,17 @@
 //! Fuzz targets: every binary of every `<crate>/fuzz` package.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use cargo_metadata::{MetadataCommand, TargetKind};
 use clap::ValueEnum;
 
-use crate::console::Console;
+use crate::console::{Console, Stream};
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::workspace::{Workspace, find_program};
@@ -48,7 +53,6 @@ struct Target {
 ///
 /// The committed corpus, `<crate>/fuzz/corpus/<target>`, is only read. New inputs are kept below the target directory,
 /// where the next run finds them; who wants to commit one copies it.
-///
 pub(crate) fn run(
     workspace: &Workspace,
     console: &Console,
@@ -67,18 +71,62 @@ pub(crate) fn run(
         return Ok("no fuzz targets yet".to_owned());
     }
     install_cargo_fuzz(workspace, console)?;
-    let Search { seconds, seed, .. } = search;
-    for target in &targets {
-        console.say(&format!("fuzz: {} of {}, {seconds} s, seed {seed}", target.name, target.crate_name));
-        run_one(workspace, console, target, search)?;
+    let Search { seconds, .. } = search;
+    let folders: BTreeSet<_> = targets.iter().map(|target| &target.fuzz_dir).collect();
+    for folder in folders {
+        cargo_fuzz(workspace, "build", folder, search.sanitizer).args(only).run(console)?;
     }
+    run_all(workspace, console, &targets, search)?;
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
     Ok(format!("{} for {seconds} s each", names.join(", ")))
 }
 
-fn run_one(workspace: &Workspace, console: &Console, target: &Target, search: Search) -> Result<(), Failure> {
-    let build_dir = workspace.target_dir().join("fuzz");
-    let found = build_dir.join("found").join(&target.crate_name).join(&target.name);
+/// As many at a time as the machine has processors: libFuzzer takes one each. What a target says is shown when it is at its end.
+fn run_all(
+    workspace: &Workspace,
+    console: &Console,
+    targets: &[Target],
+    search: Search,
+) -> Result<(), Failure> {
+    let Search { seconds, seed, .. } = search;
+    let runs: Vec<_> = targets
+        .iter()
+        .map(|target| Ok((target, run_of(workspace, target, search)?)))
+        .collect::<Result<_, Failure>>()?;
+    let due = Mutex::new(runs.into_iter());
+    let (sender, done) = channel();
+    thread::scope(|scope| {
+        let runners = thread::available_parallelism().map_or(1, NonZero::get);
+        for _ in 0..runners {
+            let (sender, due) = (sender.clone(), &due);
+            scope.spawn(move || {
+                let next = || due.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some((target, run)) = next() {
+                    let shown = run.shown();
+                    let (said, outcome) = run.run_kept();
+                    let failed = outcome.is_err();
+                    if sender.send((target, shown, said, outcome)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut first_failure = Ok(());
+        for (target, shown, said, outcome) in done {
+            console.say(&format!(
+                "fuzz: {} of {}, {seconds} s, seed {seed}\n$ {shown}",
+                target.name, target.crate_name
+            ));
+            said.lines().for_each(|line| console.command_line(Stream::Err, line));
+            first_failure = first_failure.and(outcome);
+        }
+        first_failure
+    })
+}
+
+fn run_of(workspace: &Workspace, target: &Target, search: Search) -> Result<Invocation, Failure> {
+    let found = build_dir(workspace).join("found").join(&target.crate_name).join(&target.name);
     fs::create_dir_all(&found).map_err(Failure::io("create", &found))?;
     let mut corpora = vec![found];
     let committed = target.fuzz_dir.join("corpus").join(&target.name);
@@ -87,19 +135,26 @@ fn run_one(workspace: &Workspace, console: &Console, target: &Target, search: Se
     }
     // libFuzzer takes a seed of 32 bits, and 0 as "take one from the clock".
     let seed = search.seed % u64::from(u32::MAX) + 1;
-    Invocation::cargo(workspace)
-        // cargo-fuzz passes flags that the compiler keeps for its nightly builds.
-        .env("RUSTC_BOOTSTRAP", "1")
-        .args(["fuzz", "run", "--sanitizer", search.sanitizer.flag(), "--fuzz-dir"])
-        .arg(&target.fuzz_dir)
-        .arg("--target-dir")
-        .arg(&build_dir)
+    Ok(cargo_fuzz(workspace, "run", &target.fuzz_dir, search.sanitizer)
         .arg(&target.name)
         .args(corpora)
         .args(["--", "-detect_leaks=0", "-timeout=20", "-print_final_stats=1"])
         .arg(format!("-max_total_time={}", search.seconds))
-        .arg(format!("-seed={seed}"))
-        .run(console)
+        .arg(format!("-seed={seed}")))
+}
+
+fn cargo_fuzz(workspace: &Workspace, verb: &str, folder: &Path, sanitizer: Sanitizer) -> Invocation {
+    Invocation::cargo(workspace)
+        // cargo-fuzz passes flags that the compiler keeps for its nightly builds.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args(["fuzz", verb, "--sanitizer", sanitizer.flag(), "--fuzz-dir"])
+        .arg(folder)
+        .arg("--target-dir")
+        .arg(build_dir(workspace))
+}
+
+fn build_dir(workspace: &Workspace) -> PathBuf {
+    workspace.target_dir().join("fuzz")
 }
 
 /// The `<crate>/fuzz` folders. Each is a workspace of its own, which commands for this one pass by.
