@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +50,12 @@ struct Target {
     name: String,
 }
 
+impl Target {
+    fn label(&self) -> String {
+        format!("{}/{}", self.crate_name, self.name)
+    }
+}
+
 /// Replays the corpus of each target (or of one) and then looks for new inputs for the given time; returns what ran.
 ///
 /// The committed corpus, `<crate>/fuzz/corpus/<target>`, is only read. New inputs are kept below the target directory,
@@ -81,47 +88,47 @@ pub(crate) fn run(
     Ok(format!("{} for {seconds} s each", names.join(", ")))
 }
 
-/// As many at a time as the machine has processors: libFuzzer takes one each. What a target says is shown when it is at its end.
+/// As many at a time as the machine has processors: libFuzzer takes one each. Each line says whose it is. Ends with the first failure; what is under
+/// way then comes to its end.
 fn run_all(
     workspace: &Workspace,
     console: &Console,
     targets: &[Target],
     search: Search,
 ) -> Result<(), Failure> {
-    let Search { seconds, seed, .. } = search;
     let runs: Vec<_> = targets
         .iter()
-        .map(|target| Ok((target, run_of(workspace, target, search)?)))
+        .map(|target| Ok((target.label(), run_of(workspace, target, search)?)))
         .collect::<Result<_, Failure>>()?;
     let due = Mutex::new(runs.into_iter());
-    let (sender, done) = channel();
+    let due = || due.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sender, lines) = channel();
     thread::scope(|scope| {
-        let runners = thread::available_parallelism().map_or(1, NonZero::get);
-        for _ in 0..runners {
-            let (sender, due) = (sender.clone(), &due);
-            scope.spawn(move || {
-                let next = || due.lock().unwrap_or_else(PoisonError::into_inner).next();
-                while let Some((target, run)) = next() {
-                    let shown = run.shown();
-                    let (said, outcome) = run.run_kept();
-                    let failed = outcome.is_err();
-                    if sender.send((target, shown, said, outcome)).is_err() || failed {
-                        return;
+        let runners: Vec<_> = (0..thread::available_parallelism().map_or(1, NonZero::get))
+            .map(|_| {
+                let (sender, due) = (sender.clone(), &due);
+                scope.spawn(move || {
+                    let next = || due().next();
+                    while let Some((label, run)) = next() {
+                        let say =
+                            |stream, line: &str| drop(sender.send((stream, format!("{label}: {line}"))));
+                        say(Stream::Out, &format!("$ {}", run.shown()));
+                        if let Err(failure) = run.follow(say) {
+                            due().by_ref().for_each(drop);
+                            return Err(failure);
+                        }
                     }
-                }
-            });
-        }
+                    Ok(())
+                })
+            })
+            .collect();
         drop(sender);
-        let mut first_failure = Ok(());
-        for (target, shown, said, outcome) in done {
-            console.say(&format!(
-                "fuzz: {} of {}, {seconds} s, seed {seed}\n$ {shown}",
-                target.name, target.crate_name
-            ));
-            said.lines().for_each(|line| console.command_line(Stream::Err, line));
-            first_failure = first_failure.and(outcome);
+        for (stream, line) in lines {
+            console.command_line(stream, &line);
         }
-        first_failure
+        let outcomes =
+            runners.into_iter().map(|runner| runner.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        outcomes.fold(Ok(()), Result::and)
     })
 }
 

@@ -1,8 +1,8 @@
 //! Running a command while its lines are shown as they come.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
@@ -82,6 +82,17 @@ impl Invocation {
         {
             self.command.env("CARGO_TERM_COLOR", "always");
         }
+        self.follow(|stream, line| {
+            if stream == Stream::Out {
+                see(line);
+            }
+            console.command_line(stream, line);
+        })
+    }
+
+    /// Runs it to its end and hands on each line as it comes; shows nothing.
+    pub(crate) fn follow(mut self, mut each: impl FnMut(Stream, &str)) -> Result<(), Failure> {
+        let shown = self.shown();
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let spawned = self.command.spawn();
         let mut child = spawned.map_err(|source| Failure::Spawn { command: shown.clone(), source })?;
@@ -90,23 +101,12 @@ impl Invocation {
         forward(Stream::Out, child.stdout.take(), sender.clone());
         forward(Stream::Err, child.stderr.take(), sender);
         for (stream, line) in lines {
-            if stream == Stream::Out {
-                see(&line);
-            }
-            console.command_line(stream, &line);
+            each(stream, &line);
         }
-        ended(child.wait(), shown)
-    }
-
-    /// Runs it to its end without a word; answers with all that it said, its errors last.
-    pub(crate) fn run_kept(mut self) -> (String, Result<(), Failure>) {
-        let shown = self.shown();
-        match self.command.stdin(Stdio::null()).output() {
-            Ok(output) => {
-                let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-                (String::from_utf8_lossy(&said).into_owned(), ended(Ok(output.status), shown))
-            }
-            Err(source) => (String::new(), Err(Failure::Spawn { command: shown, source })),
+        match child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure::Command { command: shown, status }),
+            Err(source) => Err(Failure::Spawn { command: shown, source }),
         }
     }
 
@@ -128,14 +128,6 @@ impl Invocation {
     pub(crate) fn quiet_output(mut self) -> Option<String> {
         let output = self.command.stdin(Stdio::null()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
-fn ended(status: io::Result<ExitStatus>, command: String) -> Result<(), Failure> {
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Command { command, status }),
-        Err(source) => Err(Failure::Spawn { command, source }),
     }
 }
 

@@ -41,7 +41,7 @@ enum Task {
     Test(TestArgs),
     /// Run the long tests at full length (`test` runs a twentieth of them): every test with `soak` in its name.
     Soak(SoakArgs),
-    /// Run the fuzz targets of every `*/fuzz` folder, one after the other (`test` gives each a few seconds).
+    /// Run the fuzz targets of every `*/fuzz` folder, as many at a time as there are processors (`test` gives each a few seconds).
     Fuzz(FuzzArgs),
     /// Run a bench and print its ratios against its peers, measured side by side in one run.
     Bench(BenchArgs),
